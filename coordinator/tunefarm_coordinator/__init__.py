@@ -1,0 +1,1 @@
+"""The tunefarm coordinator: services, job brain, farm desk, schedule store."""

@@ -1,0 +1,1 @@
+"""Carries out what the pure brains decide: events to the journal, instructions to compute and farm."""

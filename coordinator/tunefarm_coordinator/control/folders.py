@@ -1,0 +1,40 @@
+"""Where the coordinator keeps its files."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The data folder: `artifacts/`, `models/<id>/`, `prepared/<key>/`, `jobs/<id>/`."""
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def uploads(self) -> Path:
+        """Models on their way in; emptied at start."""
+        return self.root / "uploads"
+
+    def model(self, model_id: str) -> Path:
+        return self.root / "models" / model_id
+
+    def prepared(self, model_id: str, shapes: Mapping[str, Sequence[int]], target: str) -> Path:
+        """The same for every job on the same model, shapes and target."""
+        key = json.dumps([model_id, sorted((name, list(dims)) for name, dims in shapes.items()), target])
+        return self.root / "prepared" / hashlib.sha256(key.encode()).hexdigest()[:32]
+
+    def job(self, job_id: str) -> Path:
+        return self.root / "jobs" / job_id
+
+    def package(self, job_id: str) -> Path:
+        return self.job(job_id) / "package"
+
+    def untuned(self, job_id: str) -> Path:
+        return self.job(job_id) / "untuned"

@@ -1,0 +1,209 @@
+"""Carries out the device side of a job: leases out, outcomes to the journal and the schedule store."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from tunefarm_coordinator.control import leases
+from tunefarm_coordinator.control.runner import JobRunner
+from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.control.tuning import TuningStage
+from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Work, WorkKind
+from tunefarm_coordinator.jobs import events as ev
+from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.schedules import record as rec
+from tunefarm_coordinator.schedules.changes import AddComparison, AddRecords, AddVerifications, Change
+from tunefarm_proto.v1 import farm_pb2
+
+# Set-up of a session and loading of its artifacts, beside what the candidates themselves take.
+LEASE_SLACK_SECONDS = 60.0
+
+
+class MeasuringStage:
+    """One job's measurements. Work ids derive from the job and its rounds, so that an agent that held a lease
+    while the coordinator was away finds it again."""
+
+    def __init__(self, runner: JobRunner, services: Services, tuning: TuningStage) -> None:
+        self._runner = runner
+        self._sheet = runner.sheet
+        self._services = services
+        self._tuning = tuning
+
+    async def measure(self, wanted: ins.Measure) -> None:
+        """One round on one device."""
+        expected = await self._tuning.expected(wanted.workload)
+        lease, indices = leases.measure_work(wanted, expected[0])
+        items = {item.index: item for item in wanted.items}
+        task = self._runner.brain.tasks[wanted.workload]
+
+        async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
+            event = leases.item_measured(wanted.round, delivered.index, report)
+            await self._runner.record(event, *self._on_record(task.spec, items[delivered.index], event, delivered, report))
+
+        async def lost(item: ItemLost) -> None:
+            failure = ev.Failure(item.kind.value, item.message)
+            await self._runner.record(ev.ItemMeasured(wanted.round, item.index, failure=failure))
+
+        limit = LEASE_SLACK_SECONDS + leases.RUN_TIMEOUT_SECONDS * len(indices)
+        await self._run(f"r{wanted.round}", WorkKind.MEASURE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed)
+
+    async def compare(self, wanted: ins.Compare) -> None:
+        """One comparison of finalists on one device."""
+        groups = dict(wanted.groups)
+        expected = {group.workload: await self._tuning.expected(group.workload) for group in groups.values()}
+        lease, indices = leases.compare_work(wanted, expected)
+
+        async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
+            group = groups[delivered.index]
+            event = leases.group_compared(wanted.number, delivered.index, group, report)
+            await self._runner.record(event, *self._judgement(event, delivered, report))
+
+        async def lost(item: ItemLost) -> None:
+            failure = ev.Failure(item.kind.value, item.message)
+            group = groups[item.index]
+            results = tuple(ev.FinalistResult(finalist.identity, failure=failure) for finalist in group.finalists)
+            await self._runner.record(ev.GroupCompared(wanted.number, item.index, group.workload, results))
+
+        finalists = sum(len(group.finalists) for group in groups.values())
+        limit = LEASE_SLACK_SECONDS + leases.RUN_TIMEOUT_SECONDS * finalists
+        await self._run(f"c{wanted.number}", WorkKind.COMPARE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed)
+
+    async def benchmark(self, work: farm_pb2.BenchmarkWork) -> tuple[Deliver, farm_pb2.OutcomeReport] | ItemLost:
+        """Whole models on one device; what came of it."""
+        answer: list[tuple[Deliver, farm_pb2.OutcomeReport] | ItemLost] = []
+
+        async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
+            answer.append((delivered, report))
+
+        async def lost(item: ItemLost) -> None:
+            answer.append(item)
+
+        limit = LEASE_SLACK_SECONDS + leases.MODEL_TIMEOUT_SECONDS * len(work.contenders)
+        lease = farm_pb2.Lease(benchmark=work)
+        await self._run("b", WorkKind.BENCHMARK, lease, (0,), limit, outcome, lost, ins.Benchmark() in self._runner.resumed)
+        return answer[0]
+
+    async def _run(
+        self,
+        name: str,
+        kind: WorkKind,
+        lease: farm_pb2.Lease,
+        indices: tuple[int, ...],
+        time_limit: float,
+        on_outcome: Callable[[Deliver, farm_pb2.OutcomeReport], Awaitable[None]],
+        on_lost: Callable[[ItemLost], Awaitable[None]],
+        resumed: bool = False,
+    ) -> None:
+        """Submits the work and returns once every wanted index has ended; withdraws it if this is cancelled."""
+        left = set(indices)
+        done = asyncio.Event()
+
+        async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
+            await on_outcome(delivered, report)
+            ended(delivered.index)
+
+        async def lost(item: ItemLost) -> None:
+            await on_lost(item)
+            ended(item.index)
+
+        def ended(index: int) -> None:
+            left.discard(index)
+            if not left:
+                done.set()
+
+        lease.job_id, lease.trace_id = self._sheet.job_id, self._sheet.spec.trace_id
+        work = Work(
+            work_id=f"{self._sheet.job_id}/{name}",
+            job_id=self._sheet.job_id,
+            target=self._sheet.target,
+            item_count=max(indices) + 1,
+            kind=kind,
+            time_limit=time_limit,
+            priority=self._sheet.spec.priority,
+            device_class=self._runner.brain.device_class or None,
+            indices=indices,
+            payload=lease,
+        )
+        self._services.farm.submit(work, outcome, lost, resumed=resumed)
+        try:
+            await done.wait()
+        finally:
+            self._services.farm.withdraw([work.work_id])
+
+    # ---- what goes into the schedule store
+
+    def _on_record(
+        self,
+        task: ev.TaskSpec,
+        item: ins.MeasureItem,
+        event: ev.ItemMeasured,
+        delivered: Deliver,
+        report: farm_pb2.OutcomeReport,
+    ) -> tuple[Change, ...]:
+        """The record of one outcome; none where the candidate is not at fault."""
+        outcome = _outcome(event)
+        if outcome is None:
+            return ()
+        record = rec.new_record(
+            workload=task.workload,
+            target=self._sheet.target,
+            identity=item.identity,
+            device_fingerprint=delivered.device.fingerprint,
+            outcome=outcome,
+            created=time.time(),
+            project=self._sheet.spec.project,
+            job_id=self._sheet.job_id,
+            task_name=task.name,
+            source=rec.Source.BASELINE if item.identity == task.baseline else rec.Source.TUNED,
+            conditions=leases.conditions(report),
+        )
+        return (AddRecords((record,)),)
+
+    def _judgement(
+        self, event: ev.GroupCompared, delivered: Deliver, report: farm_pb2.OutcomeReport
+    ) -> tuple[Change, ...]:
+        """A verification for each finalist and the comparison itself."""
+        now = time.time()
+        errors = leases.max_rel_errors(report)
+        verifications = tuple(
+            rec.new_verification(
+                workload=event.workload,
+                target=self._sheet.target,
+                identity=result.identity,
+                device_fingerprint=delivered.device.fingerprint,
+                ok=result.failure is None,
+                max_rel_error=errors.get(at),
+                message="" if result.failure is None else f"{result.failure.kind}: {result.failure.message}",
+                job_id=self._sheet.job_id,
+                created=now,
+            )
+            for at, result in enumerate(event.results)
+            if result.failure is None or result.failure.kind in rec.RECORDED_FAILURES
+        )
+        outcomes = [(result.identity, _finalist_outcome(result)) for result in event.results]
+        comparison = rec.new_comparison(
+            workload=event.workload,
+            target=self._sheet.target,
+            device_fingerprint=delivered.device.fingerprint,
+            results=tuple((identity, outcome) for identity, outcome in outcomes if outcome is not None),
+            job_id=self._sheet.job_id,
+            created=now,
+        )
+        return AddVerifications(verifications), AddComparison(comparison)
+
+
+def _outcome(event: ev.ItemMeasured) -> rec.Outcome | None:
+    """What goes on record; nothing where the candidate is not at fault."""
+    if event.failure is not None:
+        return _failed(event.failure)
+    if event.at_least is not None:
+        return rec.Censored(event.at_least)
+    return rec.Measured(event.samples)
+
+
+def _finalist_outcome(result: ev.FinalistResult) -> rec.Outcome | None:
+    return rec.Measured(result.samples) if result.failure is None else _failed(result.failure)
+
+
+def _failed(failure: ev.Failure) -> rec.Outcome | None:
+    return rec.Failed(failure.kind, failure.message) if failure.kind in rec.RECORDED_FAILURES else None

@@ -1,0 +1,190 @@
+"""Carries out the end of a job: the package, its benchmark, the check of its outputs."""
+
+import asyncio
+import json
+import platform
+import time
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from tunefarm_coordinator.compute.messages import Package, Packaged, PreparedSummary, Reference
+from tunefarm_coordinator.control import leases
+from tunefarm_coordinator.control.measuring import MeasuringStage
+from tunefarm_coordinator.control.runner import JobRunner
+from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.control.tuning import TuningStage
+from tunefarm_coordinator.farm.messages import Deliver, ItemLost
+from tunefarm_coordinator.jobs import events as ev
+from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.models.compare import compare_outputs
+from tunefarm_coordinator.models.onnx_file import external_files
+from tunefarm_proto.v1 import common_pb2, farm_pb2
+
+# Input sets on which the tuned model must answer as ONNX Runtime does.
+REFERENCE_SEEDS = (0, 1, 2)
+TUNED, UNTUNED, ONNXRUNTIME = "tuned", "untuned", "onnxruntime"
+
+
+class PackagingStage:
+    """One job's package. The folder is complete before the job says SUCCEEDED."""
+
+    def __init__(
+        self, runner: JobRunner, services: Services, tuning: TuningStage, measuring: MeasuringStage
+    ) -> None:
+        self._runner = runner
+        self._sheet = runner.sheet
+        self._services = services
+        self._tuning = tuning
+        self._measuring = measuring
+        self._folder = services.folders.package(self._sheet.job_id)
+        self._untuned = services.folders.untuned(self._sheet.job_id)
+
+    # ---- package
+
+    async def package(self, wanted: ins.Package) -> None:
+        """Compiles the model with the best schedules, and once more without."""
+        traces = {workload: await self._tuning.trace(workload, identity) for workload, identity in wanted.best}
+        records = tuple(
+            (workload, trace, self._samples(workload, identity))
+            for (workload, identity), trace in zip(wanted.best, traces.values(), strict=True)
+        )
+        folder = self._services.folders.prepared(self._sheet.spec.model_id, self._sheet.shapes, self._sheet.target)
+        manifest = await self._manifest(wanted)
+        tuned: Packaged = await self._tuning.ask(Package(folder, traces, records, self._folder, manifest))
+        untuned: Packaged = await self._tuning.ask(Package(folder, {}, (), self._untuned, {}))
+        await self._runner.record(ev.Packaged(tuned.seconds + untuned.seconds))
+
+    def _samples(self, workload: str, identity: str) -> tuple[float, ...]:
+        return (self._runner.brain.tasks[workload].measured[identity],)
+
+    async def _manifest(self, wanted: ins.Package) -> dict[str, Any]:
+        """What the job knows of its package; the packager adds files, inputs, outputs and versions."""
+        summary: PreparedSummary = await self._tuning.summary()
+        best = dict(wanted.best)
+        brain = self._runner.brain
+        return {
+            "job_id": self._sheet.job_id,
+            "model": self._sheet.model_name,
+            "project": self._sheet.spec.project,
+            "target": json.loads(summary.target),
+            "tuner": self._sheet.tuner,
+            "layout": summary.layout,
+            "pipeline_version": summary.pipeline_version,
+            "coordinator_python": platform.python_version(),
+            "trials": {"budget": brain.ledger.budget, "charged": brain.ledger.charged, "valid": brain.valid_trials},
+            "notes": list(brain.notes),
+            "tasks": [
+                {
+                    "workload": task.workload,
+                    "name": task.spec.name,
+                    "weight": task.weight,
+                    "schedule": "tuned" if task.workload in best else "default",
+                    "record": best.get(task.workload),
+                    "seconds": task.measured.get(best.get(task.workload, task.spec.baseline)),
+                    "default_seconds": task.baseline_seconds,
+                    "trials": task.charged,
+                }
+                for task in brain.tasks.values()
+            ],
+        }
+
+    # ---- benchmark
+
+    async def benchmark(self) -> None:
+        """Times tuned, untuned and ONNX Runtime in turn on a device, and checks the tuned build's outputs."""
+        inputs, reference = await self._tuning.ask(Reference(self._sheet.model, self._sheet.shapes, REFERENCE_SEEDS))
+        work = farm_pb2.BenchmarkWork(
+            contenders=await self._contenders(),
+            inputs=await self._put(inputs),
+            input_sets=len(REFERENCE_SEEDS),
+            rounds=leases.BENCHMARK_ROUNDS,
+            calls_per_round=leases.CALLS_PER_ROUND,
+        )
+        answer = await self._measuring.benchmark(work)
+        if isinstance(answer, ItemLost):
+            await self._runner.record(ev.BenchmarkLost(answer.message))
+            return
+        event = await self._judge(*answer, reference)
+        await asyncio.to_thread(self._complete_manifest, event)
+        await self._runner.record(event)
+
+    async def _judge(self, delivered: Deliver, report: farm_pb2.OutcomeReport, reference: bytes) -> ev.Benchmarked:
+        timings = leases.model_timings(report)
+        error, matches, message = None, False, ""
+        tuned = next((timing for timing in report.benchmark.timings if timing.name == TUNED), None)
+        if tuned is None:
+            message = "the device reported nothing of the tuned model" + (
+                f": {report.failed.message}" if report.HasField("failed") else ""
+            )
+        elif not tuned.outputs_digest:
+            message = f"the tuned model did not run on the device: {tuned.failed.message or 'no outputs came back'}"
+        else:
+            path = self._services.artifacts.path(tuned.outputs_digest)
+            actual = await asyncio.to_thread(path.read_bytes)
+            comparison = await asyncio.to_thread(compare_outputs, actual, reference)
+            error, matches, message = comparison.max_rel_error, comparison.ok, comparison.message
+        seconds = report.conditions.elapsed
+        return ev.Benchmarked(timings, error, matches, message, delivered.device.name, seconds)
+
+    async def _contenders(self) -> list[farm_pb2.ModelContender]:
+        summary = await self._tuning.summary()
+        inputs = [
+            common_pb2.TensorSpec(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype) for tensor in summary.inputs
+        ]
+        external = {name: await self._put(path) for name, path in external_files(self._sheet.model).items()}
+        return [
+            await self._tvm(TUNED, self._folder, inputs, report_outputs=True),
+            await self._tvm(UNTUNED, self._untuned, inputs, report_outputs=False),
+            farm_pb2.ModelContender(
+                name=ONNXRUNTIME,
+                runtime=farm_pb2.ModelContender.RUNTIME_ONNXRUNTIME,
+                artifact=await self._put(self._sheet.model),
+                inputs=inputs,
+                external_data=external,
+                run_timeout=leases.MODEL_TIMEOUT_SECONDS,
+            ),
+        ]
+
+    async def _tvm(
+        self, name: str, folder: Path, inputs: list[common_pb2.TensorSpec], *, report_outputs: bool
+    ) -> farm_pb2.ModelContender:
+        manifest = json.loads(await asyncio.to_thread((folder / "manifest.json").read_text))
+        files = manifest["files"]
+        return farm_pb2.ModelContender(
+            name=name,
+            runtime=farm_pb2.ModelContender.RUNTIME_TVM,
+            artifact=await self._put(folder / files["library"]),
+            parameters=await self._put(folder / files["parameters"]) if files.get("parameters") else "",
+            inputs=inputs,
+            report_outputs=report_outputs,
+            run_timeout=leases.MODEL_TIMEOUT_SECONDS,
+        )
+
+    async def _put(self, content: bytes | Path) -> str:
+        return await asyncio.to_thread(self._services.artifacts.put, content)
+
+    def _complete_manifest(self, event: ev.Benchmarked) -> None:
+        """Adds what was measured of the package to its manifest."""
+        path = self._folder / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["latency_ms"] = {timing.name: latency_ms(timing.samples) for timing in event.timings}
+        manifest["max_rel_error"] = event.max_rel_error
+        manifest["device"] = event.device
+        manifest["benchmarked"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(manifest, indent=2) + "\n")
+        draft.replace(path)
+
+
+def latency_ms(samples: tuple[float, ...]) -> float | None:
+    """Median of one inference in milliseconds."""
+    return median(samples) * 1e3 if samples else None
+
+
+def spread_ms(samples: tuple[float, ...]) -> float | None:
+    """Half the interquartile range in milliseconds."""
+    if len(samples) < 2:
+        return None
+    low, _, high = quantiles(samples, n=4)
+    return (high - low) / 2 * 1e3

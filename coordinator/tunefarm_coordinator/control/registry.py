@@ -1,0 +1,250 @@
+"""All jobs of this coordinator: taken in, gone on with after a restart, found, ended."""
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tunefarm_coordinator.compute.messages import CloseJob, ComputeLost, PreparedSummary, PrepareModel, ResolveTarget
+from tunefarm_coordinator.control import targets
+from tunefarm_coordinator.control.job import JobSheet, check_spec
+from tunefarm_coordinator.control.library import ModelLibrary, StoredModel
+from tunefarm_coordinator.control.measuring import MeasuringStage
+from tunefarm_coordinator.control.packaging import PackagingStage
+from tunefarm_coordinator.control.report import job_message
+from tunefarm_coordinator.control.runner import CarryOut, JobRunner
+from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.control.tuning import TuningStage
+from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound
+from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.jobs.events import TaskSpec
+from tunefarm_coordinator.jobs.policy import DynamicPolicy
+from tunefarm_coordinator.jobs.task import TaskState
+from tunefarm_coordinator.models.onnx_file import resolve_shapes
+from tunefarm_coordinator.schedules.changes import AddJob, UpdateJob
+from tunefarm_proto.v1 import tuning_pb2
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """What a job would come to. `first_rounds`: trials of each task's first round, by workload."""
+
+    target: str
+    tuner: str
+    summary: PreparedSummary
+    budget: int
+    known: dict[str, int]
+    first_rounds: dict[str, int]
+
+
+class JobRegistry:
+    """Running jobs are in memory; ended ones are read from the store."""
+
+    def __init__(self, services: Services, library: ModelLibrary) -> None:
+        self._services = services
+        self._library = library
+        self._running: dict[str, JobRunner] = {}
+        self._submitting = asyncio.Lock()
+
+    # ---- life
+
+    async def recover(self) -> None:
+        """Goes on with every job that had not ended."""
+        for row in await asyncio.to_thread(self._services.store.unfinished_jobs):
+            spec = tuning_pb2.JobSpec.FromString(row.spec)
+            sheet = await self._sheet(row.job_id, spec, row.created)
+            runner = JobRunner(sheet, self._services.store, self._ended)
+            runner.replay(await asyncio.to_thread(self._services.store.events, row.job_id))
+            log.info("job goes on", extra={"job_id": row.job_id, "sequence": runner.sequence})
+            self._start(runner)
+
+    async def stop(self) -> None:
+        """Lets go of every job without ending it."""
+        await asyncio.gather(*(runner.stop() for runner in self._running.values()))
+
+    def running(self) -> list[JobRunner]:
+        """Every job that has not ended."""
+        return list(self._running.values())
+
+    # ---- what users ask
+
+    async def submit(self, key: str, spec: tuning_pb2.JobSpec) -> tuning_pb2.Job:
+        """Starts a job, or returns the one that was started under this key."""
+        if not key:
+            raise InvalidInput("idempotency_key is empty: send a new random one with each job")
+        check_spec(spec)
+        digest = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
+        async with self._submitting:
+            store = self._services.store
+            known = await asyncio.to_thread(store.job_by_key, spec.project, key)
+            if known is not None:
+                if known.spec_digest != digest:
+                    raise Conflict(f"idempotency key {key!r} was used for another job: {known.job_id}")
+                return await self.get(known.job_id)
+            created = time.time()
+            job_id = f"job-{uuid.uuid4().hex[:12]}"
+            # What the target means may change with the farm; the job keeps what it means now.
+            resolved = tuning_pb2.JobSpec()
+            resolved.CopyFrom(spec)
+            resolved.targets[:] = [await self._target(spec)]
+            sheet = await self._sheet(job_id, resolved, created)
+            row = AddJob(
+                job_id=job_id,
+                idempotency_key=key,
+                spec_digest=digest,
+                spec=resolved.SerializeToString(deterministic=True),
+                model_id=spec.model_id,
+                project=spec.project,
+                owner=spec.owner,
+                state="PREPARING",
+                created=created,
+            )
+            await asyncio.wrap_future(store.write(row))
+            return job_message(self._start(JobRunner(sheet, store, self._ended)))
+
+    async def plan(self, spec: tuning_pb2.JobSpec) -> PlannedJob:
+        """What the job would come to; spends no trial."""
+        check_spec(spec)
+        resolved = tuning_pb2.JobSpec()
+        resolved.CopyFrom(spec)
+        resolved.targets[:] = [await self._target(spec)]
+        sheet = await self._sheet("plan", resolved, time.time())
+        folder = self._services.folders.prepared(spec.model_id, sheet.shapes, sheet.target)
+        summary = await self._services.compute.ask(PrepareModel(sheet.model, sheet.shapes, sheet.target, folder))
+        device_class = targets.common_class(summary.target, self._services.farm.devices())
+        workloads = [task.workload for task in summary.tasks]
+        found = await asyncio.to_thread(
+            self._services.store.incumbents, workloads, summary.target, device_class, 1
+        )
+        known = {workload: found[workload].trials if workload in found else 0 for workload in workloads}
+        options = sheet.options
+        states = [
+            TaskState(
+                TaskSpec(task.workload, task.name, task.weight, task.flops, "", known=known[task.workload]),
+                options.trials_per_kernel,
+                options.early_stopping,
+            )
+            for task in summary.tasks
+        ]
+        budget = options.budget(len(states))
+        first = DynamicPolicy().first_rounds(states, budget)
+        return PlannedJob(summary.target, sheet.tuner, summary, budget, known, first)
+
+    async def get(self, job_id: str) -> tuning_pb2.Job:
+        runner = self._running.get(job_id)
+        if runner is not None:
+            return job_message(runner)
+        row = await asyncio.to_thread(self._services.store.job, job_id)
+        if row is None:
+            raise NotFound(f"no job {job_id!r}: `tunefarm jobs` lists them")
+        return tuning_pb2.Job.FromString(row.summary)
+
+    async def list(
+        self, project: str, states: Sequence[str], page_size: int, page_token: str
+    ) -> tuple[list[tuning_pb2.Job], str]:
+        """Newest first, without their tasks."""
+        rows, token = await asyncio.to_thread(
+            self._services.store.list_jobs, project, states, page_size, page_token
+        )
+        jobs = []
+        for row in rows:
+            runner = self._running.get(row.job_id)
+            job = job_message(runner) if runner else tuning_pb2.Job.FromString(row.summary)
+            del job.tasks[:]
+            jobs.append(job)
+        return jobs, token
+
+    async def wait_change(self, job_id: str, after: int) -> None:
+        """Returns once the job has moved past sequence `after`; at once if it has ended."""
+        runner = self._running.get(job_id)
+        if runner is not None:
+            await runner.wait_change(after)
+
+    async def cancel(self, job_id: str, reason: str) -> tuning_pb2.Job:
+        runner = self._running.get(job_id)
+        if runner is not None:
+            await runner.cancel(reason)
+        return await self.get(job_id)
+
+    # ---- inside
+
+    async def _target(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.TargetSpec:
+        """TVM's JSON for what the user asked for, served by a device of the farm."""
+        text = spec.targets[0].text if spec.targets else targets.HOST
+        devices = self._services.farm.devices()
+        named = targets.by_name(text, devices)
+        target: str = await self._services.compute.ask(ResolveTarget(text if named is None else named))
+        targets.check_served(target, devices)
+        return tuning_pb2.TargetSpec(text=target)
+
+    async def _sheet(self, job_id: str, spec: tuning_pb2.JobSpec, created: float) -> JobSheet:
+        model: StoredModel = await self._library.get(spec.model_id)
+        given = {
+            name: list(shape.dims) for shapes in spec.shape_sets for name, shape in shapes.inputs.items()
+        }
+        return JobSheet(
+            job_id=job_id,
+            spec=spec,
+            model=model.path,
+            model_name=spec.name or model.name,
+            shapes=resolve_shapes(model.signature, given),
+            target=spec.targets[0].text,
+            created=created,
+        )
+
+    def _start(self, runner: JobRunner) -> JobRunner:
+        tuning = TuningStage(runner, self._services)
+        measuring = MeasuringStage(runner, self._services, tuning)
+        packaging = PackagingStage(runner, self._services, tuning, measuring)
+        self._running[runner.sheet.job_id] = runner
+        runner.start(_carry_out(tuning, measuring, packaging))
+        return runner
+
+    async def _ended(self, runner: JobRunner) -> None:
+        """Writes the job's end down and lets go of what it held."""
+        job = job_message(runner)
+        job_id = runner.sheet.job_id
+        if not job.has_package:
+            # A package that was not found right, or not wanted any more, is none.
+            await asyncio.to_thread(shutil.rmtree, self._services.folders.package(job_id), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._services.folders.untuned(job_id), ignore_errors=True)
+        change = UpdateJob(job_id, runner.brain.state.value, job.SerializeToString(), runner.ended)
+        await asyncio.wrap_future(self._services.store.write(change))
+        self._services.farm.withdraw_job(job_id)
+        self._running.pop(job_id, None)
+        runner.announce()
+        try:
+            await self._services.compute.ask(CloseJob(job_id))
+        except ComputeLost:
+            log.info("compute child is gone, and the job's searchers with it", extra={"job_id": job_id})
+
+
+def _carry_out(tuning: TuningStage, measuring: MeasuringStage, packaging: PackagingStage) -> CarryOut:
+    """Which stage does what."""
+
+    async def carry_out(wanted: ins.Instruction) -> None:
+        match wanted:
+            case ins.Prepare():
+                await tuning.prepare()
+            case ins.Propose():
+                await tuning.propose(wanted)
+            case ins.Observe():
+                await tuning.observe(wanted)
+            case ins.Build():
+                await tuning.build(wanted)
+            case ins.Measure():
+                await measuring.measure(wanted)
+            case ins.Compare():
+                await measuring.compare(wanted)
+            case ins.Package():
+                await packaging.package(wanted)
+            case ins.Benchmark():
+                await packaging.benchmark()
+
+    return carry_out

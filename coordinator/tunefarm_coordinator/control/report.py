@@ -1,0 +1,103 @@
+"""A job as users see it: the contract's `Job`."""
+
+import time
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tunefarm_coordinator.control.packaging import ONNXRUNTIME, TUNED, UNTUNED, latency_ms, spread_ms
+from tunefarm_coordinator.control.runner import JobRunner
+from tunefarm_coordinator.jobs.state import JobState
+from tunefarm_coordinator.jobs.task import TaskState
+from tunefarm_proto.v1 import tuning_pb2
+
+# What follows the last trial, roughly: finals, package, benchmark.
+FINAL_SECONDS = 20.0
+
+
+def job_message(runner: JobRunner) -> tuning_pb2.Job:
+    """The job as it is now."""
+    brain, sheet = runner.brain, runner.sheet
+    job = tuning_pb2.Job(
+        job_id=sheet.job_id,
+        state=tuning_pb2.JobState.Value(f"JOB_STATE_{brain.state.value}"),
+        spec=sheet.spec,
+        target=sheet.target,
+        tuner=sheet.tuner,
+        model_name=sheet.model_name,
+        measurements=brain.measurements,
+        tasks=[_task(task) for task in brain.tasks.values()],
+        trials_per_second=runner.trials_per_second,
+        has_package=brain.state is JobState.SUCCEEDED,
+        created=timestamp(sheet.created),
+        sequence=runner.sequence,
+        notes=brain.notes + ([f"waiting: {runner.store_trouble}"] if runner.store_trouble else []),
+    )
+    job.trials.CopyFrom(_trials(runner))
+    job.seconds.CopyFrom(_seconds(runner))
+    if runner.ended is not None:
+        job.ended.CopyFrom(timestamp(runner.ended))
+    if brain.estimated_seconds is not None:
+        job.estimated_latency_ms = brain.estimated_seconds * 1e3
+    if runner.trials_per_second > 0:
+        left = brain.ledger.budget - brain.ledger.charged
+        job.seconds_left = left / runner.trials_per_second + FINAL_SECONDS
+    if brain.error is not None:
+        kind, message = brain.error
+        job.error.kind = tuning_pb2.JobErrorKind.Value(f"JOB_ERROR_KIND_{kind}")
+        job.error.message = message
+    _add_benchmark(job, runner)
+    return job
+
+
+def timestamp(seconds: float) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(datetime.fromtimestamp(seconds, UTC))
+    return stamp
+
+
+def _task(task: TaskState) -> tuning_pb2.TaskProgress:
+    return tuning_pb2.TaskProgress(
+        workload=task.workload,
+        name=task.spec.name,
+        weight=task.weight,
+        charged=task.charged,
+        valid=task.valid,
+        failed=task.failed,
+        baseline_seconds=task.baseline_seconds,
+        best_seconds=task.best_seconds,
+    )
+
+
+def _trials(runner: JobRunner) -> tuning_pb2.Trials:
+    ledger = runner.brain.ledger
+    return tuning_pb2.Trials(
+        budget=ledger.budget,
+        charged=ledger.charged,
+        valid=runner.brain.valid_trials,
+        in_flight=ledger.reserved,
+        failed=dict(runner.brain.failures),
+    )
+
+
+def _seconds(runner: JobRunner) -> tuning_pb2.StageSeconds:
+    spent = runner.brain.seconds
+    total = (runner.ended or time.time()) - runner.sheet.created
+    stages = {stage: spent[stage] for stage in ("prepare", "search", "build", "measure", "package")}
+    return tuning_pb2.StageSeconds(total=total, **stages)
+
+
+def _add_benchmark(job: tuning_pb2.Job, runner: JobRunner) -> None:
+    benchmark = runner.brain.benchmark
+    if benchmark is None:
+        return
+    job.device = benchmark.device
+    if benchmark.max_rel_error is not None:
+        job.max_rel_error = benchmark.max_rel_error
+    for timing in benchmark.timings:
+        if timing.name not in (TUNED, UNTUNED, ONNXRUNTIME) or not timing.samples:
+            continue
+        setattr(job.latency_ms, timing.name, latency_ms(timing.samples))
+        spread = spread_ms(timing.samples)
+        if spread is not None:
+            setattr(job.latency_ms, f"{timing.name}_spread", spread)

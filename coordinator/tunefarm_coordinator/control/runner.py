@@ -1,0 +1,221 @@
+"""Runs one job: what happens goes to the journal, then to the brain, and what the brain wants is carried out."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tunefarm_coordinator.compute.messages import ComputeFailed
+from tunefarm_coordinator.control.job import JobSheet
+from tunefarm_coordinator.errors import InvalidInput, NoDevice, StoreError, TunefarmError
+from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.jobs.brain import JobBrain
+from tunefarm_coordinator.jobs.events import CancelRequested, Event, StageFailed, TimeSpent, decode, encode
+from tunefarm_coordinator.schedules.changes import AppendEvents, Change, JournalEntry
+from tunefarm_coordinator.schedules.store import Store
+
+log = logging.getLogger(__name__)
+
+# A store that can't be written (disk full) is tried again this often; nothing moves meanwhile.
+STORE_RETRY_SECONDS = 2.0
+# Window over which trials per second are averaged.
+RATE_SECONDS = 30.0
+
+CarryOut = Callable[[ins.Instruction], Coroutine[Any, Any, None]]
+
+
+@dataclass
+class _Entry:
+    event: Event
+    changes: tuple[Change, ...]
+    done: asyncio.Future[None]
+
+
+class JobRunner:
+    """One job from its journal to its end.
+
+    `record` is the only way to tell the job that something happened; it returns once that is durable and the brain
+    knows. `carry_out` does what the brain wants, one call for each instruction.
+    """
+
+    def __init__(self, sheet: JobSheet, store: Store, on_end: Callable[["JobRunner"], Coroutine[Any, Any, None]]) -> None:
+        self.sheet = sheet
+        self.brain = JobBrain(sheet.options)
+        self.sequence = 0
+        self.ended: float | None = None
+        self.store_trouble = ""
+        self.resumed: frozenset[ins.Instruction] = frozenset()
+        self._store = store
+        self._on_end = on_end
+        self._carry_out: CarryOut | None = None
+        self._inbox: asyncio.Queue[_Entry] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._charges: deque[tuple[float, int]] = deque()
+
+    # ---- life
+
+    def replay(self, journal: Iterable[JournalEntry]) -> None:
+        """Rebuilds the brain; nothing is carried out."""
+        for entry in journal:
+            ended = self.brain.state.terminal
+            self.brain.handle(decode(entry.payload))
+            self.sequence = entry.seq
+            if self.brain.state.terminal and not ended:
+                self.ended = entry.at
+
+    def start(self, carry_out: CarryOut) -> None:
+        """Begins, or goes on after `replay`, with everything that is not yet answered."""
+        self._carry_out = carry_out
+        self._loop = asyncio.create_task(self._run(), name=f"job {self.sheet.job_id}")
+        if self.brain.state.terminal:
+            self._spawn(self._on_end(self))
+            return
+        if self.sheet.spec.HasField("max_seconds"):
+            self._spawn(self._spend_time(self.sheet.spec.max_seconds))
+        outstanding = self.brain.outstanding()
+        if self.sequence:
+            self.resumed = frozenset(outstanding)
+        self._do(outstanding)
+
+    async def stop(self) -> None:
+        """Lets go without ending the job: a later coordinator goes on with it."""
+        tasks = [*self._tasks, *([self._loop] if self._loop else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def cancel(self, reason: str) -> None:
+        """Ends the job. Does nothing if it has ended."""
+        if not self.brain.state.terminal:
+            await self.record(CancelRequested(reason))
+
+    # ---- what happens
+
+    async def record(self, event: Event, *changes: Change) -> None:
+        """Makes `event`, together with `changes`, durable, then lets the brain decide."""
+        entry = _Entry(event, changes, asyncio.get_running_loop().create_future())
+        self._inbox.put_nowait(entry)
+        await asyncio.shield(entry.done)
+
+    async def wait_change(self, after: int) -> None:
+        """Returns once the job has moved past sequence `after`, or has ended."""
+        if self.sequence <= after:
+            await self._changed.wait()
+
+    async def _run(self) -> None:
+        while True:
+            entries = [await self._inbox.get()]
+            while not self._inbox.empty():
+                entries.append(self._inbox.get_nowait())
+            await self._make_durable(entries)
+            for entry in entries:
+                self._take(entry)
+            self.announce()
+
+    def announce(self) -> None:
+        """Wakes everyone who waits for a change."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _make_durable(self, entries: list[_Entry]) -> None:
+        # A job that has ended takes no more events, but what was measured is still kept.
+        rows = []
+        if not self.brain.state.terminal:
+            rows = [
+                JournalEntry(self.sequence + number, time.time(), entry.event.kind, encode(entry.event))
+                for number, entry in enumerate(entries, start=1)
+            ]
+        changes: list[Change] = [change for entry in entries for change in entry.changes]
+        if rows:
+            changes.insert(0, AppendEvents(self.sheet.job_id, tuple(rows)))
+        while changes:
+            try:
+                await asyncio.wrap_future(self._store.write(*changes))
+            except StoreError as error:
+                self.store_trouble = str(error)
+                log.error("job waits: the store can't be written", extra={"job_id": self.sheet.job_id, "error": str(error)})
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+            else:
+                self.store_trouble = ""
+                break
+        self._written = len(rows)
+
+    def _take(self, entry: _Entry) -> None:
+        if not self.brain.state.terminal:
+            self.sequence += 1
+            wanted = self.brain.handle(entry.event)
+            self._note_rate()
+            if self.brain.state.terminal:
+                self.ended = time.time()
+            self._do(wanted)
+        elif self._written:
+            self.sequence += 1
+        if not entry.done.cancelled():
+            entry.done.set_result(None)
+
+    # ---- what is to be done
+
+    def _do(self, wanted: list[ins.Instruction]) -> None:
+        for instruction in wanted:
+            if isinstance(instruction, ins.WithdrawAll):
+                self._withdraw_all()
+            elif isinstance(instruction, ins.Finish):
+                self._spawn(self._on_end(self))
+            else:
+                self._spawn(self._guard(instruction))
+
+    def _withdraw_all(self) -> None:
+        current = asyncio.current_task()
+        for task in self._tasks:
+            if task is not current:
+                task.cancel()
+
+    async def _guard(self, instruction: ins.Instruction) -> None:
+        """Carries out one instruction; an error that ends the job becomes an event like any other."""
+        assert self._carry_out is not None
+        try:
+            await self._carry_out(instruction)
+        except InvalidInput as error:
+            await self.record(StageFailed("INVALID_INPUT", str(error)))
+        except NoDevice as error:
+            await self.record(StageFailed("NO_DEVICE", str(error)))
+        except (TunefarmError, ComputeFailed) as error:
+            log.exception("stage failed", extra={"job_id": self.sheet.job_id})
+            await self.record(StageFailed("INTERNAL", str(error)))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._reap)
+
+    def _reap(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("bug: a job's work raised", exc_info=error, extra={"job_id": self.sheet.job_id})
+            if not self.brain.state.terminal:
+                self._spawn(self.record(StageFailed("INTERNAL", f"{type(error).__name__}: {error}")))
+
+    async def _spend_time(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, self.sheet.created + seconds - time.time()))
+        await self.record(TimeSpent())
+
+    # ---- rates
+
+    def _note_rate(self) -> None:
+        now = time.monotonic()
+        self._charges.append((now, self.brain.ledger.charged))
+        while len(self._charges) > 2 and self._charges[0][0] < now - RATE_SECONDS:
+            self._charges.popleft()
+
+    @property
+    def trials_per_second(self) -> float:
+        """Charged trials per second over the last half minute."""
+        if len(self._charges) < 2 or self.brain.state.value != "TUNING":
+            return 0.0
+        (start, first), (end, last) = self._charges[0], self._charges[-1]
+        return (last - first) / (end - start) if end > start else 0.0

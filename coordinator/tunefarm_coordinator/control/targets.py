@@ -1,0 +1,53 @@
+"""What a user means by a target, on the farm as it is now."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tunefarm_coordinator.errors import InvalidInput, NoDevice
+from tunefarm_coordinator.farm.messages import FarmDevice
+from tunefarm_coordinator.farm.placement import parse_target, serves
+
+HOST = "host"
+
+
+def by_name(text: str, devices: Sequence[FarmDevice]) -> str | None:
+    """The target of the devices that `text` names: "host" (the farm's only CPU target), a device's name or id, or a
+    label's value. None: it names no device, so it is a TVM target itself.
+
+    Raises:
+        InvalidInput: devices of that name have several targets.
+        NoDevice: "host", and no CPU is registered.
+    """
+    if text == HOST:
+        named = [device for device in devices if parse_target(device.target).kind == "llvm"]
+        if not named:
+            raise NoDevice(f"no CPU device is registered{_which(devices)}")
+    else:
+        named = [device for device in devices if text in (device.name, device.device_id, *device.labels.values())]
+    targets = sorted({device.target for device in named})
+    if len(targets) > 1:
+        raise InvalidInput(f"target {text!r} could be any of {', '.join(targets)}: say which")
+    return targets[0] if targets else None
+
+
+def check_served(target: str, devices: Sequence[FarmDevice]) -> None:
+    """Raises NoDevice, naming the devices that there are, if none serves the target (TVM's JSON)."""
+    if not any(serves(device, target) for device in devices):
+        raise NoDevice(f"no device serves the target {target}{_which(devices)}")
+
+
+def common_class(target: str, devices: Iterable[FarmDevice]) -> str:
+    """The device class that most of the target's devices are of: a job measures on one class only.
+
+    Raises NoDevice if none serves the target.
+    """
+    classes = Counter(device.device_class for device in devices if serves(device, target))
+    if not classes:
+        raise NoDevice(f"no device serves the target {target}")
+    return max(sorted(classes), key=classes.__getitem__)
+
+
+def _which(devices: Sequence[FarmDevice]) -> str:
+    if not devices:
+        return "; no device is registered at all: start one with `tunefarm-agent run --connect HOST:PORT`"
+    return "; registered: " + ", ".join(sorted({f"{device.name} {device.target}" for device in devices}))

@@ -1,0 +1,223 @@
+"""Carries out the search side of a job: prepare, propose, observe, build."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from typing import TypeVar
+
+from tunefarm_coordinator.compute.messages import (
+    Build,
+    BuildFailed,
+    Built,
+    ComputeFailed,
+    ComputeLost,
+    Expected,
+    ExpectedOf,
+    Observation,
+    Observe,
+    OpenTask,
+    PreparedSummary,
+    PrepareModel,
+    Propose,
+    Request,
+    TaskKey,
+    UnknownTask,
+)
+from tunefarm_coordinator.control.runner import JobRunner
+from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.engines.candidate import BuiltCandidate
+from tunefarm_coordinator.jobs import events as ev
+from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.models.task import TuningTask
+from tunefarm_coordinator.schedules.changes import AddCandidates, CandidateTrace
+from tunefarm_proto.v1 import farm_pb2
+
+log = logging.getLogger(__name__)
+
+BUILD_TIMEOUT_SECONDS = 60.0
+# Input sets of a kernel: the first is checked at every measurement, all at the finals.
+EXPECTED_SEEDS = (0, 1, 2)
+# The same request takes the compute child down at most this often before the job is given up.
+COMPUTE_ATTEMPTS = 4
+# Records of earlier jobs that a task starts from.
+WARM_START_RECORDS = 512
+INCUMBENTS = 2
+
+Answer = TypeVar("Answer")
+
+
+class TuningStage:
+    """One job's search. Keeps nothing that can't be had again from store and disk."""
+
+    def __init__(self, runner: JobRunner, services: Services) -> None:
+        self._runner = runner
+        self._sheet = runner.sheet
+        self._services = services
+        self._traces: dict[tuple[str, str], str] = {}
+        self._summary: asyncio.Task[PreparedSummary] | None = None
+        self._expected: dict[str, asyncio.Task[tuple[farm_pb2.ExpectedOutputs, ...]]] = {}
+
+    # ---- the prepared model
+
+    async def prepare(self) -> None:
+        """Imports the model, finds what the store knows of its tasks, and tells the job."""
+        started = time.monotonic()
+        summary = await self.summary()
+        device_class = await self._services.farm.device_class_for(summary.target)
+        workloads = [task.workload for task in summary.tasks]
+        known = await asyncio.to_thread(
+            self._services.store.incumbents, workloads, summary.target, device_class, INCUMBENTS
+        )
+        candidates = [
+            CandidateTrace(workload, identity_of(trace), trace) for workload, trace in summary.baselines.items()
+        ]
+        specs = tuple(
+            ev.TaskSpec(
+                workload=task.workload,
+                name=task.name,
+                weight=task.weight,
+                flops=task.flops,
+                baseline=identity_of(summary.baselines[task.workload]),
+                incumbents=known[task.workload].identities if task.workload in known else (),
+                known=known[task.workload].trials if task.workload in known else 0,
+            )
+            for task in summary.tasks
+        )
+        event = ev.Prepared(summary.target, device_class, specs, time.monotonic() - started, summary.notes)
+        await self._runner.record(event, AddCandidates(tuple(candidates)))
+
+    async def summary(self) -> PreparedSummary:
+        """The prepared model; prepared once, read back from disk after a restart."""
+        if self._summary is None:
+            self._summary = asyncio.create_task(self._prepare())
+        return await asyncio.shield(self._summary)
+
+    async def _prepare(self) -> PreparedSummary:
+        sheet = self._sheet
+        folder = self._services.folders.prepared(sheet.spec.model_id, sheet.shapes, sheet.target)
+        summary: PreparedSummary = await self.ask(PrepareModel(sheet.model, sheet.shapes, sheet.target, folder))
+        return summary
+
+    async def _task(self, workload: str) -> TuningTask:
+        summary = await self.summary()
+        return next(task for task in summary.tasks if task.workload == workload)
+
+    async def expected(self, workload: str) -> tuple[farm_pb2.ExpectedOutputs, ...]:
+        """Inputs and expected outputs of the workload, one set for each of EXPECTED_SEEDS."""
+        if workload not in self._expected:
+            self._expected[workload] = asyncio.create_task(self._compute_expected(workload))
+        return await asyncio.shield(self._expected[workload])
+
+    async def _compute_expected(self, workload: str) -> tuple[farm_pb2.ExpectedOutputs, ...]:
+        answer: Expected = await self.ask(ExpectedOf(await self._task(workload), EXPECTED_SEEDS))
+        digests = [await asyncio.to_thread(self._services.artifacts.put, blob) for blob in answer.blobs]
+        return tuple(
+            farm_pb2.ExpectedOutputs(artifact=digest, rtol=answer.rtol, atol=answer.atol) for digest in digests
+        )
+
+    # ---- search
+
+    async def propose(self, wanted: ins.Propose) -> None:
+        """One round of search; the task is opened with its history where the searcher does not hold it."""
+        # What a candidate's outputs must be is needed by the time that it is built.
+        expected = asyncio.create_task(self.expected(wanted.workload))
+        answer = await self._with_task(wanted.workload, Propose(self._key(wanted.workload), wanted.count))
+        rows = tuple(CandidateTrace(wanted.workload, new.identity, new.trace) for new in answer.proposals)
+        self._traces.update({(row.workload, row.identity): row.trace for row in rows})
+        identities = tuple(proposal.identity for proposal in answer.proposals)
+        await self._runner.record(ev.Proposed(wanted.round, identities, answer.seconds), AddCandidates(rows))
+        await expected
+
+    async def observe(self, wanted: ins.Observe) -> None:
+        """Tells search how its candidates did. A searcher that lost the task learns it from the history instead."""
+        observations = [
+            Observation(identity, await self.trace(wanted.workload, identity), seconds)
+            for identity, seconds in wanted.results
+        ]
+        try:
+            await self._services.compute.ask(Observe(self._key(wanted.workload), tuple(observations)))
+        except (UnknownTask, ComputeLost):
+            log.info("searcher will learn a round from history", extra={"job_id": self._sheet.job_id})
+
+    def _key(self, workload: str) -> TaskKey:
+        return TaskKey(self._sheet.job_id, workload)
+
+    async def _with_task(self, workload: str, request: Propose):  # type: ignore[no-untyped-def]
+        for _ in range(COMPUTE_ATTEMPTS):
+            try:
+                return await self.ask(request)
+            except UnknownTask:
+                await self._open(workload)
+        raise ComputeFailed(f"searchers kept losing the task {workload}")
+
+    async def _open(self, workload: str) -> None:
+        summary = await self.summary()
+        store, brain = self._services.store, self._runner.brain
+        records = await asyncio.to_thread(
+            store.history, workload, summary.target, brain.device_class, WARM_START_RECORDS
+        )
+        traces = await asyncio.to_thread(store.traces, workload, [record.identity for record in records])
+        history = tuple(
+            Observation(record.identity, traces[record.identity], record.seconds)
+            for record in records
+            if record.identity in traces
+        )
+        await self.ask(
+            OpenTask(
+                key=self._key(workload),
+                task=await self._task(workload),
+                target=summary.target,
+                engine=self._sheet.tuner,
+                seed=self._sheet.seed,
+                history=history,
+                forbidden=frozenset(brain.tasks[workload].tried),
+            )
+        )
+
+    # ---- build
+
+    async def build(self, wanted: ins.Build) -> None:
+        """Builds one candidate; a failure is the candidate's own and goes on record."""
+        task = await self._task(wanted.workload)
+        trace = await self.trace(wanted.workload, wanted.identity)
+        target = (await self.summary()).target
+        answer: Built | BuildFailed = await self.ask(Build(task.module, trace, target, BUILD_TIMEOUT_SECONDS))
+        if isinstance(answer, Built):
+            artifact = await self._keep(answer.candidate)
+            await self._runner.record(ev.BuildEnded(wanted.round, wanted.index, artifact, None, answer.seconds))
+            return
+        # No device had a part in it: the journal is where this failure stands.
+        failure = ev.Failure(answer.kind, answer.message)
+        await self._runner.record(ev.BuildEnded(wanted.round, wanted.index, None, failure, answer.seconds))
+
+    async def _keep(self, built: BuiltCandidate) -> ev.Artifact:
+        digest = await asyncio.to_thread(self._services.artifacts.put, built.library)
+        return ev.Artifact(
+            digest,
+            tuple((argument.shape, argument.dtype) for argument in built.arguments),
+            tuple((prepack.argument, prepack.function) for prepack in built.prepacks),
+        )
+
+    async def trace(self, workload: str, identity: str) -> str:
+        """The trace of a candidate, from memory or the store."""
+        key = (workload, identity)
+        if key not in self._traces:
+            found = await asyncio.to_thread(self._services.store.traces, workload, [identity])
+            self._traces[key] = found[identity]
+        return self._traces[key]
+
+    async def ask(self, request: Request):  # type: ignore[no-untyped-def]
+        """Asks the compute child, again where it died under the request."""
+        for attempt in range(1, COMPUTE_ATTEMPTS + 1):
+            try:
+                return await self._services.compute.ask(request)
+            except ComputeLost as error:
+                if attempt == COMPUTE_ATTEMPTS:
+                    raise ComputeFailed(f"{type(request).__name__} took the compute child down {attempt} times: {error}") from error
+        raise AssertionError("unreachable")
+
+
+def identity_of(trace: str) -> str:
+    """Identity of a default schedule: it has no searcher to name it."""
+    return "default:" + hashlib.sha256(trace.encode()).hexdigest()

@@ -1,0 +1,33 @@
+"""The coordinator's errors: one small tree, each class with one meaning on the wire.
+
+`service/errors.py` holds the one table from these classes to gRPC status codes. A message says what
+happened, to what, and what to do next; it reaches the user as it is.
+"""
+
+
+class TunefarmError(Exception):
+    """Base of every error that a user is meant to read."""
+
+
+class InvalidInput(TunefarmError):
+    """The caller's input can't be served as it is; asking again changes nothing."""
+
+
+class NotFound(TunefarmError):
+    """The named thing does not exist (or not for this caller)."""
+
+
+class Conflict(TunefarmError):
+    """The key was used before for something else, or the thing is in a state that rules this out."""
+
+
+class NoDevice(TunefarmError):
+    """No registered device serves the target."""
+
+
+class Unavailable(TunefarmError):
+    """A part of the farm does not answer now; the same call may go through later."""
+
+
+class StoreError(TunefarmError):
+    """The schedule store can't be opened or written: locked, newer than this program, disk full."""

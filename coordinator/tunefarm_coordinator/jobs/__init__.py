@@ -1,0 +1,1 @@
+"""Pure: budget, ledger, early stop, the job state machine. Events in, instructions out."""

@@ -1,0 +1,351 @@
+"""The job brain: what happens to a job, and what is to be done next. Pure.
+
+`handle(event)` is the only way in. Replaying a job's journal through it rebuilds the brain; `outstanding()` then names
+everything that was asked for and not yet answered, to be asked for again.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from tunefarm_coordinator.jobs import events as ev
+from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.jobs.ledger import Ledger
+from tunefarm_coordinator.jobs.options import JobOptions
+from tunefarm_coordinator.jobs.policy import DynamicPolicy
+from tunefarm_coordinator.jobs.round import Item, Round, Stage
+from tunefarm_coordinator.jobs.state import JobState, check_transition
+from tunefarm_coordinator.jobs.task import TaskState
+
+# Not the candidate's fault: the trial goes back to the budget.
+REFUNDED = frozenset({"DEVICE_LOST", "CANCELLED"})
+# Groups in one compare lease: enough to keep a device busy, few enough to lose little with it.
+GROUPS_PER_COMPARE = 8
+
+
+class JobBrain:
+    """One job. Every public attribute is for reading."""
+
+    def __init__(self, options: JobOptions, policy: DynamicPolicy | None = None) -> None:
+        self.options = options
+        self.policy = policy or DynamicPolicy()
+        self.state = JobState.PREPARING
+        self.ledger = Ledger(0)
+        self.tasks: dict[str, TaskState] = {}
+        self.rounds: dict[int, Round] = {}
+        self.failures: Counter[str] = Counter()
+        self.messages: Counter[tuple[str, str]] = Counter()
+        self.measurements = 0
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.notes: list[str] = []
+        self.target = ""
+        self.device_class = ""
+        self.error: tuple[str, str] | None = None
+        self.winners: dict[str, str] = {}
+        self.benchmark: ev.Benchmarked | None = None
+        self._artifacts: dict[tuple[str, str], ev.Artifact] = {}
+        self._rounds_started = 0
+        self._time_spent = False
+        self._comparing: dict[int, dict[int, ins.CompareGroup]] = {}
+        self._handlers: dict[type[Any], Callable[[Any], list[ins.Instruction]]] = {
+            ev.Prepared: self._prepared,
+            ev.StageFailed: self._stage_failed,
+            ev.Proposed: self._proposed,
+            ev.BuildEnded: self._build_ended,
+            ev.ItemMeasured: self._item_measured,
+            ev.GroupCompared: self._group_compared,
+            ev.Packaged: self._packaged,
+            ev.Benchmarked: self._benchmarked,
+            ev.BenchmarkLost: self._benchmark_lost,
+            ev.TimeSpent: self._time_is_spent,
+            ev.CancelRequested: self._cancel_requested,
+        }
+
+    # ---- in and out
+
+    def handle(self, event: ev.Event) -> list[ins.Instruction]:
+        """What is to be done after `event`. An event that comes late, or twice, changes nothing."""
+        if self.state.terminal:
+            return []
+        return self._handlers[type(event)](event)
+
+    def outstanding(self) -> list[ins.Instruction]:
+        """Everything asked for and not yet answered."""
+        match self.state:
+            case JobState.PREPARING:
+                return [ins.Prepare()]
+            case JobState.TUNING:
+                return [wanted for number in sorted(self.rounds) for wanted in self.rounds[number].outstanding()]
+            case JobState.VERIFYING:
+                return [
+                    ins.Compare(number, tuple(groups.items())) for number, groups in sorted(self._comparing.items())
+                ]
+            case JobState.PACKAGING:
+                return [self._package()]
+            case JobState.BENCHMARKING:
+                return [ins.Benchmark()]
+        return []
+
+    @property
+    def estimated_seconds(self) -> float | None:
+        """Latency of one inference as the sum of weights x best; None until every task was measured once."""
+        best = [(task.weight, task.best_seconds) for task in self.tasks.values()]
+        if not best or any(seconds is None for _, seconds in best):
+            return None
+        return sum(weight * seconds for weight, seconds in best if seconds is not None)
+
+    @property
+    def valid_trials(self) -> int:
+        return sum(task.valid for task in self.tasks.values())
+
+    # ---- tuning
+
+    def _prepared(self, event: ev.Prepared) -> list[ins.Instruction]:
+        if self.state is not JobState.PREPARING:
+            return []
+        self.target, self.device_class = event.target, event.device_class
+        self.notes.extend(event.notes)
+        self.seconds["prepare"] += event.seconds
+        for spec in event.tasks:
+            self.tasks[spec.workload] = TaskState(spec, self.options.trials_per_kernel, self.options.early_stopping)
+        self.ledger = Ledger(self.options.budget(len(self.tasks)))
+        self._enter(JobState.TUNING)
+        return self._revisit_incumbents() + self._next()
+
+    def _revisit_incumbents(self) -> list[ins.Instruction]:
+        """What earlier jobs found is measured again, on today's device: a round without trials for each task that
+        is tuned enough or that the budget does not reach."""
+        free = 0 if self._time_spent else self.ledger.free
+        first = self.policy.first_rounds(self.tasks.values(), free)
+        wanted: list[ins.Instruction] = []
+        for task in self.tasks.values():
+            if task.unvisited_incumbents and not first.get(task.workload):
+                wanted += self._fill(self._start_round(task, 0), ())
+        return wanted
+
+    def _next(self) -> list[ins.Instruction]:
+        """New rounds as far as budget and pipeline allow; the finals when there is nothing left to wait for."""
+        wanted: list[ins.Instruction] = []
+        while self.state is JobState.TUNING and len(self.rounds) < self.options.rounds_in_flight:
+            free = 0 if self._time_spent else self.ledger.free
+            chosen = self.policy.next_round(self.tasks.values(), free)
+            if chosen is None:
+                break
+            task, count = chosen
+            self.ledger.reserve(count)
+            round_ = self._start_round(task, count)
+            wanted.append(ins.Propose(round_.number, task.workload, count))
+        if self.state is JobState.TUNING and not self.rounds:
+            # No first round came to some tasks (time spent): what the store has for them is still worth having.
+            return self._revisit_incumbents() or self._verify()
+        return wanted
+
+    def _start_round(self, task: TaskState, count: int) -> Round:
+        self._rounds_started += 1
+        task.in_round, task.asked = True, count
+        round_ = Round(self._rounds_started, task.workload, count)
+        self.rounds[round_.number] = round_
+        return round_
+
+    def _proposed(self, event: ev.Proposed) -> list[ins.Instruction]:
+        round_ = self.rounds.get(event.round)
+        if round_ is None or round_.stage is not Stage.PROPOSING:
+            return []
+        self.seconds["search"] += event.seconds
+        return self._fill(round_, event.identities[: round_.asked])
+
+    def _fill(self, round_: Round, identities: tuple[str, ...]) -> list[ins.Instruction]:
+        """Items of a round: the new candidates, and before them what the task was never measured with."""
+        task = self.tasks[round_.workload]
+        extras = dict.fromkeys(name for name in (task.spec.baseline, *task.spec.incumbents) if name not in task.tried)
+        untried = [identity for identity in dict.fromkeys(identities) if identity not in task.tried]
+        # Search may find an extra by itself, and a rebuilt searcher propose a candidate again: neither is a trial.
+        fresh = [identity for identity in untried if identity not in extras]
+        self.ledger.refund(round_.asked - len(fresh))
+        if round_.asked and not untried:
+            task.exhausted = True
+        round_.items = [Item(identity, trial=False) for identity in extras]
+        round_.items += [Item(identity, trial=True) for identity in fresh]
+        task.tried.update(item.identity for item in round_.items)
+        round_.stage = Stage.BUILDING
+        return round_.builds() + self._progress(round_)
+
+    def _build_ended(self, event: ev.BuildEnded) -> list[ins.Instruction]:
+        round_ = self.rounds.get(event.round)
+        if round_ is None or round_.stage is not Stage.BUILDING:
+            return []
+        item = round_.items[event.index]
+        if item.ended or item.artifact is not None:
+            return []
+        self.seconds["build"] += event.seconds
+        if event.artifact is not None:
+            item.artifact = event.artifact
+            self._artifacts[round_.workload, item.identity] = event.artifact
+        else:
+            self._fail(round_, item, event.failure or ev.Failure("BUILD_ERROR", "no artifact"))
+        return self._progress(round_)
+
+    def _item_measured(self, event: ev.ItemMeasured) -> list[ins.Instruction]:
+        round_ = self.rounds.get(event.round)
+        if round_ is None or round_.stage is not Stage.MEASURING or round_.items[event.index].ended:
+            return []
+        item = round_.items[event.index]
+        self.seconds["measure"] += event.seconds
+        self.measurements += not item.trial
+        if event.failure is not None:
+            self._fail(round_, item, event.failure)
+        else:
+            self._succeed(round_, item, median(event.samples) if event.samples else None)
+        return self._progress(round_)
+
+    def _succeed(self, round_: Round, item: Item, seconds: float | None) -> None:
+        """A measured item; `seconds` is None where it was let go early (slower than the best for certain)."""
+        task = self.tasks[round_.workload]
+        item.ended, item.seconds = True, seconds
+        better = seconds is not None and task.take(item.identity, seconds)
+        if item.trial:
+            self.ledger.charge()
+            task.charged += 1
+            task.valid += 1
+            task.since_better = 0 if better else task.since_better + 1
+
+    def _fail(self, round_: Round, item: Item, failure: ev.Failure) -> None:
+        item.ended = True
+        if not item.trial:
+            return
+        self.messages[failure.kind, failure.message] += 1
+        if failure.kind in REFUNDED:
+            self.ledger.refund()
+            return
+        task = self.tasks[round_.workload]
+        self.ledger.charge()
+        task.charged += 1
+        task.failed += 1
+        self.failures[failure.kind] += 1
+
+    def _progress(self, round_: Round) -> list[ins.Instruction]:
+        wanted = round_.advance()
+        if round_.stage is not Stage.ENDED:
+            return wanted
+        del self.rounds[round_.number]
+        task = self.tasks[round_.workload]
+        task.in_round, task.asked = False, 0
+        trials = [item for item in round_.items if item.trial]
+        brought = any(item.seconds is not None and item.seconds == task.best_seconds for item in trials)
+        task.dull_rounds = 0 if brought else task.dull_rounds + bool(trials)
+        results = tuple((item.identity, item.seconds) for item in round_.items if item.ended)
+        observe: list[ins.Instruction] = [ins.Observe(round_.workload, results)] if results else []
+        return wanted + observe + self._next()
+
+    # ---- finals
+
+    def _verify(self) -> list[ins.Instruction]:
+        if self.messages and not self.valid_trials:
+            (kind, message), count = self.messages.most_common(1)[0]
+            tried = f"none of {self.messages.total()} trials could be measured"
+            return self._end_with_error("NO_VALID_TRIAL", f"{tried}; most frequent ({count}x): {kind}: {message}")
+        groups = [group for task in self.tasks.values() if (group := self._group(task)) is not None]
+        for at, group in enumerate(groups):
+            self._comparing.setdefault(at // GROUPS_PER_COMPARE, {})[at % GROUPS_PER_COMPARE] = group
+        self._enter(JobState.VERIFYING)
+        return self.outstanding() if groups else self._start_packaging()
+
+    def _group(self, task: TaskState) -> ins.CompareGroup | None:
+        """The finalists of a task; none where only the default schedule was ever measured."""
+        names = task.finalists(self.options.finalists)
+        if not names or names == [task.spec.baseline]:
+            return None
+        finalists = tuple(ins.Finalist(name, self._artifacts[task.workload, name]) for name in names)
+        return ins.CompareGroup(task.workload, finalists)
+
+    def _group_compared(self, event: ev.GroupCompared) -> list[ins.Instruction]:
+        if self.state is not JobState.VERIFYING:
+            return []
+        groups = self._comparing.get(event.compare, {})
+        group = groups.pop(event.index, None)
+        if group is None:
+            return []
+        self._judge(group, event)
+        self._comparing = {number: left for number, left in self._comparing.items() if left}
+        return [] if self._comparing else self._start_packaging()
+
+    def _judge(self, group: ins.CompareGroup, event: ev.GroupCompared) -> None:
+        """The fastest finalist with right outputs wins; the default schedule where none has."""
+        task = self.tasks[group.workload]
+        self.seconds["measure"] += event.seconds
+        self.measurements += len(event.results)
+        for result in event.results:
+            if result.failure is not None:
+                task.measured.pop(result.identity, None)
+        good = sorted(
+            (median(result.samples), result.identity)
+            for result in event.results
+            if result.samples and result.failure is None
+        )
+        if not good:
+            failure = next((result.failure for result in event.results if result.failure), None)
+            reason = f"{failure.kind}: {failure.message}" if failure else "not measured"
+            self.notes.append(f"{task.spec.name}: no finalist held in the comparison, default schedule kept ({reason})")
+        elif good[0][1] != task.spec.baseline:
+            self.winners[group.workload] = good[0][1]
+        task.measured.update({identity: seconds for seconds, identity in good})
+
+    def _start_packaging(self) -> list[ins.Instruction]:
+        self._enter(JobState.PACKAGING)
+        return [self._package()]
+
+    def _package(self) -> ins.Package:
+        return ins.Package(tuple(sorted(self.winners.items())))
+
+    def _packaged(self, event: ev.Packaged) -> list[ins.Instruction]:
+        if self.state is not JobState.PACKAGING:
+            return []
+        self.seconds["package"] += event.seconds
+        self._enter(JobState.BENCHMARKING)
+        return [ins.Benchmark()]
+
+    def _benchmarked(self, event: ev.Benchmarked) -> list[ins.Instruction]:
+        if self.state is not JobState.BENCHMARKING:
+            return []
+        self.benchmark = event
+        self.seconds["measure"] += event.seconds
+        if not event.matches:
+            return self._end_with_error("WRONG_OUTPUT", event.message)
+        self._enter(JobState.SUCCEEDED)
+        return [ins.Finish()]
+
+    def _benchmark_lost(self, event: ev.BenchmarkLost) -> list[ins.Instruction]:
+        if self.state is not JobState.BENCHMARKING:
+            return []
+        return self._end_with_error("INTERNAL", f"the package could not be benchmarked: {event.message}")
+
+    # ---- the ends
+
+    def _stage_failed(self, event: ev.StageFailed) -> list[ins.Instruction]:
+        return self._end_with_error(event.error, event.message)
+
+    def _time_is_spent(self, _event: ev.TimeSpent) -> list[ins.Instruction]:
+        self._time_spent = True
+        return []
+
+    def _cancel_requested(self, event: ev.CancelRequested) -> list[ins.Instruction]:
+        if event.reason:
+            self.notes.append(f"cancelled: {event.reason}")
+        self._enter(JobState.CANCELLED)
+        return self._let_go()
+
+    def _end_with_error(self, kind: str, message: str) -> list[ins.Instruction]:
+        self.error = (kind, message)
+        self._enter(JobState.FAILED)
+        return self._let_go()
+
+    def _let_go(self) -> list[ins.Instruction]:
+        self.ledger.refund(self.ledger.reserved)
+        self.rounds.clear()
+        self._comparing.clear()
+        return [ins.WithdrawAll(), ins.Finish()]
+
+    def _enter(self, state: JobState) -> None:
+        check_transition(self.state, state)
+        self.state = state

@@ -1,0 +1,203 @@
+"""What happens to a job. Events are the journal: replayed in order, they rebuild the job brain exactly.
+
+Every event is plain data that survives JSON (`encode`, `decode`). Traces and artifacts are not in here: candidates
+stand in the store under their identity, artifacts on disk under their digest.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One tuning task as the brain needs it.
+
+    Attributes:
+        baseline: candidate identity of the default schedule, measured beside the first round without a trial.
+        incumbents: identities of the best schedules that the store knows, fastest first, measured likewise.
+        known: measured trials that the store has for this workload, target and device class.
+    """
+
+    workload: str
+    name: str
+    weight: int
+    flops: float
+    baseline: str
+    incumbents: tuple[str, ...] = ()
+    known: int = 0
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A built candidate. `arguments`: (shape, dtype) in call order; `prepacks`: (argument, function)."""
+
+    digest: str
+    arguments: tuple[tuple[tuple[int, ...], str], ...]
+    prepacks: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """`kind` is one of design.md's failure kinds, without a prefix."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The model was imported, and these are its tuning tasks."""
+
+    target: str
+    device_class: str
+    tasks: tuple[TaskSpec, ...]
+    seconds: float
+    notes: tuple[str, ...] = ()
+    kind: Literal["prepared"] = "prepared"
+
+
+@dataclass(frozen=True)
+class StageFailed:
+    """A stage can't be done at all. `error` is a JobErrorKind without its prefix."""
+
+    error: str
+    message: str
+    kind: Literal["stage_failed"] = "stage_failed"
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """Search answered a round. Fewer identities than asked: the task's space has no more."""
+
+    round: int
+    identities: tuple[str, ...]
+    seconds: float
+    kind: Literal["proposed"] = "proposed"
+
+
+@dataclass(frozen=True)
+class BuildEnded:
+    """One item of a round was built (`artifact`), or is at fault (`failure`)."""
+
+    round: int
+    index: int
+    artifact: Artifact | None
+    failure: Failure | None
+    seconds: float
+    kind: Literal["build_ended"] = "build_ended"
+
+
+@dataclass(frozen=True)
+class ItemMeasured:
+    """The outcome of one item: samples in seconds, or let go early, or failed.
+
+    A DEVICE_LOST or CANCELLED failure is not the candidate's fault: refunded.
+    """
+
+    round: int
+    index: int
+    samples: tuple[float, ...] = ()
+    at_least: float | None = None
+    failure: Failure | None = None
+    seconds: float = 0.0
+    kind: Literal["item_measured"] = "item_measured"
+
+
+@dataclass(frozen=True)
+class FinalistResult:
+    """One finalist after the comparison: its interleaved samples, or why it is out."""
+
+    identity: str
+    samples: tuple[float, ...] = ()
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class GroupCompared:
+    """The finalists of one task, group `index` of comparison `compare`, were checked and timed in turn on one device."""
+
+    compare: int
+    index: int
+    workload: str
+    results: tuple[FinalistResult, ...]
+    seconds: float = 0.0
+    kind: Literal["group_compared"] = "group_compared"
+
+
+@dataclass(frozen=True)
+class Packaged:
+    seconds: float
+    kind: Literal["packaged"] = "packaged"
+
+
+@dataclass(frozen=True)
+class ModelTiming:
+    """Samples of one inference in seconds; none, and why, where it can't run on the device."""
+
+    name: str
+    samples: tuple[float, ...] = ()
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Benchmarked:
+    """Whole models timed in turn; `max_rel_error` of the tuned build against the reference, and its verdict."""
+
+    timings: tuple[ModelTiming, ...]
+    max_rel_error: float | None
+    matches: bool
+    message: str
+    device: str
+    seconds: float = 0.0
+    kind: Literal["benchmarked"] = "benchmarked"
+
+
+@dataclass(frozen=True)
+class BenchmarkLost:
+    """The benchmark's device was lost more often than is retried."""
+
+    message: str
+    kind: Literal["benchmark_lost"] = "benchmark_lost"
+
+
+@dataclass(frozen=True)
+class TimeSpent:
+    """The job's time budget is over: what is under way ends, no new trial starts."""
+
+    kind: Literal["time_spent"] = "time_spent"
+
+
+@dataclass(frozen=True)
+class CancelRequested:
+    reason: str
+    kind: Literal["cancel_requested"] = "cancel_requested"
+
+
+Event = (
+    Prepared
+    | StageFailed
+    | Proposed
+    | BuildEnded
+    | ItemMeasured
+    | GroupCompared
+    | Packaged
+    | Benchmarked
+    | BenchmarkLost
+    | TimeSpent
+    | CancelRequested
+)
+
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
+
+
+def encode(event: Event) -> dict[str, Any]:
+    """The event as JSON-able data."""
+    data: dict[str, Any] = _ADAPTER.dump_python(event, mode="json")
+    return data
+
+
+def decode(data: dict[str, Any]) -> Event:
+    """The event again. Raises pydantic.ValidationError for anything that `encode` did not write."""
+    return _ADAPTER.validate_python(data)

@@ -1,0 +1,99 @@
+"""What the job brain wants done. Each is keyed, and safe to carry out again after a restart."""
+
+from dataclasses import dataclass
+
+from tunefarm_coordinator.jobs.events import Artifact
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Import the model and extract its tasks. Answered by Prepared or StageFailed."""
+
+
+@dataclass(frozen=True)
+class Propose:
+    """Ask search for `count` new candidates of a task. Answered by Proposed."""
+
+    round: int
+    workload: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """Build one item of a round. Answered by BuildEnded."""
+
+    round: int
+    index: int
+    workload: str
+    identity: str
+
+
+@dataclass(frozen=True)
+class MeasureItem:
+    index: int
+    identity: str
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure the built items of a round on one device. Answered by one ItemMeasured for each."""
+
+    round: int
+    workload: str
+    items: tuple[MeasureItem, ...]
+
+
+@dataclass(frozen=True)
+class Observe:
+    """Tell search and the cost model how items did: (identity, seconds of one call or None). No answer."""
+
+    workload: str
+    results: tuple[tuple[str, float | None], ...]
+
+
+@dataclass(frozen=True)
+class Finalist:
+    identity: str
+    artifact: Artifact
+
+
+@dataclass(frozen=True)
+class CompareGroup:
+    workload: str
+    finalists: tuple[Finalist, ...]
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Check the finalists' outputs and time them in turn. Answered by one GroupCompared for each (index, group);
+    an index stays the same over restarts."""
+
+    number: int
+    groups: tuple[tuple[int, CompareGroup], ...]
+
+
+@dataclass(frozen=True)
+class Package:
+    """Compile the model: (workload, identity) of the best where it beats the default schedule. Answered by Packaged."""
+
+    best: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Time tuned, untuned and ONNX Runtime in turn; check the outputs. Answered by Benchmarked or BenchmarkLost."""
+
+
+@dataclass(frozen=True)
+class WithdrawAll:
+    """Stop everything that is under way for this job. No answer."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The job is over; let go of all it holds. No answer."""
+
+
+Instruction = Prepare | Propose | Build | Measure | Observe | Compare | Package | Benchmark | WithdrawAll | Finish

@@ -1,0 +1,1 @@
+"""The wire contract of tunefarm: versioned protobuf packages and their generated stubs."""
