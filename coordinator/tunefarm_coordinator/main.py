@@ -17,7 +17,9 @@ from grpc_reflection.v1alpha import reflection
 
 from tunefarm_coordinator import logs, metrics
 from tunefarm_coordinator.artifacts import ArtifactStore
-from tunefarm_coordinator.compute.client import ComputeClient, ComputeSettings
+from tunefarm_coordinator.compute.client import ComputeClient
+from tunefarm_coordinator.compute.messages import Gate
+from tunefarm_coordinator.compute.settings import ComputeSettings
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.library import ModelLibrary
@@ -27,7 +29,7 @@ from tunefarm_coordinator.errors import InvalidInput, StoreError, TunefarmError
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.errors import ErrorInterceptor
 from tunefarm_coordinator.service.farm import FarmServicer
-from tunefarm_coordinator.service.schedule import ScheduleServicer
+from tunefarm_coordinator.service.schedule import ScheduleService
 from tunefarm_coordinator.service.tuning import TuningServicer
 from tunefarm_coordinator.settings import Settings, parse_address
 from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc, schedule_pb2, schedule_pb2_grpc, tuning_pb2, tuning_pb2_grpc
@@ -55,10 +57,16 @@ def root() -> None:
 
 @app.command()
 def serve(
-    listen: Annotated[str, typer.Option(help="HOST:PORT for clients and agents; port 0 takes a free one.")] = "127.0.0.1:7700",
-    store: Annotated[str | None, typer.Option(help="SQLAlchemy URL of the schedule store. Default: SQLite in the data folder.")] = None,
+    listen: Annotated[
+        str, typer.Option(help="HOST:PORT for clients and agents; port 0 takes a free one.")
+    ] = "127.0.0.1:7700",
+    store: Annotated[
+        str | None, typer.Option(help="SQLAlchemy URL of the schedule store. Default: SQLite in the data folder.")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for models, artifacts and packages.")] = None,
-    ray_address: Annotated[str | None, typer.Option(help="An existing Ray cluster (`auto` inside one); default: a local one.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="An existing Ray cluster (`auto` inside one); default: a local one.")
+    ] = None,
     metrics_at: Annotated[str | None, typer.Option("--metrics", help="HOST:PORT of a Prometheus endpoint.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain text off loopback.")] = False,
     searchers: Annotated[int | None, typer.Option(min=1, help="Search processes; default: by cores.")] = None,
@@ -113,11 +121,13 @@ async def _serve(settings: Settings) -> None:
 async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: asyncio.Event) -> None:
     artifacts = ArtifactStore(folders.artifacts)
     compute = ComputeClient(
-        ComputeSettings(
-            ray_address=settings.ray_address, searchers=settings.searchers, builders=settings.builders
-        )
+        ComputeSettings(ray_address=settings.ray_address, searchers=settings.searchers, builders=settings.builders)
     )
-    farm = FarmControl(epoch=await asyncio.to_thread(store.next_epoch), on_gates=compute.set_gates)
+
+    def tell_gates(gates: dict[str, str]) -> None:
+        compute.set_gates([Gate(host, socket) for host, socket in gates.items()])
+
+    farm = FarmControl(await asyncio.to_thread(store.next_epoch), tell_gates)
     library = ModelLibrary(folders, store)
     registry = JobRegistry(Services(store, compute, farm, artifacts, folders), library)
     server, port = await _server(settings, registry, library, farm, artifacts, store, folders)
@@ -164,7 +174,7 @@ async def _server(
     )
     tuning_pb2_grpc.add_TuningServiceServicer_to_server(TuningServicer(registry, library, folders), server)
     farm_pb2_grpc.add_FarmServiceServicer_to_server(FarmServicer(farm, artifacts), server)
-    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleServicer(store), server)
+    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(store), server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     for name in ("", *SERVICES):
@@ -173,7 +183,9 @@ async def _server(
     try:
         port = server.add_insecure_port(f"{settings.host}:{settings.port}")
     except RuntimeError as error:
-        raise InvalidInput(f"can't listen on {settings.host}:{settings.port}: is it taken? Try another --listen") from error
+        raise InvalidInput(
+            f"can't listen on {settings.host}:{settings.port}: is it taken? Try another --listen"
+        ) from error
     return server, port
 
 

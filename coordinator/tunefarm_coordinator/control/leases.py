@@ -1,6 +1,6 @@
 """Instructions as leases, outcomes as events: the one place where wire and brain meet. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
@@ -17,7 +17,9 @@ MEASURE = farm_pb2.Evaluator(number=1, repeat=3, min_repeat_ms=5.0)
 COMPARE = farm_pb2.Evaluator(number=1, repeat=1, min_repeat_ms=10.0)
 
 
-def measure_work(instruction: ins.Measure, expected: farm_pb2.ExpectedOutputs) -> tuple[farm_pb2.Lease, tuple[int, ...]]:
+def measure_work(
+    instruction: ins.Measure, expected: farm_pb2.ExpectedOutputs
+) -> tuple[farm_pb2.Lease, tuple[int, ...]]:
     """The lease of a round and the indices that are wanted. A candidate stands at its item's index, so that outcomes
     mean the same after a restart; places of items that are not wanted stay empty."""
     wanted = {item.index: item for item in instruction.items}
@@ -32,7 +34,7 @@ def measure_work(instruction: ins.Measure, expected: farm_pb2.ExpectedOutputs) -
 
 
 def compare_work(
-    instruction: ins.Compare, expected: dict[str, Sequence[farm_pb2.ExpectedOutputs]]
+    instruction: ins.Compare, expected: Mapping[str, Sequence[farm_pb2.ExpectedOutputs]]
 ) -> tuple[farm_pb2.Lease, tuple[int, ...]]:
     """The lease of a comparison; groups stand at their index, as candidates do in `measure_work`."""
     wanted = dict(instruction.groups)
@@ -46,9 +48,9 @@ def compare_work(
         else farm_pb2.CompareGroup()
         for index in range(max(wanted) + 1)
     ]
-    return farm_pb2.Lease(
-        compare=farm_pb2.CompareWork(groups=groups, evaluator=COMPARE, rounds=COMPARE_ROUNDS)
-    ), tuple(sorted(wanted))
+    return farm_pb2.Lease(compare=farm_pb2.CompareWork(groups=groups, evaluator=COMPARE, rounds=COMPARE_ROUNDS)), tuple(
+        sorted(wanted)
+    )
 
 
 def _candidate(identity: str, artifact: ev.Artifact) -> farm_pb2.Candidate:
@@ -67,7 +69,7 @@ def failure(message: common_pb2.Failure) -> ev.Failure:
 
 
 def failure_name(kind: int) -> str:
-    name: str = common_pb2.FailureKind.Name(kind)  # type: ignore[arg-type]
+    name: str = common_pb2.FailureKind.Name(kind)
     return name.removeprefix("FAILURE_KIND_")
 
 
@@ -81,7 +83,9 @@ def item_measured(round_: int, index: int, report: farm_pb2.OutcomeReport) -> ev
             return ev.ItemMeasured(round_, index, at_least=report.censored.at_least_seconds, seconds=seconds)
         case "failed":
             return ev.ItemMeasured(round_, index, failure=failure(report.failed), seconds=seconds)
-    return ev.ItemMeasured(round_, index, failure=ev.Failure("RUN_ERROR", "the agent reported no samples"), seconds=seconds)
+    return ev.ItemMeasured(
+        round_, index, failure=ev.Failure("RUN_ERROR", "the agent reported no samples"), seconds=seconds
+    )
 
 
 def group_compared(
@@ -93,7 +97,9 @@ def group_compared(
     results = []
     for at, finalist in enumerate(group.finalists):
         if lost is not None or at >= len(items):
-            results.append(ev.FinalistResult(finalist.identity, failure=lost or ev.Failure("RUN_ERROR", "not reported")))
+            results.append(
+                ev.FinalistResult(finalist.identity, failure=lost or ev.Failure("RUN_ERROR", "not reported"))
+            )
         elif items[at].WhichOneof("outcome") == "failed":
             results.append(ev.FinalistResult(finalist.identity, failure=failure(items[at].failed)))
         else:

@@ -68,9 +68,7 @@ class ModelLibrary:
     async def add(self, header: UploadHeader, chunks: AsyncIterator[Chunk]) -> StoredModel:
         """Takes a model in; the same files in the same project are the same model. Raises InvalidInput."""
         _check_header(header)
-        digest = hashlib.sha256(
-            "\n".join(f"{file.path} {file.sha256}" for file in header.files).encode()
-        ).hexdigest()
+        digest = hashlib.sha256("\n".join(f"{file.path} {file.sha256}" for file in header.files).encode()).hexdigest()
         model_id = "model-" + hashlib.sha256(f"{header.project}\n{digest}".encode()).hexdigest()[:16]
         folder = self._folders.uploads / uuid.uuid4().hex
         try:
@@ -99,9 +97,7 @@ class ModelLibrary:
             raise NotFound(f"no model {model_id!r}: upload it first")
         path = self._folders.model(model_id) / row.document["file"]
         signature = await asyncio.to_thread(self._read, row.name, path)
-        return StoredModel(
-            model_id, row.name, row.project, row.owner, row.digest, path, signature, row.created
-        )
+        return StoredModel(model_id, row.name, row.project, row.owner, row.digest, path, signature, row.created)
 
     @staticmethod
     def _read(name: str, path: Path) -> Signature:

@@ -12,7 +12,7 @@ from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Work, WorkKind
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.schedules import record as rec
-from tunefarm_coordinator.schedules.changes import AddComparison, AddRecords, AddVerifications, Change
+from tunefarm_coordinator.schedules.changes import AddComparison, AddDevices, AddRecords, AddVerifications, Change, DeviceFacts
 from tunefarm_proto.v1 import farm_pb2
 
 # Set-up of a session and loading of its artifacts, beside what the candidates themselves take.
@@ -38,14 +38,18 @@ class MeasuringStage:
 
         async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
             event = leases.item_measured(wanted.round, delivered.index, report)
-            await self._runner.record(event, *self._on_record(task.spec, items[delivered.index], event, delivered, report))
+            await self._runner.record(
+                event, *self._on_record(task.spec, items[delivered.index], event, delivered, report)
+            )
 
         async def lost(item: ItemLost) -> None:
             failure = ev.Failure(item.kind.value, item.message)
             await self._runner.record(ev.ItemMeasured(wanted.round, item.index, failure=failure))
 
         limit = LEASE_SLACK_SECONDS + leases.RUN_TIMEOUT_SECONDS * len(indices)
-        await self._run(f"r{wanted.round}", WorkKind.MEASURE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed)
+        await self._run(
+            f"r{wanted.round}", WorkKind.MEASURE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed
+        )
 
     async def compare(self, wanted: ins.Compare) -> None:
         """One comparison of finalists on one device."""
@@ -66,7 +70,9 @@ class MeasuringStage:
 
         finalists = sum(len(group.finalists) for group in groups.values())
         limit = LEASE_SLACK_SECONDS + leases.RUN_TIMEOUT_SECONDS * finalists
-        await self._run(f"c{wanted.number}", WorkKind.COMPARE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed)
+        await self._run(
+            f"c{wanted.number}", WorkKind.COMPARE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed
+        )
 
     async def benchmark(self, work: farm_pb2.BenchmarkWork) -> tuple[Deliver, farm_pb2.OutcomeReport] | ItemLost:
         """Whole models on one device; what came of it."""
@@ -80,7 +86,9 @@ class MeasuringStage:
 
         limit = LEASE_SLACK_SECONDS + leases.MODEL_TIMEOUT_SECONDS * len(work.contenders)
         lease = farm_pb2.Lease(benchmark=work)
-        await self._run("b", WorkKind.BENCHMARK, lease, (0,), limit, outcome, lost, ins.Benchmark() in self._runner.resumed)
+        await self._run(
+            "b", WorkKind.BENCHMARK, lease, (0,), limit, outcome, lost, ins.Benchmark() in self._runner.resumed
+        )
         return answer[0]
 
     async def _run(
@@ -157,7 +165,7 @@ class MeasuringStage:
             source=rec.Source.BASELINE if item.identity == task.baseline else rec.Source.TUNED,
             conditions=leases.conditions(report),
         )
-        return (AddRecords((record,)),)
+        return (self._device(delivered), AddRecords((record,)))
 
     def _judgement(
         self, event: ev.GroupCompared, delivered: Deliver, report: farm_pb2.OutcomeReport
@@ -189,7 +197,12 @@ class MeasuringStage:
             job_id=self._sheet.job_id,
             created=now,
         )
-        return AddVerifications(verifications), AddComparison(comparison)
+        return self._device(delivered), AddVerifications(verifications), AddComparison(comparison)
+
+    @staticmethod
+    def _device(delivered: Deliver) -> Change:
+        """What the device is, so that its class can be derived from what the store holds."""
+        return AddDevices((DeviceFacts(delivered.device.fingerprint, dict(delivered.device.facts)),))
 
 
 def _outcome(event: ev.ItemMeasured) -> rec.Outcome | None:

@@ -29,9 +29,7 @@ TUNED, UNTUNED, ONNXRUNTIME = "tuned", "untuned", "onnxruntime"
 class PackagingStage:
     """One job's package. The folder is complete before the job says SUCCEEDED."""
 
-    def __init__(
-        self, runner: JobRunner, services: Services, tuning: TuningStage, measuring: MeasuringStage
-    ) -> None:
+    def __init__(self, runner: JobRunner, services: Services, tuning: TuningStage, measuring: MeasuringStage) -> None:
         self._runner = runner
         self._sheet = runner.sheet
         self._services = services
@@ -162,7 +160,8 @@ class PackagingStage:
         )
 
     async def _put(self, content: bytes | Path) -> str:
-        return await asyncio.to_thread(self._services.artifacts.put, content)
+        store = self._services.artifacts
+        return await asyncio.to_thread(store.put, content) if isinstance(content, bytes) else await asyncio.to_thread(store.put_file, content)
 
     def _complete_manifest(self, event: ev.Benchmarked) -> None:
         """Adds what was measured of the package to its manifest."""

@@ -26,7 +26,7 @@ from tunefarm_coordinator.jobs.policy import DynamicPolicy
 from tunefarm_coordinator.jobs.task import TaskState
 from tunefarm_coordinator.models.onnx_file import resolve_shapes
 from tunefarm_coordinator.schedules.changes import AddJob, UpdateJob
-from tunefarm_proto.v1 import tuning_pb2
+from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class JobRegistry:
         for row in await asyncio.to_thread(self._services.store.unfinished_jobs):
             spec = tuning_pb2.JobSpec.FromString(row.spec)
             sheet = await self._sheet(row.job_id, spec, row.created)
-            runner = JobRunner(sheet, self._services.store, self._ended)
+            runner = JobRunner(sheet, self._services.store, self._state_changed)
             runner.replay(await asyncio.to_thread(self._services.store.events, row.job_id))
             log.info("job goes on", extra={"job_id": row.job_id, "sequence": runner.sequence})
             self._start(runner)
@@ -82,7 +82,7 @@ class JobRegistry:
         digest = hashlib.sha256(spec.SerializeToString(deterministic=True)).hexdigest()
         async with self._submitting:
             store = self._services.store
-            known = await asyncio.to_thread(store.job_by_key, spec.project, key)
+            known = await asyncio.to_thread(store.find_job, spec.project, key)
             if known is not None:
                 if known.spec_digest != digest:
                     raise Conflict(f"idempotency key {key!r} was used for another job: {known.job_id}")
@@ -106,7 +106,7 @@ class JobRegistry:
                 created=created,
             )
             await asyncio.wrap_future(store.write(row))
-            return job_message(self._start(JobRunner(sheet, store, self._ended)))
+            return job_message(self._start(JobRunner(sheet, store, self._state_changed)))
 
     async def plan(self, spec: tuning_pb2.JobSpec) -> PlannedJob:
         """What the job would come to; spends no trial."""
@@ -119,10 +119,8 @@ class JobRegistry:
         summary = await self._services.compute.ask(PrepareModel(sheet.model, sheet.shapes, sheet.target, folder))
         device_class = targets.common_class(summary.target, self._services.farm.devices())
         workloads = [task.workload for task in summary.tasks]
-        found = await asyncio.to_thread(
-            self._services.store.incumbents, workloads, summary.target, device_class, 1
-        )
-        known = {workload: found[workload].trials if workload in found else 0 for workload in workloads}
+        found = await asyncio.to_thread(self._services.store.count_valid, workloads, summary.target, device_class)
+        known = {workload: found.get(workload, 0) for workload in workloads}
         options = sheet.options
         states = [
             TaskState(
@@ -149,16 +147,20 @@ class JobRegistry:
         self, project: str, states: Sequence[str], page_size: int, page_token: str
     ) -> tuple[list[tuning_pb2.Job], str]:
         """Newest first, without their tasks."""
-        rows, token = await asyncio.to_thread(
-            self._services.store.list_jobs, project, states, page_size, page_token
+        page = await asyncio.to_thread(
+            self._services.store.list_jobs,
+            project=project,
+            states=states,
+            page_size=page_size,
+            page_token=page_token,
         )
         jobs = []
-        for row in rows:
+        for row in page.jobs:
             runner = self._running.get(row.job_id)
             job = job_message(runner) if runner else tuning_pb2.Job.FromString(row.summary)
             del job.tasks[:]
             jobs.append(job)
-        return jobs, token
+        return jobs, page.next_token
 
     async def wait_change(self, job_id: str, after: int) -> None:
         """Returns once the job has moved past sequence `after`; at once if it has ended."""
@@ -174,20 +176,18 @@ class JobRegistry:
 
     # ---- inside
 
-    async def _target(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.TargetSpec:
+    async def _target(self, spec: tuning_pb2.JobSpec) -> common_pb2.TargetSpec:
         """TVM's JSON for what the user asked for, served by a device of the farm."""
         text = spec.targets[0].text if spec.targets else targets.HOST
         devices = self._services.farm.devices()
         named = targets.by_name(text, devices)
         target: str = await self._services.compute.ask(ResolveTarget(text if named is None else named))
         targets.check_served(target, devices)
-        return tuning_pb2.TargetSpec(text=target)
+        return common_pb2.TargetSpec(text=target)
 
     async def _sheet(self, job_id: str, spec: tuning_pb2.JobSpec, created: float) -> JobSheet:
         model: StoredModel = await self._library.get(spec.model_id)
-        given = {
-            name: list(shape.dims) for shapes in spec.shape_sets for name, shape in shapes.inputs.items()
-        }
+        given = {name: list(shape.dims) for shapes in spec.shape_sets for name, shape in shapes.inputs.items()}
         return JobSheet(
             job_id=job_id,
             spec=spec,
@@ -206,16 +206,25 @@ class JobRegistry:
         runner.start(_carry_out(tuning, measuring, packaging))
         return runner
 
+    async def _state_changed(self, runner: JobRunner) -> None:
+        """Writes down what users see of the job; at its end, lets go of what it held."""
+        if runner.brain.state.terminal:
+            await self._ended(runner)
+        else:
+            await self._write(job_message(runner), runner.brain.state.value, None)
+
+    async def _write(self, job: tuning_pb2.Job, state: str, ended: float | None) -> None:
+        change = UpdateJob(job.job_id, state, job.SerializeToString(), ended)
+        await asyncio.wrap_future(self._services.store.write(change))
+
     async def _ended(self, runner: JobRunner) -> None:
-        """Writes the job's end down and lets go of what it held."""
         job = job_message(runner)
         job_id = runner.sheet.job_id
         if not job.has_package:
             # A package that was not found right, or not wanted any more, is none.
             await asyncio.to_thread(shutil.rmtree, self._services.folders.package(job_id), ignore_errors=True)
         await asyncio.to_thread(shutil.rmtree, self._services.folders.untuned(job_id), ignore_errors=True)
-        change = UpdateJob(job_id, runner.brain.state.value, job.SerializeToString(), runner.ended)
-        await asyncio.wrap_future(self._services.store.write(change))
+        await self._write(job, runner.brain.state.value, runner.ended)
         self._services.farm.withdraw_job(job_id)
         self._running.pop(job_id, None)
         runner.announce()

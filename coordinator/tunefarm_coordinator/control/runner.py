@@ -41,15 +41,18 @@ class JobRunner:
     knows. `carry_out` does what the brain wants, one call for each instruction.
     """
 
-    def __init__(self, sheet: JobSheet, store: Store, on_end: Callable[["JobRunner"], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, sheet: JobSheet, store: Store, on_state: Callable[["JobRunner"], Coroutine[Any, Any, None]]
+    ) -> None:
         self.sheet = sheet
         self.brain = JobBrain(sheet.options)
         self.sequence = 0
         self.ended: float | None = None
         self.store_trouble = ""
+        self._written = 0
         self.resumed: frozenset[ins.Instruction] = frozenset()
         self._store = store
-        self._on_end = on_end
+        self._on_state = on_state
         self._carry_out: CarryOut | None = None
         self._inbox: asyncio.Queue[_Entry] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,7 +76,7 @@ class JobRunner:
         self._carry_out = carry_out
         self._loop = asyncio.create_task(self._run(), name=f"job {self.sheet.job_id}")
         if self.brain.state.terminal:
-            self._spawn(self._on_end(self))
+            self._spawn(self._on_state(self))
             return
         if self.sheet.spec.HasField("max_seconds"):
             self._spawn(self._spend_time(self.sheet.spec.max_seconds))
@@ -138,22 +141,27 @@ class JobRunner:
                 await asyncio.wrap_future(self._store.write(*changes))
             except StoreError as error:
                 self.store_trouble = str(error)
-                log.error("job waits: the store can't be written", extra={"job_id": self.sheet.job_id, "error": str(error)})
+                log.error(
+                    "job waits: the store can't be written", extra={"job_id": self.sheet.job_id, "error": str(error)}
+                )
                 await asyncio.sleep(STORE_RETRY_SECONDS)
+                self._store.resume()
             else:
                 self.store_trouble = ""
                 break
         self._written = len(rows)
 
     def _take(self, entry: _Entry) -> None:
-        if not self.brain.state.terminal:
-            self.sequence += 1
-            wanted = self.brain.handle(entry.event)
+        before = self.brain.state
+        if not before.terminal:
+            self._do(self.brain.handle(entry.event))
             self._note_rate()
-            if self.brain.state.terminal:
-                self.ended = time.time()
-            self._do(wanted)
-        elif self._written:
+        after = self.brain.state
+        if after is not before:
+            self.ended = time.time() if after.terminal else None
+            self._spawn(self._on_state(self))
+        if self._written:
+            self._written -= 1
             self.sequence += 1
         if not entry.done.cancelled():
             entry.done.set_result(None)
@@ -164,8 +172,6 @@ class JobRunner:
         for instruction in wanted:
             if isinstance(instruction, ins.WithdrawAll):
                 self._withdraw_all()
-            elif isinstance(instruction, ins.Finish):
-                self._spawn(self._on_end(self))
             else:
                 self._spawn(self._guard(instruction))
 

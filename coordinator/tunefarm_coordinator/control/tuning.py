@@ -23,7 +23,9 @@ from tunefarm_coordinator.compute.messages import (
     Request,
     TaskKey,
     UnknownTask,
+    WarmUp,
 )
+from tunefarm_coordinator.control import targets
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.engines.candidate import BuiltCandidate
@@ -42,7 +44,6 @@ EXPECTED_SEEDS = (0, 1, 2)
 COMPUTE_ATTEMPTS = 4
 # Records of earlier jobs that a task starts from.
 WARM_START_RECORDS = 512
-INCUMBENTS = 2
 
 Answer = TypeVar("Answer")
 
@@ -63,12 +64,14 @@ class TuningStage:
     async def prepare(self) -> None:
         """Imports the model, finds what the store knows of its tasks, and tells the job."""
         started = time.monotonic()
+        await self.ask(WarmUp())
         summary = await self.summary()
-        device_class = await self._services.farm.device_class_for(summary.target)
+        devices = await self._services.farm.wait_for_device(summary.target)
+        device_class = targets.common_class(summary.target, devices)
         workloads = [task.workload for task in summary.tasks]
-        known = await asyncio.to_thread(
-            self._services.store.incumbents, workloads, summary.target, device_class, INCUMBENTS
-        )
+        store = self._services.store
+        incumbents = await asyncio.to_thread(store.incumbents, workloads, summary.target, device_class)
+        known = await asyncio.to_thread(store.count_valid, workloads, summary.target, device_class)
         candidates = [
             CandidateTrace(workload, identity_of(trace), trace) for workload, trace in summary.baselines.items()
         ]
@@ -79,8 +82,8 @@ class TuningStage:
                 weight=task.weight,
                 flops=task.flops,
                 baseline=identity_of(summary.baselines[task.workload]),
-                incumbents=known[task.workload].identities if task.workload in known else (),
-                known=known[task.workload].trials if task.workload in known else 0,
+                incumbents=(incumbents[task.workload][0].identity,) if task.workload in incumbents else (),
+                known=known.get(task.workload, 0),
             )
             for task in summary.tasks
         )
@@ -214,7 +217,9 @@ class TuningStage:
                 return await self._services.compute.ask(request)
             except ComputeLost as error:
                 if attempt == COMPUTE_ATTEMPTS:
-                    raise ComputeFailed(f"{type(request).__name__} took the compute child down {attempt} times: {error}") from error
+                    raise ComputeFailed(
+                        f"{type(request).__name__} took the compute child down {attempt} times: {error}"
+                    ) from error
         raise AssertionError("unreachable")
 
 

@@ -143,7 +143,7 @@ class JobBrain:
 
     def _start_round(self, task: TaskState, count: int) -> Round:
         self._rounds_started += 1
-        task.in_round, task.asked = True, count
+        task.in_round, task.unsettled = True, count
         round_ = Round(self._rounds_started, task.workload, count)
         self.rounds[round_.number] = round_
         return round_
@@ -162,7 +162,7 @@ class JobBrain:
         untried = [identity for identity in dict.fromkeys(identities) if identity not in task.tried]
         # Search may find an extra by itself, and a rebuilt searcher propose a candidate again: neither is a trial.
         fresh = [identity for identity in untried if identity not in extras]
-        self.ledger.refund(round_.asked - len(fresh))
+        self._refund(task, round_.asked - len(fresh))
         if round_.asked and not untried:
             task.exhausted = True
         round_.items = [Item(identity, trial=False) for identity in extras]
@@ -205,8 +205,7 @@ class JobBrain:
         item.ended, item.seconds = True, seconds
         better = seconds is not None and task.take(item.identity, seconds)
         if item.trial:
-            self.ledger.charge()
-            task.charged += 1
+            self._charge(task)
             task.valid += 1
             task.since_better = 0 if better else task.since_better + 1
 
@@ -215,14 +214,22 @@ class JobBrain:
         if not item.trial:
             return
         self.messages[failure.kind, failure.message] += 1
-        if failure.kind in REFUNDED:
-            self.ledger.refund()
-            return
         task = self.tasks[round_.workload]
-        self.ledger.charge()
-        task.charged += 1
+        if failure.kind in REFUNDED:
+            self._refund(task, 1)
+            return
+        self._charge(task)
         task.failed += 1
         self.failures[failure.kind] += 1
+
+    def _charge(self, task: TaskState) -> None:
+        self.ledger.charge()
+        task.unsettled -= 1
+        task.charged += 1
+
+    def _refund(self, task: TaskState, count: int) -> None:
+        self.ledger.refund(count)
+        task.unsettled -= count
 
     def _progress(self, round_: Round) -> list[ins.Instruction]:
         wanted = round_.advance()
@@ -230,7 +237,7 @@ class JobBrain:
             return wanted
         del self.rounds[round_.number]
         task = self.tasks[round_.workload]
-        task.in_round, task.asked = False, 0
+        task.in_round = False
         trials = [item for item in round_.items if item.trial]
         brought = any(item.seconds is not None and item.seconds == task.best_seconds for item in trials)
         task.dull_rounds = 0 if brought else task.dull_rounds + bool(trials)
@@ -313,7 +320,7 @@ class JobBrain:
         if not event.matches:
             return self._end_with_error("WRONG_OUTPUT", event.message)
         self._enter(JobState.SUCCEEDED)
-        return [ins.Finish()]
+        return []
 
     def _benchmark_lost(self, event: ev.BenchmarkLost) -> list[ins.Instruction]:
         if self.state is not JobState.BENCHMARKING:
@@ -344,7 +351,7 @@ class JobBrain:
         self.ledger.refund(self.ledger.reserved)
         self.rounds.clear()
         self._comparing.clear()
-        return [ins.WithdrawAll(), ins.Finish()]
+        return [ins.WithdrawAll()]
 
     def _enter(self, state: JobState) -> None:
         check_transition(self.state, state)

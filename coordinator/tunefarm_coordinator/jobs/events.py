@@ -4,6 +4,7 @@ Every event is plain data that survives JSON (`encode`, `decode`). Traces and ar
 stand in the store under their identity, artifacts on disk under their digest.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -116,7 +117,7 @@ class FinalistResult:
 
 @dataclass(frozen=True)
 class GroupCompared:
-    """The finalists of one task, group `index` of comparison `compare`, were checked and timed in turn on one device."""
+    """The finalists of one task, group `index` of comparison `compare`, checked and timed in turn on one device."""
 
     compare: int
     index: int
@@ -198,6 +199,6 @@ def encode(event: Event) -> dict[str, Any]:
     return data
 
 
-def decode(data: dict[str, Any]) -> Event:
+def decode(data: Mapping[str, Any]) -> Event:
     """The event again. Raises pydantic.ValidationError for anything that `encode` did not write."""
     return _ADAPTER.validate_python(data)

@@ -91,9 +91,4 @@ class WithdrawAll:
     """Stop everything that is under way for this job. No answer."""
 
 
-@dataclass(frozen=True)
-class Finish:
-    """The job is over; let go of all it holds. No answer."""
-
-
-Instruction = Prepare | Propose | Build | Measure | Observe | Compare | Package | Benchmark | WithdrawAll | Finish
+Instruction = Prepare | Propose | Build | Measure | Observe | Compare | Package | Benchmark | WithdrawAll

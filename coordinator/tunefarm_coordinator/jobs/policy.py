@@ -26,7 +26,7 @@ class DynamicPolicy:
         first = [task for task in waiting if not task.in_round]
         if first and free > 0:
             return self._first(first, free, len(waiting))
-        # Who waits for a first round while its incumbents are measured keeps a trial until then.
+        # A busy task that waits for its first round keeps a trial until then.
         free -= len(waiting)
         idle = [task for task in every if task.open and task.covered and not task.in_round]
         if free <= 0 or not idle:

@@ -9,7 +9,7 @@ from tunefarm_coordinator.jobs.events import TaskSpec
 class TaskState:
     """Counts and best of one task; all `seconds` are of one call (median of a measurement's samples).
 
-    `asked` is the number of trials that the round it is in was given: 0 while incumbents alone are measured again.
+    `unsettled` trials of the round it is in are neither charged nor refunded yet.
     """
 
     spec: TaskSpec
@@ -19,7 +19,7 @@ class TaskState:
     valid: int = 0
     failed: int = 0
     in_round: bool = False
-    asked: int = 0
+    unsettled: int = 0
     exhausted: bool = False
     since_better: int = 0
     dull_rounds: int = 0
@@ -55,8 +55,8 @@ class TaskState:
 
     @property
     def waits_for_first_round(self) -> bool:
-        """Has its first trials still to get; it may be busy with its incumbents meanwhile."""
-        return self.open and not self.covered and not self.asked
+        """Has its first trials still to get. It may be busy meanwhile: with incumbents, or what a lost round left."""
+        return self.open and not self.covered and not self.unsettled
 
     @property
     def unvisited_incumbents(self) -> bool:

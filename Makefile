@@ -1,0 +1,74 @@
+# make demo    sets up .venv, tunes a real model on this machine, shows what came of it
+# make test    sets up .venv, checks style, types and walls, passes the tests that take seconds
+# make help    all targets
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SOURCES := client coordinator agents tests
+DEMO := tunefarm-demo
+# What TVM looks for when it links a kernel, in its order; CXX and CC count only where the user's environment has them.
+NAMED_COMPILERS := $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name))))
+COMPILERS := $(NAMED_COMPILERS) g++ gcc clang++ clang c++ cc
+
+.PHONY: help setup compiler lint test test-slow protos demo bench clean
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+setup: compiler $(INSTALLED) ## .venv with everything, at the versions of constraints.txt
+
+compiler:
+	@command -v $(COMPILERS) >/dev/null || { \
+		echo "error: no C compiler found (looked for: $(strip $(COMPILERS))); TVM needs one to link kernels." >&2; \
+		echo "       Install one (Debian: apt install gcc libc6-dev), or name it in CXX." >&2; exit 1; }
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { echo "error: no python3.11 found; install Python 3.11, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+		echo "error: $(PYTHON) is $$($(PYTHON) --version); Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# Again only when what is wanted changed. The stamp comes last: an install that was broken off is done over.
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "== installing into .venv (about a minute, some 1.5 GB)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[coordinator,agent,onnxruntime,dev]'
+	@touch $@
+
+lint: setup ## style, format, types, import walls
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/lint-imports
+
+test: lint ## lint, then the tests that take seconds
+	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+
+# pytest's 5 means that it found none: fine only as long as none is marked.
+test-slow: setup ## the tests that take minutes: real processes, real models
+	@status=0; $(BIN)/pytest -m slow $(PYTEST_ARGS) || status=$$?; \
+	if [ $$status -eq 5 ] && ! grep -rqE 'mark\.slow' --include='*.py' tests; then \
+		echo "no test is marked slow: nothing was checked here"; exit 0; fi; exit $$status
+
+protos: setup ## generates the stubs again from proto/
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=proto --pyi_out=proto --grpc_python_out=proto proto/tunefarm_proto/v1/*.proto
+
+demo: setup ## tunes SqueezeNet on this machine, in under 10 minutes on two cores
+	@mkdir -p $(DEMO)
+	@rm -rf $(DEMO)/package
+	$(BIN)/python -m tunefarm_coordinator.models.seeded squeezenet $(DEMO)/squeezenet.onnx
+	$(BIN)/tunefarm tune $(DEMO)/squeezenet.onnx --trials-per-kernel 4 --out $(DEMO)/package
+
+bench: setup ## against plain TVM and ONNX Runtime; half an hour, and nothing else should run
+	$(BIN)/python tests/benchmarks/against_plain.py $(BENCH_ARGS)
+
+clean: ## removes all that make has made, .venv too
+	rm -rf .venv $(DEMO) bench-against-plain against_plain.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(SOURCES) proto -name __pycache__ -prune -exec rm -rf {} +

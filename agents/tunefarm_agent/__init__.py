@@ -1,0 +1,1 @@
+"""The tunefarm device agent: leases in, outcomes out."""

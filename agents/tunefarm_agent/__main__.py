@@ -1,0 +1,88 @@
+"""The command line: `tunefarm-agent run --connect HOST:PORT`."""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_NEEDED = ("numpy", "platformdirs", "psutil", "structlog", "tvm")
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="The tunefarm device agent: measures candidates on this host."
+)
+
+
+@app.callback()
+def _agent() -> None:
+    """The tunefarm device agent: measures candidates on this host."""
+
+
+@app.command()
+def run(
+    connect: Annotated[str, typer.Option(metavar="HOST:PORT", help="The coordinator.")],
+    insecure: Annotated[bool, typer.Option(help="Allow plain text to a coordinator off this host.")] = False,
+    agent_id: Annotated[
+        str, typer.Option(help="Name of this agent, unique in the farm. Default: made up once, then kept.")
+    ] = "",
+    state_dir: Annotated[
+        Path | None, typer.Option(help="The agent's own folder. Default: the user's state folder.")
+    ] = None,
+    cores: Annotated[
+        str, typer.Option(metavar="0,1", help="Cores to measure on. Default: all that this process may use.")
+    ] = "",
+    target: Annotated[str, typer.Option(metavar="JSON", help="TVM target of this host. Default: found out.")] = "",
+    label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="May be repeated.")] = None,
+    device_name: Annotated[str, typer.Option(help="Name for people. Default: the CPU's.")] = "",
+    memory_limit: Annotated[
+        int, typer.Option(min=0, metavar="MIB", help="Memory of a candidate. Default: 3/4 of the host's.")
+    ] = 0,
+    cache_limit: Annotated[int, typer.Option(min=1, metavar="MIB", help="Artifacts kept on disk.")] = 4096,
+    lifeline_fd: Annotated[
+        int | None, typer.Option(metavar="FD", help="Inherited pipe; the agent ends when it closes.")
+    ] = None,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="Log lines as JSON.")] = False,
+) -> None:
+    """Attach to a coordinator and work until stopped."""
+    _need_extra()
+    # Imported here: without the extra these fail with less helpful words.
+    from tunefarm_agent.errors import AgentError, InvalidInput, Refused
+    from tunefarm_agent.startup import Options, start
+
+    options = Options(
+        connect=connect,
+        insecure=insecure,
+        agent_id=agent_id,
+        state_dir=state_dir,
+        cores=cores,
+        target=target,
+        labels=tuple(label or ()),
+        device_name=device_name,
+        memory_mib=memory_limit,
+        cache_mib=cache_limit,
+    )
+    try:
+        start(options, lifeline_fd, json_logs)
+    except AgentError as error:
+        typer.echo(f"tunefarm-agent: {error}", err=True)
+        raise typer.Exit(2 if isinstance(error, InvalidInput | Refused) else 1) from error
+
+
+def _need_extra() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        typer.echo(
+            f"tunefarm-agent: {', '.join(missing)} not installed; install the agent's extra: "
+            "pip install 'tunefarm[agent]'",
+            err=True,
+        )
+        raise typer.Exit(2)
+
+
+def main() -> None:
+    """Entry point of `tunefarm-agent`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

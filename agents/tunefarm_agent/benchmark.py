@@ -1,0 +1,175 @@
+"""Whole models, each in a process of its own, timed in turn: A B C A B C."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from tunefarm_proto.v1 import farm_pb2
+
+from tunefarm_agent import commands, wire
+from tunefarm_agent.artifacts import Artifacts
+from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, RUN_TIMEOUT, Confinement, Json
+from tunefarm_agent.errors import CommandTimedOut, LeaseGivenUp, ProcessDied
+from tunefarm_agent.gate import GateServer
+from tunefarm_agent.results import Failed, Measured, Result
+from tunefarm_agent.supervised import Household, SupervisedProcess
+
+_MODULES = {
+    farm_pb2.ModelContender.RUNTIME_TVM: "tunefarm_agent.measurer",
+    farm_pb2.ModelContender.RUNTIME_ONNXRUNTIME: "tunefarm_agent.onnx_session",
+}
+
+
+class Clock(Protocol):
+    """Counts a lease's time while its block runs."""
+
+    def running(self) -> contextlib.AbstractAsyncContextManager[None]: ...
+
+
+@dataclass
+class _Entrant:
+    """A contender: its process, what is left of its time, what came of it."""
+
+    contender: farm_pb2.ModelContender
+    scratch: Path
+    left: float
+    process: SupervisedProcess | None = None
+    failure: Failed | None = None
+    seconds: list[float] = field(default_factory=list)
+    outputs: Path | None = None
+
+    def result(self) -> Result:
+        return self.failure or Measured(tuple(self.seconds), 1, None)
+
+    async def call(self, command: Json) -> Json | None:
+        """The values of the reply; None if the contender failed, now or before. Raises LeaseGivenUp."""
+        if self.failure is not None or self.process is None:
+            return None
+        start = time.monotonic()
+        try:
+            reply = await self.process.call(command, max(0.0, self.left))
+        except CommandTimedOut:
+            self.failure = Failed(RUN_TIMEOUT, f"took longer than {self.contender.run_timeout:.3g} s")
+            return None
+        except ProcessDied as error:
+            self.failure = Failed(RUN_ERROR, str(error))
+            return None
+        finally:
+            self.left -= time.monotonic() - start
+        if "failed" in reply:
+            self.failure = Failed(reply["failed"]["kind"], reply["failed"]["message"])
+            return None
+        if "lost" in reply:
+            raise LeaseGivenUp(f"benchmark of {self.contender.name}: {reply['lost']}")
+        values: Json = reply["ok"]
+        return values
+
+
+class Benchmark:
+    """Times whole models on one device. A contender that can't run fails alone."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        household: Household,
+        confinement: Confinement,
+        artifacts: Artifacts,
+        gate: GateServer,
+        settle: float,
+    ) -> None:
+        """`confinement`: its scratch is replaced for each contender. `settle`: seconds between turns."""
+        self._state_dir = state_dir
+        self._household = household
+        self._confinement = confinement
+        self._artifacts = artifacts
+        self._gate = gate
+        self._settle = settle
+
+    async def run(
+        self, work: farm_pb2.BenchmarkWork, files: wire.Files, scratch: Path, clock: Clock
+    ) -> farm_pb2.ModelBenchmark:
+        """Every contender's samples, or its failure. Raises LeaseGivenUp, ArtifactUnavailable."""
+        inputs = str(files[work.inputs])
+        entrants = [
+            _Entrant(contender, scratch / f"contender{i}", contender.run_timeout)
+            for i, contender in enumerate(work.contenders)
+        ]
+        async with self._ended(entrants):
+            async with clock.running():
+                for entrant in entrants:
+                    await self._open(entrant, files, inputs, work.input_sets)
+            async with self._gate.closed(), clock.running():
+                for _ in range(work.rounds):
+                    await self._round(entrants, max(1, work.calls_per_round))
+        timings = [await self._timing(entrant) for entrant in entrants]
+        return farm_pb2.ModelBenchmark(timings=timings)
+
+    @contextlib.asynccontextmanager
+    async def _ended(self, entrants: list[_Entrant]) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            for entrant in entrants:
+                if entrant.process is not None:
+                    await entrant.process.kill()
+
+    async def _open(self, entrant: _Entrant, files: wire.Files, inputs: str, sets: int) -> None:
+        """Start the contender's process, load the model, and run the seeded inputs if they are asked for."""
+        contender = entrant.contender
+        module = _MODULES.get(contender.runtime)
+        if module is None:
+            entrant.failure = Failed(LOAD_ERROR, "this agent does not know the contender's runtime")
+            return
+        entrant.scratch.mkdir()
+        model = commands.Model(
+            artifact=str(_laid_out(contender, files, entrant.scratch)),
+            parameters=str(files[contender.parameters]) if contender.parameters else "",
+            inputs=tuple(commands.ModelInput(i.name, i.dtype) for i in contender.inputs),
+        )
+        entrant.process = SupervisedProcess(module, self._state_dir, self._household, children_first=False)
+        try:
+            await entrant.process.start()
+        except ProcessDied as error:
+            raise LeaseGivenUp(f"benchmark of {contender.name}: {error}") from error
+        confinement = Confinement(str(entrant.scratch), self._confinement.cores, self._confinement.memory)
+        await entrant.call(commands.open_model(model, confinement, inputs))
+        if contender.report_outputs:
+            out = entrant.scratch / "outputs.npz"
+            if await entrant.call(commands.model_outputs(inputs, sets, str(out))) is not None:
+                entrant.outputs = out
+
+    async def _round(self, entrants: list[_Entrant], calls: int) -> None:
+        for entrant in entrants:
+            if entrant.failure is None:
+                # The threads of the one before still spin for a while.
+                await asyncio.sleep(self._settle)
+                values = await entrant.call(commands.time_model(calls))
+                entrant.seconds += values["seconds"] if values is not None else []
+
+    async def _timing(self, entrant: _Entrant) -> farm_pb2.ModelTiming:
+        outputs = await self._artifacts.upload(entrant.outputs) if entrant.outputs is not None else ""
+        return wire.model_timing(entrant.contender.name, entrant.result(), outputs)
+
+
+def _laid_out(contender: farm_pb2.ModelContender, files: wire.Files, scratch: Path) -> Path:
+    """The model with its external data around it, as its own paths say. Raises LeaseGivenUp."""
+    if not contender.external_data:
+        return files[contender.artifact]
+    folder = scratch / "model"
+    for relative, digest in {"model.onnx": contender.artifact, **contender.external_data}.items():
+        parts = PurePosixPath(relative).parts
+        if not parts or PurePosixPath(relative).is_absolute() or ".." in parts:
+            raise LeaseGivenUp(f"{contender.name}: the path {relative!r} leaves the model's folder")
+        place = folder.joinpath(*parts)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(files[digest], place)
+        except OSError:
+            shutil.copyfile(files[digest], place)
+    return folder / "model.onnx"

@@ -1,0 +1,54 @@
+"""The channel to the coordinator. The one place where its security is decided."""
+
+import ipaddress
+
+import grpc
+import grpc.aio
+
+from tunefarm_agent.errors import InvalidInput
+
+_LONGEST_MESSAGE = 64 << 20
+_OPTIONS = [
+    ("grpc.max_receive_message_length", _LONGEST_MESSAGE),
+    ("grpc.max_send_message_length", _LONGEST_MESSAGE),
+    # A coordinator that vanished without a word is noticed within half a minute.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 8_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # The session has its own backoff: gRPC's must not add minutes to it.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
+
+
+def open_channel(address: str, insecure: bool) -> grpc.aio.Channel:
+    """A channel to HOST:PORT. Plain text, for now: TLS gets its credentials here.
+
+    Raises InvalidInput: off loopback, and plain text was not asked for.
+    """
+    host = host_of(address)
+    if not insecure and not is_loopback(host):
+        raise InvalidInput(
+            f"{address} is not on this machine, and the connection would be plain text: "
+            "add --insecure if the network between is trusted"
+        )
+    return grpc.aio.insecure_channel(address, options=_OPTIONS)
+
+
+def host_of(address: str) -> str:
+    """HOST of HOST:PORT. Raises InvalidInput."""
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
+        raise InvalidInput(f"--connect takes HOST:PORT, not {address!r}")
+    return host.strip("[]")
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

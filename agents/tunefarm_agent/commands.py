@@ -1,0 +1,180 @@
+"""What the agent asks of its measuring processes, as plain data: no TVM, no gRPC, on either side.
+
+One command is one line of JSON on the process's standard input, one reply one line on its standard output:
+`{"ok": {...}}`, `{"failed": {"kind": ..., "message": ...}}` (the candidate's fault) or `{"lost": message}`
+(the process's own).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+# Failure kinds, as the contract names them without their prefix.
+LOAD_ERROR = "LOAD_ERROR"
+RUN_ERROR = "RUN_ERROR"
+RUN_TIMEOUT = "RUN_TIMEOUT"
+WRONG_OUTPUT = "WRONG_OUTPUT"
+DEVICE_LOST = "DEVICE_LOST"
+CANCELLED = "CANCELLED"
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """How a session of candidates is held. `memory`: bytes, 0 for no limit; `cores`: ids."""
+
+    scratch: str
+    cores: tuple[int, ...]
+    memory: int
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One tensor argument of a kernel; `shape` in elements."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Prepack:
+    """Fill `argument` by calling `function` with (weight as the workload has it, as the candidate wants it)."""
+
+    argument: int
+    function: str
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A candidate on disk: `library` is a path; arguments are inputs, then outputs."""
+
+    library: str
+    arguments: tuple[Argument, ...]
+    prepacks: tuple[Prepack, ...] = ()
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Path of an .npz with arg0..argN and out0..outM, and the tolerances |a - b| <= atol + rtol * max|b|."""
+
+    path: str
+    rtol: float
+    atol: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`repeat` samples of at least `number` calls and `min_repeat_ms` milliseconds each."""
+
+    number: int
+    repeat: int
+    min_repeat_ms: float
+    flush_cache: bool
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    name: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A whole model on disk; `parameters` is the path of an .npz with p0..pN, empty for weights inside."""
+
+    artifact: str
+    parameters: str
+    inputs: tuple[ModelInput, ...]
+
+
+def confinement_from(data: Mapping[str, Any]) -> Confinement:
+    return Confinement(data["scratch"], tuple(data["cores"]), data["memory"])
+
+
+def kernel_from(data: Mapping[str, Any]) -> Kernel:
+    return Kernel(
+        library=data["library"],
+        arguments=tuple(Argument(tuple(a["shape"]), a["dtype"]) for a in data["arguments"]),
+        prepacks=tuple(Prepack(**p) for p in data["prepacks"]),
+    )
+
+
+def expected_from(data: list[Mapping[str, Any]]) -> tuple[Expected, ...]:
+    return tuple(Expected(**e) for e in data)
+
+
+def evaluation_from(data: Mapping[str, Any] | None) -> Evaluation | None:
+    return None if data is None else Evaluation(**data)
+
+
+def model_from(data: Mapping[str, Any]) -> Model:
+    return Model(data["artifact"], data["parameters"], tuple(ModelInput(**i) for i in data["inputs"]))
+
+
+def configure(confinement: Confinement) -> Json:
+    """Sets how sessions are held from now on, and ends the one that is open."""
+    return {"op": "configure", "confinement": asdict(confinement)}
+
+
+def open_session(fresh: bool) -> Json:
+    """Makes sure of a living session; `fresh`: not the one that is there."""
+    return {"op": "open", "fresh": fresh}
+
+
+def run_kernel(
+    kernel: Kernel, expected: tuple[Expected, ...], evaluation: Evaluation | None, keep: bool = False
+) -> Json:
+    """Checks the kernel on every expected set, then times it if there is an evaluation.
+
+    `keep`: the kernel will be asked for again, so it stays loaded, with the arguments of its last check.
+    """
+    return {
+        "op": "kernel",
+        "keep": keep,
+        "kernel": asdict(kernel),
+        "expected": [asdict(e) for e in expected],
+        "evaluation": None if evaluation is None else asdict(evaluation),
+    }
+
+
+def open_model(model: Model, confinement: Confinement, example: str) -> Json:
+    """Loads a model and the first input set of the .npz `example`."""
+    return {
+        "op": "model_open",
+        "model": asdict(model),
+        "confinement": asdict(confinement),
+        "example": example,
+    }
+
+
+def model_outputs(inputs: str, sets: int, out: str) -> Json:
+    """Runs every input set of the .npz `inputs`; writes the .npz `out` with s{i}_out{j}."""
+    return {"op": "model_outputs", "inputs": inputs, "sets": sets, "out": out}
+
+
+def time_model(calls: int) -> Json:
+    """Times `calls` single calls, after one that warms up."""
+    return {"op": "model_time", "calls": calls}
+
+
+def end() -> Json:
+    """Ends the session and every process that a candidate left behind."""
+    return {"op": "end"}
+
+
+def ok(**values: Any) -> Json:
+    return {"ok": values}
+
+
+def failed(kind: str, message: str) -> Json:
+    return {"failed": {"kind": kind, "message": message}}
+
+
+def lost(message: str) -> Json:
+    return {"lost": message}
+
+
+def encode(message: Json) -> bytes:
+    return json.dumps(message).encode() + b"\n"

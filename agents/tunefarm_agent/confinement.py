@@ -1,0 +1,143 @@
+"""What keeps a candidate's processes in their place: limits, death signals, and finding the strays.
+
+Linux only: prctl(2), /proc. A candidate is hostile by accident: it may fork, leave its process group and its
+session, and ignore every signal but SIGKILL. It can't leave the process tree, as the measurer adopts orphans.
+"""
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+# Over the memory limit: shared libraries and thread stacks take address space without taking memory.
+_ADDRESS_SPACE_MARGIN = 4 << 30
+_FILE_SIZE_LIMIT = 8 << 30
+# Names the agent in the environment of everything that it starts, for the agent after it to find strays by.
+MARK = "TUNEFARM_AGENT_STATE"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        errno = ctypes.get_errno()
+        raise OSError(errno, f"prctl({option}): {os.strerror(errno)}")
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGKILL when the parent dies. Exits at once if it died before this call."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies, daemons included."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def limit_resources(memory: int) -> None:
+    """No core files, no endless files, at most `memory` bytes of own data (0: no limit)."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_SIZE_LIMIT, _FILE_SIZE_LIMIT))
+    if memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        space = memory + _ADDRESS_SPACE_MARGIN
+        resource.setrlimit(resource.RLIMIT_AS, (space, space))
+
+
+def be_first_out_of_memory() -> None:
+    """Let the kernel's out-of-memory killer take this process before any other."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _parents() -> dict[int, int]:
+    """Parent of every process, zombies left out."""
+    parents = {}
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # The command's name, in brackets, may hold anything, brackets too.
+            fields = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if fields[0] != "Z":
+                parents[int(entry.name)] = int(fields[1])
+    return parents
+
+
+def descendants(root: int) -> list[int]:
+    """Every living process below `root`, in no order."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents().items():
+        children.setdefault(parent, []).append(pid)
+    found: list[int] = []
+    pending = [root]
+    while pending:
+        below = children.get(pending.pop(), [])
+        found += below
+        pending += below
+    return found
+
+
+def kill_descendants(root: int) -> int:
+    """SIGKILL to every process below `root`; how many there were. One that forks on needs another call."""
+    found = descendants(root)
+    for pid in found:
+        kill(pid)
+    return len(found)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL, unless it is gone already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def reap(pid: int) -> None:
+    """Collect a dead child, if it is one."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def kill_children(patience: float) -> bool:
+    """Kill and reap all descendants of this process. False: some still lived after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        kill_descendants(os.getpid())
+        try:
+            while os.waitpid(-1, os.WNOHANG) != (0, 0):
+                pass
+        except ChildProcessError:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+
+
+def kill_marked(state_dir: Path) -> int:
+    """SIGKILL to what an earlier agent with this state folder left behind; how many processes."""
+    mark = f"{MARK}={state_dir}".encode()
+    count = 0
+    for pid in _parents():
+        with contextlib.suppress(OSError):
+            if pid != os.getpid() and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+                kill(pid)
+                count += 1
+    return count
+
+
+def describe_exit(status: int) -> str:
+    """How a process ended, from its wait status, for people: "killed by SIGSEGV", "exited with status 3"."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

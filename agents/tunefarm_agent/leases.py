@@ -1,0 +1,173 @@
+"""Work on one lease: fetch what it needs, run it, report item by item."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from tunefarm_proto.v1 import farm_pb2
+
+from tunefarm_agent import wire
+from tunefarm_agent.artifacts import Artifacts
+from tunefarm_agent.benchmark import Benchmark
+from tunefarm_agent.commands import RUN_TIMEOUT, Evaluation, Expected
+from tunefarm_agent.detection import temperatures
+from tunefarm_agent.errors import LeaseGivenUp
+from tunefarm_agent.gate import GateServer
+from tunefarm_agent.results import Failed, Measured, Result
+from tunefarm_agent.stand import Stand
+
+# Takes (index, outcome without its address); returns when the outcome is safe on this host.
+Report = Callable[[int, farm_pb2.OutcomeReport], Awaitable[None]]
+
+
+class WorkClock:
+    """Counts the time limit of a lease while it is worked on, and stands still while the gate is waited for."""
+
+    def __init__(self, limit: float) -> None:
+        """`limit`: seconds; 0 for none."""
+        self._limit = limit
+        self._spent = 0.0
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Raises LeaseGivenUp when the limit is reached; what runs is cancelled."""
+        start = time.monotonic()
+        try:
+            async with asyncio.timeout(self._limit - self._spent if self._limit else None):
+                yield
+        except TimeoutError as error:
+            raise LeaseGivenUp(f"the lease's time limit of {self._limit:g} s is over") from error
+        finally:
+            self._spent += time.monotonic() - start
+
+
+@dataclass
+class _Entrant:
+    """A finalist in a comparison, with what is left of its own time."""
+
+    candidate: farm_pb2.Candidate
+    left: float
+    failure: Failed | None = None
+    max_rel_error: float | None = None
+    number: int = 0
+    seconds: tuple[float, ...] = ()
+
+    def result(self) -> Result:
+        return self.failure or Measured(self.seconds, self.number, self.max_rel_error)
+
+
+class LeaseRunner:
+    """Runs the leases of one device, one at a time."""
+
+    def __init__(
+        self, device_id: str, stand: Stand, artifacts: Artifacts, gate: GateServer, benchmark: Benchmark
+    ) -> None:
+        self._device_id = device_id
+        self._stand = stand
+        self._artifacts = artifacts
+        self._gate = gate
+        self._benchmark = benchmark
+
+    async def run(self, lease: farm_pb2.Lease, report: Report) -> None:
+        """Every item's outcome goes to `report`. Raises LeaseGivenUp, ArtifactUnavailable."""
+        clock = WorkClock(lease.time_limit.ToTimedelta().total_seconds())
+        async with self._artifacts.fetched(wire.artifacts_of(lease)) as files, self._stand.set_up() as scratch:
+            match lease.WhichOneof("work"):
+                case "measure":
+                    work = lease.measure
+                    async with self._gate.closed(), clock.running():
+                        await self._batch(
+                            work.candidates,
+                            wire.expected_of(work.expected, files),
+                            wire.evaluation_of(work.evaluator),
+                            files,
+                            report,
+                        )
+                case "verify":
+                    expected = wire.expected_of(lease.verify.expected, files)
+                    async with clock.running():
+                        await self._batch(lease.verify.candidates, expected, None, files, report)
+                case "calibrate":
+                    evaluation = wire.evaluation_of(lease.calibrate.evaluator)
+                    async with self._gate.closed(), clock.running():
+                        await self._batch([lease.calibrate.reference], (), evaluation, files, report)
+                case "compare":
+                    async with self._gate.closed(), clock.running():
+                        for index, group in enumerate(lease.compare.groups):
+                            await report(index, await self._compare(lease.compare, group, files))
+                case "benchmark":
+                    start = self._conditions_from()
+                    result = await self._benchmark.run(lease.benchmark, files, scratch, clock)
+                    await report(0, farm_pb2.OutcomeReport(benchmark=result, conditions=self._conditions(start)))
+                case _:
+                    raise LeaseGivenUp("this agent does not know the lease's kind of work: update the agent")
+
+    async def _batch(
+        self,
+        candidates: Iterable[farm_pb2.Candidate],
+        expected: tuple[Expected, ...],
+        evaluation: Evaluation | None,
+        files: wire.Files,
+        report: Report,
+    ) -> None:
+        for index, candidate in enumerate(candidates):
+            start = self._conditions_from()
+            kernel = wire.kernel_of(candidate, files)
+            result = await self._stand.run(kernel, expected, evaluation, candidate.run_timeout)
+            conditions = self._conditions(start, evaluation)
+            await report(index, wire.item_report(result, conditions))
+
+    async def _compare(
+        self, work: farm_pb2.CompareWork, group: farm_pb2.CompareGroup, files: wire.Files
+    ) -> farm_pb2.OutcomeReport:
+        """Check each on every input, then time those that are right in turn: A B A B."""
+        start = self._conditions_from()
+        evaluation = wire.evaluation_of(work.evaluator)
+        expected = wire.expected_of(group.expected, files)
+        entrants = [_Entrant(candidate, candidate.run_timeout) for candidate in group.candidates]
+        self._stand.renew()
+        for entrant in entrants:
+            await self._turn(entrant, expected, None, files)
+        for _ in range(work.rounds):
+            for entrant in entrants:
+                if entrant.failure is None:
+                    await self._turn(entrant, (), evaluation, files)
+        compared = farm_pb2.ComparedGroup(items=[wire.compared_item(e.result()) for e in entrants])
+        return farm_pb2.OutcomeReport(compared=compared, conditions=self._conditions(start, evaluation))
+
+    async def _turn(
+        self,
+        entrant: _Entrant,
+        expected: tuple[Expected, ...],
+        evaluation: Evaluation | None,
+        files: wire.Files,
+    ) -> None:
+        """One turn of an entrant: its check or one round of its timing."""
+        if entrant.left <= 0:
+            entrant.failure = Failed(RUN_TIMEOUT, f"took longer than {entrant.candidate.run_timeout:.3g} s")
+            return
+        start = time.monotonic()
+        kernel = wire.kernel_of(entrant.candidate, files)
+        result = await self._stand.run(kernel, expected, evaluation, entrant.left, keep=True)
+        entrant.left -= time.monotonic() - start
+        if isinstance(result, Failed):
+            entrant.failure = result
+        elif evaluation is None:
+            entrant.max_rel_error = result.max_rel_error
+        else:
+            entrant.seconds += result.seconds
+            entrant.number = result.number
+
+    @staticmethod
+    def _conditions_from() -> tuple[float, float]:
+        return time.time(), time.monotonic()
+
+    def _conditions(self, start: tuple[float, float], evaluation: Evaluation | None = None) -> farm_pb2.Conditions:
+        return farm_pb2.Conditions(
+            started_unix=start[0],
+            elapsed=time.monotonic() - start[1],
+            temperature=temperatures().get(self._device_id),
+            cache_flushed=evaluation is not None and evaluation.flush_cache,
+        )

@@ -1,0 +1,121 @@
+"""The measuring process: forks confined RPC sessions and runs candidates and models on them, one at a time.
+
+    python -m tunefarm_agent.measurer AGENT_PID
+
+No gRPC and one thread, as it forks. It decides nothing: the agent says what to run, holds the watch, and
+kills this process's children when time is up; then the command in progress ends with the session's death.
+"""
+
+from tunefarm_agent import commands
+from tunefarm_agent.commands import RUN_ERROR, Confinement, Json, failed, lost, ok
+from tunefarm_agent.confinement import kill_children
+from tunefarm_agent.frames import commands as serve_commands
+from tunefarm_agent.measuring import Bench, CandidateFailed, DataUnreadable
+from tunefarm_agent.rpc_session import TVM_ERRORS, RpcSession, SessionLost, describe
+from tunefarm_agent.vm_model import VmModel
+
+
+class Measurer:
+    """Answers commands. At most one session is open."""
+
+    def __init__(self) -> None:
+        self._confinement: Confinement | None = None
+        self._session: RpcSession | None = None
+        self._bench: Bench | None = None
+        self._model: VmModel | None = None
+
+    def answer(self, command: Json) -> Json:
+        """The reply to one command; never raises for what a candidate does."""
+        operations = {
+            "configure": self._configure,
+            "open": self._open,
+            "kernel": self._kernel,
+            "model_open": self._model_open,
+            "model_outputs": self._model_outputs,
+            "model_time": self._model_time,
+            "end": self._end,
+        }
+        try:
+            return operations[command["op"]](command)
+        except CandidateFailed as error:
+            return failed(error.kind, str(error))
+        except (SessionLost, DataUnreadable) as error:
+            return lost(str(error))
+        except TVM_ERRORS as error:
+            return self._blame(error)
+
+    def _blame(self, error: BaseException) -> Json:
+        """A crash of the session, or an exception from the far side: both are the candidate's."""
+        if self._session is None:
+            return lost(f"the measuring process failed: {describe(error)}")
+        death = self._session.death_behind(error)
+        return failed(RUN_ERROR, death if death is not None else describe(error))
+
+    def _configure(self, command: Json) -> Json:
+        self._close()
+        self._confinement = commands.confinement_from(command["confinement"])
+        return ok()
+
+    def _open(self, command: Json) -> Json:
+        """`used`: a candidate ran in this session before, so it may have been harmed."""
+        session = self._session
+        if command["fresh"] or session is None or session.death() is not None:
+            self._close()
+            session = self._new_session()
+        return ok(used=session.used, pid=session.pid)
+
+    def _new_session(self) -> RpcSession:
+        if self._confinement is None:
+            raise SessionLost("no confinement was set")
+        self._session = RpcSession(self._confinement)
+        self._bench = Bench(self._session, self._confinement.memory)
+        return self._session
+
+    def _close(self) -> None:
+        session, self._session, self._bench, self._model = self._session, None, None, None
+        if session is not None and not session.close():
+            raise SessionLost("processes of the last session can't be killed")
+
+    def _kernel(self, command: Json) -> Json:
+        if self._bench is None:
+            raise SessionLost("no session is open")
+        kernel = commands.kernel_from(command["kernel"])
+        try:
+            found = self._bench.measure(
+                kernel,
+                commands.expected_from(command["expected"]),
+                commands.evaluation_from(command["evaluation"]),
+            )
+        finally:
+            if not command["keep"]:
+                self._bench.forget(kernel)
+        return ok(seconds=found.seconds, number=found.number, max_rel_error=found.max_rel_error)
+
+    def _model_open(self, command: Json) -> Json:
+        self._configure(command)
+        session = self._new_session()
+        self._model = VmModel(session, commands.model_from(command["model"]), command["example"])
+        return ok()
+
+    def _model_outputs(self, command: Json) -> Json:
+        self._opened().write_outputs(command["inputs"], command["sets"], command["out"])
+        return ok()
+
+    def _model_time(self, command: Json) -> Json:
+        return ok(seconds=self._opened().time(command["calls"]))
+
+    def _opened(self) -> VmModel:
+        if self._model is None:
+            raise SessionLost("no model is open")
+        return self._model
+
+    def _end(self, _: Json) -> Json:
+        self._close()
+        if not kill_children(patience=2.0):
+            raise SessionLost("a candidate's processes can't be killed")
+        return ok()
+
+
+if __name__ == "__main__":
+    serve_commands(Measurer().answer)
+    kill_children(patience=2.0)

@@ -1,0 +1,122 @@
+"""From what was typed to settings, and off."""
+
+import asyncio
+import json
+import os
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import psutil
+
+from tunefarm_agent import agent, logs
+from tunefarm_agent.channel import host_of
+from tunefarm_agent.errors import InvalidInput
+from tunefarm_agent.settings import Settings
+
+_MIB = 1 << 20
+_AGENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line's values, as typed; empty or 0 where nothing was."""
+
+    connect: str
+    insecure: bool = False
+    agent_id: str = ""
+    state_dir: Path | None = None
+    cores: str = ""
+    target: str = ""
+    labels: tuple[str, ...] = ()
+    device_name: str = ""
+    memory_mib: int = 0
+    cache_mib: int = 4096
+
+
+def start(options: Options, lifeline: int | None, json_logs: bool) -> None:
+    """Run the agent to its end. Raises AgentError."""
+    logs.configure(json_logs)
+    settings = parse(options)
+    asyncio.run(agent.run(settings, lifeline))
+
+
+def parse(options: Options) -> Settings:
+    """Settings, checked. Makes the state folder. Raises InvalidInput."""
+    host_of(options.connect)
+    target, cores, labels = _target(options.target), _cores(options.cores), _labels(options.labels)
+    state_dir = _state_dir(options.state_dir)
+    return Settings(
+        address=options.connect,
+        insecure=options.insecure,
+        agent_id=_agent_id(options.agent_id, state_dir),
+        state_dir=state_dir,
+        cores=cores,
+        target=target,
+        labels=labels,
+        device_name=options.device_name,
+        memory=options.memory_mib * _MIB or psutil.virtual_memory().total * 3 // 4,
+        cache=options.cache_mib * _MIB,
+    )
+
+
+def _target(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        target = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput(f"--target is not JSON: {error}") from error
+    if not isinstance(target, dict) or not isinstance(target.get("kind"), str):
+        raise InvalidInput('--target is no TVM target: it needs a "kind", such as {"kind": "llvm"}')
+    return text
+
+
+def _cores(text: str) -> tuple[int, ...]:
+    """Core ids of "0,2-3"."""
+    if not text:
+        return tuple(sorted(os.sched_getaffinity(0)))
+    cores: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        if match is None:
+            raise InvalidInput(f"--cores takes ids such as 0,1 or 0-3, not {text!r}")
+        cores.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(cores))
+
+
+def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise InvalidInput(f"--label takes K=V, not {pair!r}")
+        labels[key] = value
+    return labels
+
+
+def _state_dir(given: Path | None) -> Path:
+    folder = given or Path(platformdirs.user_state_dir("tunefarm")) / "agent"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidInput(f"can't use the state folder {folder}: {error.strerror}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidInput(f"can't write to the state folder {folder}: choose another with --state-dir")
+    return folder.resolve()
+
+
+def _agent_id(given: str, state_dir: Path) -> str:
+    """The id that was given, or the one that this state folder has from its first start on."""
+    if given:
+        if _AGENT_ID.fullmatch(given) is None:
+            raise InvalidInput("--agent-id takes 1 to 64 letters, digits, '.', '_' and '-'")
+        return given
+    kept = state_dir / "agent_id"
+    if not kept.exists():
+        draft = kept.with_suffix(".draft")
+        draft.write_text(uuid.uuid4().hex)
+        draft.replace(kept)
+    return kept.read_text().strip()

@@ -1,0 +1,160 @@
+"""The coordinator's RPCs as typed calls: a deadline for each, and each error translated once."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from typing import Any, Protocol, cast
+
+import grpc
+from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
+
+from tunefarm.address import Address
+from tunefarm.channel import open_channel
+from tunefarm.errors import PACKAGE_ERRORS, STATUS_ERRORS, Internal, TunefarmError, Unavailable
+
+QUICK_SECONDS = 30.0
+SUBMIT_SECONDS = 120.0
+PLAN_SECONDS = 900.0  # imports and prepares the model
+UPLOAD_BYTES_PER_SECOND = 200_000  # slower than this, an upload counts as hung
+PAGE_SIZE = 100
+
+
+class Coordinator(Protocol):
+    """Where calls go: a remote address, or processes of our own."""
+
+    def address(self) -> Address:
+        """Where it listens; starts it where that is ours to do. Raises EmbeddedFailed, StoreError, ..."""
+
+    def check(self) -> None:
+        """Raises EmbeddedFailed if it is known to be gone for good."""
+
+    def close(self) -> None:
+        """Ends what was started; returns when it has ended."""
+
+
+class Calls:
+    """Connects at the first call. Safe to use from several threads."""
+
+    def __init__(self, coordinator: Coordinator, *, token: str | None, insecure: bool) -> None:
+        self.coordinator = coordinator
+        self._token = token
+        self._insecure = insecure
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self._token}"),) if self._token else ()
+
+    def _open(self) -> grpc.Channel:
+        with self._lock:
+            if self._channel is None:
+                self._channel = open_channel(self.coordinator.address(), insecure=self._insecure)
+            return self._channel
+
+    def _tuning(self) -> Any:
+        return cast(Any, tuning_pb2_grpc).TuningServiceStub(self._open())
+
+    def close(self) -> None:
+        """Closes the channel, then the coordinator if it is ours."""
+        with self._lock:
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        self.coordinator.close()
+
+    # ---- calls; what each may answer stands in the contract's comments
+
+    def upload(self, parts: Callable[[], Iterator[tuning_pb2.UploadModelRequest]], size: int) -> tuning_pb2.Model:
+        """Sends a model of `size` bytes; `parts` yields the whole stream anew each time it is called."""
+        limit = QUICK_SECONDS * 2 + size / UPLOAD_BYTES_PER_SECOND
+        answer = self._unary(self._tuning().UploadModel, parts(), limit)
+        return cast(tuning_pb2.Model, answer)
+
+    def plan(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.Plan:
+        request = tuning_pb2.PlanJobRequest(spec=spec)
+        return cast(tuning_pb2.Plan, self._unary(self._tuning().PlanJob, request, PLAN_SECONDS))
+
+    def submit(self, spec: tuning_pb2.JobSpec, key: str) -> tuning_pb2.Job:
+        request = tuning_pb2.SubmitJobRequest(idempotency_key=key, spec=spec)
+        return cast(tuning_pb2.Job, self._unary(self._tuning().SubmitJob, request, SUBMIT_SECONDS))
+
+    def job(self, job_id: str) -> tuning_pb2.Job:
+        request = tuning_pb2.GetJobRequest(job_id=job_id)
+        return cast(tuning_pb2.Job, self._unary(self._tuning().GetJob, request))
+
+    def jobs(self, project: str, states: Iterable[tuning_pb2.JobState]) -> Iterator[tuning_pb2.Job]:
+        """Every job that matches, newest first, page by page."""
+        request = tuning_pb2.ListJobsRequest(page_size=PAGE_SIZE, project=project, states=states)
+        while True:
+            page = cast(tuning_pb2.ListJobsResponse, self._unary(self._tuning().ListJobs, request))
+            yield from page.jobs
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def cancel(self, job_id: str, reason: str) -> tuning_pb2.Job:
+        request = tuning_pb2.CancelJobRequest(job_id=job_id, reason=reason)
+        return cast(tuning_pb2.Job, self._unary(self._tuning().CancelJob, request))
+
+    def watch(self, job_id: str, after_sequence: int) -> Generator[tuning_pb2.JobUpdate]:
+        """One stream of updates; it may break with Unavailable (`watching.py` resumes)."""
+        request = tuning_pb2.WatchJobRequest(job_id=job_id, after_sequence=after_sequence)
+        return self._stream(self._tuning().WatchJob, request, STATUS_ERRORS)
+
+    def package(self, job_id: str) -> Generator[tuning_pb2.PackageChunk]:
+        request = tuning_pb2.FetchPackageRequest(job_id=job_id)
+        return self._stream(self._tuning().FetchPackage, request, PACKAGE_ERRORS)
+
+    def devices(self) -> Iterator[farm_pb2.ListDevicesResponse]:
+        """The pages of the farm's devices."""
+        request = farm_pb2.ListDevicesRequest(page_size=PAGE_SIZE)
+        while True:
+            stub = cast(Any, farm_pb2_grpc).FarmServiceStub(self._open())
+            page = cast(farm_pb2.ListDevicesResponse, self._unary(stub.ListDevices, request))
+            yield page
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    # ---- how
+
+    def _unary(self, method: Any, request: Any, seconds: float = QUICK_SECONDS) -> Any:
+        # A future rather than a blocking call: waiting for it wakes up for Ctrl-C.
+        call = method.future(request, timeout=seconds, metadata=self._metadata)
+        with self._translated(STATUS_ERRORS), _cancelled_on_leaving(call):
+            return call.result()
+
+    def _stream(self, method: Any, request: Any, errors: Mapping[str, type[TunefarmError]]) -> Generator[Any]:
+        call = method(request, metadata=self._metadata)
+        with self._translated(errors), _cancelled_on_leaving(call):
+            yield from call
+
+    @contextlib.contextmanager
+    def _translated(self, errors: Mapping[str, type[TunefarmError]]) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            self.coordinator.check()
+            raise _translate(cast(grpc.Call, error), self.coordinator.address(), errors) from error
+
+
+@contextlib.contextmanager
+def _cancelled_on_leaving(call: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        call.cancel()  # no effect on a call that has ended
+
+
+def _translate(error: grpc.Call, address: Address, errors: Mapping[str, type[TunefarmError]]) -> TunefarmError:
+    code = error.code().name
+    kind = errors.get(code, Internal)
+    details = error.details() or code
+    if kind is Unavailable:
+        return Unavailable(f"the coordinator at {address} does not answer now: {details}")
+    if kind is Internal:
+        return Internal(f"the coordinator at {address} failed ({code}): {details}; its log says more")
+    return kind(details)

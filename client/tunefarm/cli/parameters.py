@@ -1,0 +1,66 @@
+"""Options that several commands share, and what they say about reaching a coordinator."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tunefarm.client import Client
+
+Connect = Annotated[
+    str | None,
+    typer.Option(
+        "--connect",
+        metavar="HOST:PORT",
+        envvar="TUNEFARM_CONNECT",
+        help="The coordinator to use. Without it, what is needed is started on this machine.",
+    ),
+]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", metavar="TOKEN", envvar="TUNEFARM_TOKEN", help="Authenticates to the coordinator."),
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Allow plain text to a coordinator on another machine.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        envvar="TUNEFARM_DATA_DIR",
+        help="Where jobs and schedules live without --connect (default: the user's data directory).",
+    ),
+]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `tunefarm jobs` shows it.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """How a command reaches its coordinator."""
+
+    connect: str | None
+    token: str | None
+    insecure: bool
+    data_dir: Path | None
+
+    def client(self, *, agent: bool, notice: Callable[[str], None] | None = None) -> Client:
+        """A client for it; `agent`: without --connect, this machine's device is needed as well."""
+        from tunefarm.client import Client
+        from tunefarm.embedded import EmbeddedSettings
+
+        settings = EmbeddedSettings(data_dir=self.data_dir.absolute() if self.data_dir else None, agent=agent)
+        return Client(self.connect, token=self.token, insecure=self.insecure, embedded=settings, notice=notice)
+
+    def command(self, text: str) -> str:
+        """A command for the user to type next, with the same address."""
+        return (
+            f"tunefarm {text}"
+            + (f" --connect {self.connect}" if self.connect else "")
+            + (" --insecure" if self.connect and self.insecure else "")
+        )

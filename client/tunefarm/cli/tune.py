@@ -1,0 +1,123 @@
+"""`tunefarm tune`: a model in, its package out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tunefarm.cli import tuning
+from tunefarm.cli.exits import DONE
+from tunefarm.cli.following import finish, follow, interrupted
+from tunefarm.cli.output import open_view, output_folder, print_document, print_rendered
+from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
+from tunefarm.documents import job_document
+from tunefarm.errors import InvalidInput
+from tunefarm.job import JobState
+
+if TYPE_CHECKING:
+    from tunefarm.client import Client
+    from tunefarm.view import View
+    from tunefarm.workflow import Workflow
+
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="Where the package goes (default: MODEL-tuned)."),
+]
+Detach = Annotated[bool, typer.Option("--detach", help="Return when the job is accepted (needs --connect).")]
+
+
+def tune(
+    model: tuning.Model,
+    inputs: tuning.Inputs = None,
+    target: tuning.Target = "host",
+    tuner: tuning.Tuner = None,
+    trials_per_kernel: tuning.TrialsPerKernel = None,
+    kernel_trials: tuning.KernelTrials = None,
+    early_stopping_threshold: tuning.EarlyStopping = None,
+    max_trials: tuning.MaxTrials = None,
+    max_seconds: tuning.MaxSeconds = None,
+    seed: tuning.Seed = None,
+    out: Out = None,
+    project: tuning.Project = "",
+    name: tuning.Name = "",
+    connect: Connect = None,
+    token: Token = None,
+    insecure: Insecure = False,
+    data_dir: DataDir = None,
+    detach: Detach = False,
+    as_json: AsJson = False,
+) -> int:
+    """Tune MODEL.onnx and write the compiled model, with its schedules, to a folder."""
+    request = tuning.TuningRequest(
+        model=model,
+        inputs=tuple(inputs or ()),
+        target=target,
+        tuner=tuner,
+        trials_per_kernel=trials_per_kernel,
+        kernel_trials=kernel_trials,
+        early_stopping_threshold=early_stopping_threshold,
+        max_trials=max_trials,
+        max_seconds=max_seconds,
+        seed=seed,
+        project=project,
+        name=name,
+    )
+    reach = Reach(connect, token, insecure, data_dir)
+    if not detach:
+        return _tune_here(request, reach, out or Path(f"{model.stem}-tuned"), as_json)
+    if connect is None:
+        raise InvalidInput("--detach needs --connect: without it the coordinator ends with this command")
+    if out is not None:
+        raise InvalidInput("--out has no use with --detach: fetch the package with `tunefarm job fetch ID`")
+    return _detach(request, reach, as_json)
+
+
+def _submit(request: tuning.TuningRequest, client: Client, view: View) -> Workflow:
+    variant = client.upload_model(
+        request.model,
+        request.shapes,
+        project=request.project,
+        name=request.name,
+        progress=view.transferred,
+    )
+    view.notice("submitting the job")
+    return variant.optimize(request.target, request.options, **request.caps)
+
+
+def _tune_here(request: tuning.TuningRequest, reach: Reach, out: Path, as_json: bool) -> int:
+    workflow: Workflow | None = None
+    package: Path | None = None
+    with output_folder(out) as folder:
+        with open_view(as_json) as view, reach.client(agent=True, notice=view.notice) as client:
+            try:
+                workflow = _submit(request, client, view)
+                job = follow(workflow, view)
+                if job.state is JobState.SUCCEEDED:
+                    view.notice("fetching the package")
+                    package = workflow.save_package(folder).absolute()
+            except KeyboardInterrupt:
+                return interrupted(workflow, reach)
+            if reach.connect is None:
+                view.notice("stopping what was started")
+        next_command = f"python {out / 'run.py'}" if package else None
+        return finish(job, package=package, next_command=next_command, as_json=as_json)
+
+
+def _detach(request: tuning.TuningRequest, reach: Reach, as_json: bool) -> int:
+    workflow: Workflow | None = None
+    with reach.client(agent=True) as client:
+        try:
+            with open_view(as_json) as view:
+                workflow = _submit(request, client, view)
+                job = workflow.status()
+        except KeyboardInterrupt:
+            return interrupted(workflow, reach)
+    if as_json:
+        print_document(job_document(job))
+    else:
+        print_rendered(
+            f"job {job.job_id} is {str(job.state).lower()}\nnext: {reach.command(f'job watch {job.job_id}')}"
+        )
+    return DONE

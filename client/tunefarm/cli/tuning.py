@@ -1,0 +1,107 @@
+"""What `tune` and `plan` are asked for: the command line's words, checked before anything starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tunefarm.errors import InvalidInput
+from tunefarm.options import TuningOptions, options_of_tuner, pick_tuner
+from tunefarm.request import JobRequest, TuningParameters, parse_inputs, target_text
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX model.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=1,3,224,224", help="Fixes an input's shape; may be repeated."),
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="host|NAME|JSON",
+        help="What to tune for: this coordinator's host, a name that it knows, or a TVM target.",
+    ),
+]
+Tuner = Annotated[
+    str | None,
+    typer.Option("--tuner", metavar="autoscheduler|autotvm", help="Default: what the other options imply."),
+]
+TrialsPerKernel = Annotated[
+    int | None,
+    typer.Option("--trials-per-kernel", metavar="N", help="Auto-scheduler: budget = N x kernels, dynamic."),
+]
+KernelTrials = Annotated[
+    int | None,
+    typer.Option("--kernel-trials", metavar="N", help="AutoTVM: N trials for each templated kernel."),
+]
+EarlyStopping = Annotated[
+    int | None,
+    typer.Option("--early-stopping-threshold", metavar="N", help="A kernel stops after N trials without improvement."),
+]
+MaxTrials = Annotated[int | None, typer.Option("--max-trials", metavar="N", help="Caps the job's trials in total.")]
+MaxSeconds = Annotated[
+    float | None, typer.Option("--max-seconds", metavar="S", help="Caps the job's time, in seconds.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes the search repeatable.")]
+Project = Annotated[str, typer.Option("--project", metavar="NAME", help="The project that it belongs to.")]
+Name = Annotated[str, typer.Option("--name", metavar="NAME", help="The job's name (default: the file's).")]
+
+
+@dataclasses.dataclass(frozen=True)
+class TuningRequest:
+    """A model file and what to do with it. Construction raises InvalidInput for what can't be served."""
+
+    model: Path
+    inputs: tuple[str, ...]
+    target: str
+    tuner: str | None
+    trials_per_kernel: int | None
+    kernel_trials: int | None
+    early_stopping_threshold: int | None
+    max_trials: int | None
+    max_seconds: float | None
+    seed: int | None
+    project: str
+    name: str
+
+    def __post_init__(self) -> None:
+        if not self.model.exists():
+            raise InvalidInput(f"no such file: {self.model}")
+        if not self.model.is_file():
+            raise InvalidInput(f"{self.model} is not a file")
+        JobRequest(  # checks the rest as the SDK would, before anything starts
+            model_id="",
+            target=target_text(self.target),
+            shapes=self.shapes,
+            tuning=self.options,
+            project=self.project,
+            owner="",
+            name=self.name,
+            max_trials=self.max_trials,
+            max_seconds=self.max_seconds,
+            seed=self.seed,
+        )
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Input shapes by name."""
+        return parse_inputs(self.inputs)
+
+    @property
+    def options(self) -> TuningOptions | None:
+        """The tuner and its options, by the same rules as the SDK's."""
+        given = {
+            "trials_per_kernel": self.trials_per_kernel,
+            "kernel_trials": self.kernel_trials,
+            "early_stopping_threshold": self.early_stopping_threshold,
+        }
+        return pick_tuner(None, **given) if self.tuner is None else options_of_tuner(self.tuner, **given)
+
+    @property
+    def caps(self) -> TuningParameters:
+        """What is said about the job as a whole."""
+        parameters = TuningParameters(max_trials=self.max_trials, max_seconds=self.max_seconds, seed=self.seed)
+        return parameters | {"name": self.name} if self.name else parameters

@@ -1,0 +1,231 @@
+"""The SDK's entry: a coordinator (somebody's, or one of our own for a while), models and jobs."""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, Unpack
+
+from tunefarm_proto.v1 import tuning_pb2
+
+from tunefarm.address import parse_address
+from tunefarm.calls import Calls
+from tunefarm.channel import check_plain_text
+from tunefarm.embedded import Embedded, EmbeddedSettings
+from tunefarm.errors import NoDevice
+from tunefarm.job import Device, Job, JobState, Plan
+from tunefarm.model_files import model_files
+from tunefarm.options import TuningOptions
+from tunefarm.remote import Remote
+from tunefarm.request import (
+    InputShapes,
+    JobRequest,
+    TuningParameters,
+    caps_of,
+    check_shapes,
+    target_text,
+    tuning_of,
+)
+from tunefarm.transfer import TransferProgress, header_of, upload
+from tunefarm.wire import devices_from, job_from, job_spec, plan_from, wire_state
+from tunefarm.workflow import Workflow
+
+_DEVICE_SECONDS = 90.0
+_DEVICE_TICK_SECONDS = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInput:
+    """An input of an uploaded model; a dimension of -1 is not known yet."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Client:
+    """Talks to one coordinator. Close it, or use it as a context manager.
+
+    `Client()` starts a coordinator and a device agent on this machine at the first call and stops them in
+    `close()`, at the latest when the process ends. `Client("farm:7700")` uses a running one; `token`
+    authenticates there. Off loopback the connection is refused unless `insecure=True` allows plain text.
+    `embedded` says how to start the two, and `notice` is told what is being started.
+
+    Methods raise subclasses of `tunefarm.errors.TunefarmError`.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        insecure: bool = False,
+        embedded: EmbeddedSettings | None = None,
+        notice: Callable[[str], None] | None = None,
+    ) -> None:
+        self._embedded: Embedded | None = None
+        if address is None:
+            self._embedded = Embedded(embedded or EmbeddedSettings(), notice)
+            self._calls = Calls(self._embedded, token=token, insecure=False)
+        else:
+            where = parse_address(address)
+            check_plain_text(where, insecure)
+            self._calls = Calls(Remote(where), token=token, insecure=insecure)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection and stops what this client started. May be called again."""
+        self._calls.close()
+
+    def upload_model(
+        self,
+        path: str | Path,
+        input_shapes: InputShapes | None = None,
+        *,
+        project: str = "",
+        name: str = "",
+        progress: TransferProgress | None = None,
+    ) -> ModelVariant:
+        """Sends an ONNX file, with its external data, and returns it as something to optimize.
+
+        `input_shapes` fixes inputs whose shape the model leaves open. `progress` is given (bytes done,
+        bytes in all). Raises InvalidInput before anything is started if the file can't be a model.
+        """
+        shapes = check_shapes(input_shapes or {})
+        files = model_files(Path(path))
+        header = tuning_pb2.UploadModelHeader(
+            name=name or Path(path).stem,
+            project=project,
+            owner=_owner(),
+            files=header_of(files),
+            trace_id=uuid.uuid4().hex,
+        )
+        model = upload(self._calls, files, header, progress)
+        return ModelVariant(self, model, shapes)
+
+    def plan(
+        self,
+        variant: ModelVariant,
+        platform: str | Mapping[str, object] = "host",
+        tuning_options: TuningOptions | None = None,
+        **parameters: Unpack[TuningParameters],
+    ) -> Plan:
+        """The tasks and the budget that `variant.optimize` with the same arguments would have."""
+        request = variant.request(platform, tuning_options, parameters)
+        self._await_own_device()
+        return plan_from(self._calls.plan(job_spec(request, uuid.uuid4().hex)))
+
+    def submit(self, request: JobRequest) -> Workflow:
+        """Starts a job. A call that is repeated on the way starts it once."""
+        self._await_own_device()
+        job = self._calls.submit(job_spec(request, uuid.uuid4().hex), key=uuid.uuid4().hex)
+        return Workflow(self._calls, job.job_id)
+
+    def jobs(self, project: str = "", states: Iterable[JobState] = ()) -> list[Job]:
+        """The jobs that the coordinator knows, newest first, without their tasks."""
+        wanted = [wire_state(state) for state in states]
+        return [job_from(job) for job in self._calls.jobs(project, wanted)]
+
+    def job(self, job_id: str) -> Workflow:
+        """A job that was started before. Raises NotFound."""
+        self._calls.job(job_id)
+        return Workflow(self._calls, job_id)
+
+    def devices(self) -> list[Device]:
+        """The devices of the farm."""
+        self._await_own_device()
+        return self._listed_devices()
+
+    def _listed_devices(self) -> list[Device]:
+        return [device for page in self._calls.devices() for device in devices_from(page)]
+
+    def _await_own_device(self) -> None:
+        """Waits until the agent that this client started has registered. Raises NoDevice, EmbeddedFailed."""
+        if self._embedded is None or not self._embedded.settings.agent:
+            return
+        deadline = time.monotonic() + _DEVICE_SECONDS
+        while not self._listed_devices():
+            self._embedded.check()
+            if time.monotonic() > deadline:
+                raise NoDevice(
+                    f"the device agent on this machine did not register within {_DEVICE_SECONDS:.0f} s: "
+                    f"see its log, and run `tunefarm doctor`"
+                )
+            time.sleep(_DEVICE_TICK_SECONDS)
+
+
+class ModelVariant:
+    """An uploaded model with its input shapes."""
+
+    def __init__(self, client: Client, model: tuning_pb2.Model, shapes: InputShapes) -> None:
+        self._client = client
+        self.id = model.model_id
+        self.name = model.name
+        self.project = model.project
+        self.inputs = tuple(ModelInput(i.name, tuple(i.shape), i.dtype) for i in model.inputs)
+        self.input_shapes = dict(shapes)
+
+    def __repr__(self) -> str:
+        return f"ModelVariant({self.id!r}, name={self.name!r})"
+
+    def optimize(
+        self,
+        platform: str | Mapping[str, object] = "host",
+        tuning_options: TuningOptions | None = None,
+        **parameters: Unpack[TuningParameters],
+    ) -> Workflow:
+        """Starts tuning for `platform` ("host", a name that the coordinator knows, or a TVM target).
+
+        Options, or loose parameters, but not both: `tunefarm.options.pick_tuner`. Raises InvalidInput,
+        NoDevice.
+        """
+        return self._client.submit(self.request(platform, tuning_options, parameters))
+
+    # The verb of the platform that this project re-creates; the two are the same.
+    octomize = optimize
+
+    def plan(
+        self,
+        platform: str | Mapping[str, object] = "host",
+        tuning_options: TuningOptions | None = None,
+        **parameters: Unpack[TuningParameters],
+    ) -> Plan:
+        """What `optimize` with the same arguments would do; spends nothing."""
+        return self._client.plan(self, platform, tuning_options, **parameters)
+
+    def request(
+        self,
+        platform: str | Mapping[str, object],
+        tuning_options: TuningOptions | None,
+        parameters: TuningParameters,
+    ) -> JobRequest:
+        """The checked request of a job on this model."""
+        caps: dict[str, Any] = {"name": self.name, **caps_of(parameters)}
+        return JobRequest(
+            model_id=self.id,
+            target=target_text(platform),
+            shapes=self.input_shapes,
+            tuning=tuning_of(tuning_options, parameters),
+            project=self.project,
+            owner=_owner(),
+            **caps,
+        )
+
+
+def _owner() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return ""

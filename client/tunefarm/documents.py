@@ -1,0 +1,92 @@
+"""The JSON documents that the commands print: their keys are a promise to scripts."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tunefarm.job import Device, Job, Plan
+
+Document = dict[str, Any]
+
+
+def job_document(job: Job, package: str | None = None) -> Document:
+    """A job. `package`: the folder that this command wrote it to. Times in seconds but for latency_ms."""
+    metrics = job.metrics
+    document: Document = {
+        "job_id": job.job_id,
+        "state": str(job.state),
+        "tasks": [dataclasses.asdict(task) for task in job.tasks],
+        "trials": {
+            "budget": job.trials.budget,
+            "charged": job.trials.charged,
+            "valid": job.trials.valid,
+            "failed": dict(job.trials.failed),
+        },
+        "measurements": job.measurements,
+        "latency_ms": {
+            "tuned": metrics.latency_mean_ms,
+            "untuned": metrics.untuned_latency_mean_ms,
+            "onnxruntime": metrics.onnxruntime_latency_mean_ms,
+        },
+        "max_rel_error": metrics.max_rel_error,
+        "seconds": dataclasses.asdict(job.seconds),
+        "package": package,
+    }
+    if job.error is not None:
+        document["error"] = dataclasses.asdict(job.error)
+    return document
+
+
+def jobs_document(jobs: Sequence[Job]) -> Document:
+    """Several jobs, newest first, without their tasks."""
+    return {
+        "jobs": [
+            {
+                "job_id": job.job_id,
+                "state": str(job.state),
+                "name": job.name,
+                "model": job.model_name,
+                "project": job.project,
+                "tuner": job.tuner,
+                "trials": {"budget": job.trials.budget, "charged": job.trials.charged},
+                "latency_ms": {"tuned": job.metrics.latency_mean_ms},
+                "created": _moment(job.created),
+                "ended": _moment(job.ended),
+            }
+            for job in jobs
+        ]
+    }
+
+
+def plan_document(plan: Plan) -> Document:
+    """A plan; `budget` in trials."""
+    return dataclasses.asdict(plan)
+
+
+def devices_document(devices: Sequence[Device]) -> Document:
+    """The devices of the farm."""
+    listed = []
+    for device in devices:
+        document = dataclasses.asdict(device)
+        document["last_seen"] = _moment(device.last_seen)
+        listed.append(document)
+    return {"devices": listed}
+
+
+def finite(value: Any) -> Any:
+    """The document with what JSON can't say (infinity, not a number) as null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
+
+
+def _moment(moment: datetime.datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None

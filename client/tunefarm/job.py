@@ -1,0 +1,218 @@
+"""A job as the client shows it: plain values, no wire types. Times in seconds unless a name says otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+from collections.abc import Mapping
+
+
+class JobState(enum.StrEnum):
+    """Where a job is; the last three are terminal."""
+
+    UNSPECIFIED = "UNSPECIFIED"  # a state that this program is too old to know
+    QUEUED = "QUEUED"
+    PREPARING = "PREPARING"
+    TUNING = "TUNING"
+    VERIFYING = "VERIFYING"
+    PACKAGING = "PACKAGING"
+    BENCHMARKING = "BENCHMARKING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job stays as it is from now on."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskProgress:
+    """One tuning task of a job. `weight`: how often the model runs it; latencies are of one call."""
+
+    workload: str
+    name: str
+    weight: int
+    charged: int
+    valid: int
+    failed: int
+    baseline_seconds: float | None
+    best_seconds: float | None
+
+    @property
+    def contribution_seconds(self) -> float:
+        """What the task costs in one inference, as far as is known; 0 before it was ever measured."""
+        known = self.best_seconds if self.best_seconds is not None else self.baseline_seconds
+        return self.weight * (known or 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trials:
+    """The ledger: charged never exceeds budget. `failed` counts by failure kind."""
+
+    budget: int
+    charged: int
+    valid: int
+    in_flight: int
+    failed: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSeconds:
+    """Wall seconds of each stage's work; stages overlap, so they don't add up to total."""
+
+    total: float
+    prepare: float
+    search: float
+    build: float
+    measure: float
+    package: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Metrics:
+    """Milliseconds of one inference on the device; None where it can't run there.
+
+    Spreads are half the interquartile range of the samples. `max_rel_error`: the greatest difference from
+    the reference outputs, over their greatest magnitude.
+    """
+
+    latency_mean_ms: float | None
+    untuned_latency_mean_ms: float | None
+    onnxruntime_latency_mean_ms: float | None
+    latency_spread_ms: float | None
+    untuned_latency_spread_ms: float | None
+    onnxruntime_latency_spread_ms: float | None
+    max_rel_error: float | None
+
+    @property
+    def speedup(self) -> float | None:
+        """Untuned over tuned latency."""
+        return _ratio(self.untuned_latency_mean_ms, self.latency_mean_ms)
+
+    @property
+    def onnxruntime_speedup(self) -> float | None:
+        """ONNX Runtime's latency over the tuned one."""
+        return _ratio(self.onnxruntime_latency_mean_ms, self.latency_mean_ms)
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return above / below if above is not None and below else None
+
+
+@dataclasses.dataclass(frozen=True)
+class JobError:
+    """Why a job ended FAILED; `kind` is the contract's, without its prefix: "NO_VALID_TRIAL"."""
+
+    kind: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A job at one moment; `sequence` grows with every change."""
+
+    job_id: str
+    state: JobState
+    name: str
+    model_name: str
+    project: str
+    target: str
+    tuner: str
+    device: str
+    trials: Trials
+    measurements: int
+    tasks: tuple[TaskProgress, ...]
+    estimated_latency_ms: float | None
+    trials_per_second: float
+    seconds_left: float | None
+    metrics: Metrics
+    seconds: StageSeconds
+    error: JobError | None
+    has_package: bool
+    created: datetime.datetime | None
+    ended: datetime.datetime | None
+    sequence: int
+    notes: tuple[str, ...]
+
+    @property
+    def progress(self) -> Progress:
+        """The part of this job that moves."""
+        return Progress(
+            state=self.state,
+            charged=self.trials.charged,
+            budget=self.trials.budget,
+            valid=self.trials.valid,
+            failed=dict(self.trials.failed),
+            trials_per_second=self.trials_per_second,
+            estimated_latency_ms=self.estimated_latency_ms,
+            seconds_left=self.seconds_left,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What a poll callback is given."""
+
+    state: JobState
+    charged: int
+    budget: int
+    valid: int
+    failed: Mapping[str, int]
+    trials_per_second: float
+    estimated_latency_ms: float | None
+    seconds_left: float | None
+
+    @property
+    def fraction(self) -> float:
+        """Charged trials over the budget, 0 to 1; 1 once the job is terminal."""
+        if self.state.terminal:
+            return 1.0
+        return min(1.0, self.charged / self.budget) if self.budget else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedTask:
+    """One task that a job would have. `first_round_trials` 0: the budget does not reach it."""
+
+    workload: str
+    name: str
+    weight: int
+    flops: float
+    known_records: int
+    first_round_trials: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a job would do, before anything is spent; `budget` in trials."""
+
+    target: str
+    tuner: str
+    tasks: tuple[PlannedTask, ...]
+    budget: int
+    layout: str
+    pipeline_version: str
+    notes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A device of the farm as the coordinator sees it now."""
+
+    device_id: str
+    agent_id: str
+    name: str
+    fingerprint: str
+    target: str
+    state: str
+    reason: str
+    running: str
+    measured: int
+    failed: int
+    last_seen: datetime.datetime | None
+    device_class: str
+    labels: Mapping[str, str]
+    facts: Mapping[str, str]

@@ -1,0 +1,190 @@
+"""The one place where wire messages become the client's values, and requests become wire messages."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from tunefarm_proto.v1 import common_pb2, farm_pb2, tuning_pb2
+
+from tunefarm.job import (
+    Device,
+    Job,
+    JobError,
+    JobState,
+    Metrics,
+    Plan,
+    PlannedTask,
+    StageSeconds,
+    TaskProgress,
+    Trials,
+)
+from tunefarm.options import AutoschedulerOptions, TuningOptions
+from tunefarm.request import JobRequest
+
+
+def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:
+    """The request on the wire; an option that was not given is left unset."""
+    spec = tuning_pb2.JobSpec(
+        model_id=request.model_id,
+        targets=[common_pb2.TargetSpec(text=request.target)],
+        project=request.project,
+        owner=request.owner,
+        name=request.name,
+        priority=request.priority,
+        labels=dict(request.labels),
+        trace_id=trace_id,
+        max_trials=request.max_trials,
+        max_seconds=request.max_seconds,
+        seed=request.seed,
+    )
+    if request.shapes:
+        inputs = {name: common_pb2.Shape(dims=dims) for name, dims in request.shapes.items()}
+        spec.shape_sets.append(common_pb2.ShapeSet(inputs=inputs))
+    if request.tuning is not None:
+        _set_tuning(spec, request.tuning)
+    return spec
+
+
+def _set_tuning(spec: tuning_pb2.JobSpec, tuning: TuningOptions) -> None:
+    given = {name: getattr(tuning, name) for name in tuning.given}
+    if isinstance(tuning, AutoschedulerOptions):
+        spec.autoscheduler.CopyFrom(tuning_pb2.AutoschedulerOptions(**given))
+    else:
+        spec.autotvm.CopyFrom(tuning_pb2.AutoTVMOptions(**given))
+
+
+def plan_from(wire: tuning_pb2.Plan) -> Plan:
+    """A plan's values."""
+    tasks = tuple(
+        PlannedTask(t.workload, t.name, t.weight, t.flops, t.known_records, t.first_round_trials) for t in wire.tasks
+    )
+    return Plan(wire.target, wire.tuner, tasks, wire.budget, wire.layout, wire.pipeline_version, tuple(wire.notes))
+
+
+def job_from(wire: tuning_pb2.Job) -> Job:
+    """A job's values; what is absent on the wire is None."""
+    return Job(
+        job_id=wire.job_id,
+        state=_state(wire.state),
+        name=wire.spec.name,
+        model_name=wire.model_name,
+        project=wire.spec.project,
+        target=wire.target,
+        tuner=wire.tuner,
+        device=wire.device,
+        trials=_trials(wire.trials),
+        measurements=wire.measurements,
+        tasks=tuple(_task(task) for task in wire.tasks),
+        estimated_latency_ms=_optional(wire, "estimated_latency_ms"),
+        trials_per_second=wire.trials_per_second,
+        seconds_left=_optional(wire, "seconds_left"),
+        metrics=_metrics(wire),
+        seconds=_seconds(wire.seconds),
+        error=_error(wire),
+        has_package=wire.has_package,
+        created=_moment(wire.created) if wire.HasField("created") else None,
+        ended=_moment(wire.ended) if wire.HasField("ended") else None,
+        sequence=wire.sequence,
+        notes=tuple(wire.notes),
+    )
+
+
+def wire_state(state: JobState) -> tuning_pb2.JobState:
+    """The contract's number of a state."""
+    number: tuning_pb2.JobState = getattr(tuning_pb2, f"JOB_STATE_{state}")
+    return number
+
+
+def _state(number: tuning_pb2.JobState) -> JobState:
+    try:
+        return JobState(tuning_pb2.JobState.Name(number).removeprefix("JOB_STATE_"))
+    except ValueError:  # a newer coordinator's state
+        return JobState.UNSPECIFIED
+
+
+def _trials(wire: tuning_pb2.Trials) -> Trials:
+    failed = {kind.removeprefix("FAILURE_KIND_"): n for kind, n in sorted(wire.failed.items())}
+    return Trials(wire.budget, wire.charged, wire.valid, wire.in_flight, failed)
+
+
+def _task(wire: tuning_pb2.TaskProgress) -> TaskProgress:
+    return TaskProgress(
+        wire.workload,
+        wire.name,
+        wire.weight,
+        wire.charged,
+        wire.valid,
+        wire.failed,
+        baseline_seconds=wire.baseline_seconds if wire.HasField("baseline_seconds") else None,
+        best_seconds=wire.best_seconds if wire.HasField("best_seconds") else None,
+    )
+
+
+def _metrics(wire: tuning_pb2.Job) -> Metrics:
+    latency = wire.latency_ms
+    values = {
+        field.name: getattr(latency, field.name) if latency.HasField(field.name) else None
+        for field in latency.DESCRIPTOR.fields
+    }
+    return Metrics(
+        latency_mean_ms=values["tuned"],
+        untuned_latency_mean_ms=values["untuned"],
+        onnxruntime_latency_mean_ms=values["onnxruntime"],
+        latency_spread_ms=values["tuned_spread"],
+        untuned_latency_spread_ms=values["untuned_spread"],
+        onnxruntime_latency_spread_ms=values["onnxruntime_spread"],
+        max_rel_error=_optional(wire, "max_rel_error"),
+    )
+
+
+def _seconds(wire: tuning_pb2.StageSeconds) -> StageSeconds:
+    names = [field.name for field in dataclasses.fields(StageSeconds)]
+    return StageSeconds(**{name: getattr(wire, name) for name in names})
+
+
+def _error(wire: tuning_pb2.Job) -> JobError | None:
+    if not wire.HasField("error"):
+        return None
+    try:
+        kind = tuning_pb2.JobErrorKind.Name(wire.error.kind).removeprefix("JOB_ERROR_KIND_")
+    except ValueError:  # a newer coordinator's kind
+        kind = "UNSPECIFIED"
+    return JobError(kind, wire.error.message)
+
+
+def device_from(wire: common_pb2.DeviceStatus) -> Device:
+    """A device's values."""
+    return Device(
+        device_id=wire.device.device_id,
+        agent_id=wire.agent_id,
+        name=wire.device.name,
+        fingerprint=wire.device.fingerprint,
+        target=wire.device.target,
+        state=common_pb2.DeviceState.Name(wire.state).removeprefix("DEVICE_STATE_"),
+        reason=wire.reason,
+        running=wire.running,
+        measured=wire.measured,
+        failed=wire.failed,
+        last_seen=_moment(wire.last_seen) if wire.HasField("last_seen") else None,
+        device_class=wire.device_class,
+        labels=dict(wire.device.labels),
+        facts=dict(wire.device.facts),
+    )
+
+
+def devices_from(wire: farm_pb2.ListDevicesResponse) -> list[Device]:
+    """One page of devices."""
+    return [device_from(status) for status in wire.devices]
+
+
+def _optional(wire: tuning_pb2.Job, name: Any) -> float | None:
+    value: float = getattr(wire, name)
+    return value if wire.HasField(name) else None
+
+
+def _moment(wire: Timestamp) -> datetime.datetime:
+    moment: datetime.datetime = wire.ToDatetime(tzinfo=datetime.UTC)
+    return moment

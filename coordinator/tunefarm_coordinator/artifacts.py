@@ -1,0 +1,167 @@
+"""Artifacts on disk, each named by its content: "sha256:" and 64 hex digits.
+
+A name that is there has all its bytes: files are written beside, flushed to the disk, and then renamed.
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from tunefarm_coordinator.errors import InvalidInput, NotFound, StoreError
+
+CHUNK_BYTES = 256 << 10
+LARGEST_ARTIFACT_BYTES = 4 << 30
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+_UNFINISHED = ".part"
+
+
+class TooLarge(InvalidInput):
+    """More bytes than the coordinator takes in one piece."""
+
+
+class DiskFull(StoreError):
+    """No room for the artifact; nothing of it stays."""
+
+
+def check_digest(digest: str) -> str:
+    """The digest itself. Raises InvalidInput if it is none."""
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidInput(f"not an artifact's digest (sha256: and 64 hex digits): {digest[:100]!r}")
+    return digest
+
+
+def digest_of(content: bytes) -> str:
+    """The name of these bytes."""
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+class ArtifactStore:
+    """A folder of artifacts. Blocks on the disk, unless a method is a coroutine: call it from a thread."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` is created if need be; files that an earlier process left unfinished are removed."""
+        self._root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            for left in root.glob(f"*{_UNFINISHED}"):
+                left.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"the artifact folder {root} can't be written: {error.strerror}") from error
+
+    def put(self, content: bytes) -> str:
+        """Keep these bytes; their digest. Raises StoreError (DiskFull)."""
+        digest = digest_of(content)
+        if not self.exists(digest):
+            with self._writing() as file:
+                file.write(content)
+                self._finish(file, digest)
+        return digest
+
+    def put_file(self, source: Path) -> str:
+        """Keep a copy of the file; its digest. Raises StoreError (DiskFull, source not readable)."""
+        digest = hashlib.sha256()
+        with self._writing() as file, source.open("rb") as content:
+            while chunk := content.read(CHUNK_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
+            return self._finish(file, "sha256:" + digest.hexdigest())
+
+    async def receive(
+        self, digest: str, chunks: AsyncIterator[bytes], limit: int = LARGEST_ARTIFACT_BYTES
+    ) -> tuple[str, int]:
+        """Keep what comes in chunks; its digest and size in bytes. Nothing stays behind if it fails.
+
+        Raises:
+            InvalidInput: the content has another digest.
+            TooLarge: more than `limit` bytes.
+            DiskFull, StoreError: the artifact can't be written.
+        """
+        check_digest(digest)
+        content, size = hashlib.sha256(), 0
+        with self._writing() as file:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    raise TooLarge(f"artifact {digest} is larger than the {limit} bytes that this coordinator takes")
+                content.update(chunk)
+                await asyncio.to_thread(file.write, chunk)
+            if "sha256:" + content.hexdigest() != digest:
+                raise InvalidInput(f"artifact {digest} came with other content ({size} bytes): send it again")
+            await asyncio.to_thread(self._finish, file, digest)
+        return digest, size
+
+    def path(self, digest: str) -> Path:
+        """The artifact's file; read it, and leave it as it is. Raises InvalidInput (no digest), NotFound."""
+        path = self._path(digest)
+        if not path.is_file():
+            raise NotFound(f"no artifact {digest}: it was never uploaded, or swept away since")
+        return path
+
+    def exists(self, digest: str) -> bool:
+        return self._path(digest).is_file()
+
+    def size(self, digest: str) -> int:
+        """In bytes. Raises InvalidInput, NotFound."""
+        return self.path(digest).stat().st_size
+
+    def chunks(self, digest: str, offset: int = 0) -> Iterator[bytes]:
+        """The bytes from `offset` on, CHUNK_BYTES at a time.
+
+        Raises InvalidInput (no digest, an offset past the end), NotFound.
+        """
+        path = self.path(digest)
+        if offset > path.stat().st_size:
+            raise InvalidInput(f"artifact {digest} ends before byte {offset}")
+        return _read(path, offset)
+
+    def sweep(self, keep: Collection[str]) -> int:
+        """Remove every artifact whose digest is not in `keep`; how many it were. Uploads under way stay."""
+        doomed = [path for path in self._root.glob("sha256-*") if path.name.replace("-", ":") not in keep]
+        for path in doomed:
+            path.unlink(missing_ok=True)
+        return len(doomed)
+
+    def _path(self, digest: str) -> Path:
+        return self._root / check_digest(digest).replace(":", "-")
+
+    @contextmanager
+    def _writing(self) -> Iterator[BinaryIO]:
+        """A new file that is gone afterwards, unless it was finished."""
+        try:
+            handle, name = tempfile.mkstemp(dir=self._root, suffix=_UNFINISHED)
+            path = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    yield file
+            finally:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            kind = DiskFull if error.errno in _FULL else StoreError
+            raise kind(f"an artifact can't be written to {self._root}: {error}") from error
+
+    def _finish(self, file: BinaryIO, digest: str) -> str:
+        """Everything on the disk first, then the name."""
+        file.flush()
+        os.fsync(file.fileno())
+        Path(file.name).replace(self._path(digest))
+        folder = os.open(self._root, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        return digest
+
+
+def _read(path: Path, offset: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        file.seek(offset)
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk

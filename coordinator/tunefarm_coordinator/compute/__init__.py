@@ -1,0 +1,1 @@
+"""The Ray side: a supervised child process that drives searchers and builders."""

@@ -1,0 +1,133 @@
+"""Ray itself: starting a private one or joining a cluster, making actors, and noticing that the head is gone."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError
+
+from tunefarm_coordinator.compute.settings import ComputeSettings
+from tunefarm_coordinator.compute.sizing import PoolSizes, pool_sizes
+
+# Ray asks for the head itself only once a minute or so; asking for its port is cheap.
+START_ERRORS = (OSError, RuntimeError, ValueError, RayError)
+PROBE_SECONDS = 1.0
+PROBES_LOST = 3
+# Sockets' paths hold 107 bytes; Ray puts some 75 of them below its folder.
+_LONGEST_RAY_FOLDER = 32
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that runs. `head`: host and port of its control store; `private`: ours alone, on this machine."""
+
+    head: tuple[str, int]
+    private: bool
+    sizes: PoolSizes
+    detail: str
+
+
+def start(settings: ComputeSettings, folder: Path) -> Cluster:
+    """Starts a private Ray, or joins the cluster that is named. Raises one of START_ERRORS."""
+    if settings.ray_address is None:
+        return _start_private(settings, folder)
+    context = ray.init(address=settings.ray_address, namespace="tunefarm", log_to_driver=False, logging_level="ERROR")
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cores = settings.cores or int(sum(node.get("CPU", 0) for node in nodes))
+    memory = int(sum(node.get("memory", 0) for node in nodes))
+    sizes = pool_sizes(cores, memory, settings.searchers, settings.builders)
+    return _cluster(context, private=False, sizes=sizes, cores=cores)
+
+
+def leave() -> None:
+    """Leaves the cluster; workers end."""
+    ray.shutdown()
+
+
+def _start_private(settings: ComputeSettings, folder: Path) -> Cluster:
+    cores = settings.cores or len(os.sched_getaffinity(0))
+    sizes = pool_sizes(cores, psutil.virtual_memory().available, settings.searchers, settings.builders)
+    context = ray.init(
+        address="local",
+        # One for each process: our own sizes decide, not Ray's scheduler.
+        num_cpus=sizes.processes,
+        object_store_memory=settings.object_store_bytes,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        namespace="tunefarm",
+        _temp_dir=str(folder) if len(str(folder)) <= _LONGEST_RAY_FOLDER else None,
+    )
+    return _cluster(context, private=True, sizes=sizes, cores=cores)
+
+
+def _cluster(context: Any, *, private: bool, sizes: PoolSizes, cores: int) -> Cluster:
+    host, _, port = context.address_info["gcs_address"].rpartition(":")
+    where = "a private Ray" if private else f"Ray at {host}:{port}"
+    detail = f"{where}, {cores} cores: {sizes.searchers} searchers, {sizes.builders} builders"
+    return Cluster((host.strip("[]"), int(port)), private, sizes, detail)
+
+
+def make_actor(kind: type, *arguments: object) -> ActorHandle:
+    """A new process with an instance of `kind`; on a cluster, where there is room. Never restarted by Ray."""
+    options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
+    return ray.remote(**options)(kind).remote(*arguments)
+
+
+async def head_lost(cluster: Cluster) -> str:
+    """Returns, with the reason, when Ray can't go on: its head is gone, or the node that we are on."""
+    if cluster.private:
+        return await _first_exit(_services())
+    lost = 0
+    while lost < PROBES_LOST:
+        await asyncio.sleep(PROBE_SECONDS)
+        lost = 0 if await asyncio.to_thread(_answers, cluster.head) else lost + 1
+    return f"Ray's head at {cluster.head[0]}:{cluster.head[1]} does not answer any more"
+
+
+def _services() -> list[psutil.Process]:
+    """Ray's own processes without which nothing works; all of them are our children."""
+    return [child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")]
+
+
+async def _first_exit(processes: list[psutil.Process]) -> str:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[str] = loop.create_future()
+    descriptors = []
+    try:
+        for process in processes:
+            name = process.name()
+            descriptor = os.pidfd_open(process.pid)
+            descriptors.append(descriptor)
+            loop.add_reader(descriptor, _tell, ended, f"Ray's {name} ended")
+        return await ended
+    finally:
+        for descriptor in descriptors:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+
+def _tell(ended: "asyncio.Future[str]", reason: str) -> None:
+    if not ended.done():
+        ended.set_result(reason)
+
+
+def _answers(head: tuple[str, int]) -> bool:
+    try:
+        with contextlib.closing(socket.create_connection(head, timeout=PROBE_SECONDS)):
+            return True
+    except OSError:
+        return False
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message that says something, at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

@@ -1,0 +1,176 @@
+"""The worker's side of the gate: compute only while the agent on the same host hands out permits.
+
+Newline-delimited JSON over the agent's Unix socket, one permit for each connection. A permit expires unless it
+is renewed, and the agent then kills its holder: a worker that is stopped or stuck can't spoil a measurement.
+A gate that does not answer (no agent, an agent that restarts) is passed without a permit.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunefarm_coordinator.compute.messages import Gate
+
+log = logging.getLogger(__name__)
+
+TTL_SECONDS = 30.0
+CONNECT_SECONDS = 2.0
+
+
+def host_id() -> str:
+    """Identity of the running host, the same in all of its containers."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class PermitConnection:
+    """One gate: connects on first use, and again whenever the agent has gone away in between."""
+
+    def __init__(self, path: str, ttl: float = TTL_SECONDS) -> None:
+        self._path = path
+        self._ttl = ttl
+        self._socket: socket.socket | None = None
+        self._sending = threading.Lock()
+        self._held = threading.Event()
+
+    @property
+    def held(self) -> bool:
+        """Whether a permit is held."""
+        return self._held.is_set()
+
+    def acquire(self) -> bool:
+        """Waits for a permit, however long; False where the gate can't be reached: go on without."""
+        for _ in range(2):  # the agent may have been restarted since the last permit
+            if self._request_permit():
+                self._held.set()
+                return True
+        return False
+
+    def renew(self) -> None:
+        """Prolongs the permit; nothing without one."""
+        if self._held.is_set():
+            self._tell({"op": "renew", "ttl": self._ttl})
+
+    def release(self) -> None:
+        """Gives the permit back; nothing without one."""
+        if self._held.is_set():
+            self._held.clear()
+            self._tell({"op": "release"})
+
+    def close(self) -> None:
+        """Ends the connection, and the permit with it."""
+        self._held.clear()
+        with self._sending:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def _request_permit(self) -> bool:
+        if self._socket is None and not self._connect():
+            return False
+        request = {"op": "acquire", "ttl": self._ttl, "cores": sorted(os.sched_getaffinity(0))}
+        return self._tell(request) and self._wait_until_granted()
+
+    def _connect(self) -> bool:
+        fresh = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        fresh.settimeout(CONNECT_SECONDS)
+        try:
+            fresh.connect(self._path)
+        except OSError as error:
+            fresh.close()
+            log.debug("gate not reachable", extra={"gate": self._path, "error": str(error)})
+            return False
+        fresh.settimeout(None)
+        self._socket = fresh
+        return True
+
+    def _tell(self, message: dict[str, Any]) -> bool:
+        with self._sending:
+            current = self._socket
+            if current is None:
+                return False
+            try:
+                current.sendall(json.dumps(message).encode() + b"\n")
+            except OSError:
+                current.close()
+                self._socket = None
+                return False
+            return True
+
+    def _wait_until_granted(self) -> bool:
+        current = self._socket
+        received = b""
+        while current is not None and not received.endswith(b"\n"):
+            try:
+                chunk = current.recv(4096)
+            except OSError:
+                chunk = b""
+            if not chunk:
+                self.close()
+                return False
+            received += chunk
+        return b'"granted"' in received
+
+
+class HostGates:
+    """The gates of this host, as one: computing needs a permit of each. For one thread that computes.
+
+    A thread of its own renews the permits while they are held; it ends with the process.
+    """
+
+    def __init__(self, gates: Sequence[Gate] = (), ttl: float = TTL_SECONDS) -> None:
+        self._host_id = host_id()
+        self._ttl = ttl
+        self._connections: dict[str, PermitConnection] = {}
+        self._renewer: threading.Thread | None = None
+        self._stopped = threading.Event()
+        self.set(gates)
+
+    def set(self, gates: Sequence[Gate]) -> None:
+        """The gates that exist now, of any host. Permits of a gate that is gone are given up."""
+        here = {gate.socket for gate in gates if gate.host_id == self._host_id}
+        for path in set(self._connections) - here:
+            self._connections.pop(path).close()
+        for path in here - set(self._connections):
+            self._connections[path] = PermitConnection(path, self._ttl)
+        if self._connections and self._renewer is None:
+            self._renewer = threading.Thread(target=self._renew, name="permit renewal", daemon=True)
+            self._renewer.start()
+
+    def acquire(self) -> float:
+        """Waits until every reachable gate has given a permit; returns the seconds that this took."""
+        started = time.monotonic()
+        # One order for all workers, so that no two wait for each other.
+        for path in sorted(self._connections):
+            self._connections[path].acquire()
+        return time.monotonic() - started
+
+    def release(self) -> None:
+        """Gives all permits back."""
+        for connection in self._connections.values():
+            connection.release()
+
+    @contextlib.contextmanager
+    def permit(self) -> Iterator[None]:
+        """Permits for the body of a `with`."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def close(self) -> None:
+        """Ends all connections and the renewal."""
+        self._stopped.set()
+        self.set(())
+
+    def _renew(self) -> None:
+        while not self._stopped.wait(self._ttl / 3):
+            for connection in list(self._connections.values()):
+                connection.renew()

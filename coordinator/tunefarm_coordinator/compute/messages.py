@@ -1,0 +1,255 @@
+"""What the coordinator asks of its compute child, and what comes back. Plain data: no Ray, no TVM.
+
+Every request is idempotent: asked again after the child died, it gives an answer of the same meaning.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunefarm_coordinator.engines.candidate import BuiltCandidate, Proposal
+from tunefarm_coordinator.models.task import TuningTask
+
+
+class ComputeLost(Exception):
+    """The compute child (or the Ray cluster under it) died with this request in flight: ask again."""
+
+
+class UnknownTask(Exception):
+    """The searcher does not hold this task (it is new, or was rebuilt): open it with its history, ask again."""
+
+
+class ComputeFailed(Exception):
+    """The request itself failed: its process raised or died. Asked again, it would most likely fail again."""
+
+
+@dataclass(frozen=True)
+class TaskKey:
+    """One task of one job, as the searchers know it."""
+
+    job_id: str
+    workload: str
+
+
+@dataclass(frozen=True)
+class PrepareModel:
+    """Import and prepare a model. Writes into `out_dir`; raises InvalidInput for what the user can mend.
+
+    Attributes:
+        model: the `.onnx` file.
+        shapes: fixed shape of every input.
+        target: what the user asked for, or TVM's JSON.
+        out_dir: folder for the prepared module, reused as it is if it is complete.
+    """
+
+    model: Path
+    shapes: dict[str, tuple[int, ...]]
+    target: str
+    out_dir: Path
+
+
+@dataclass(frozen=True)
+class Tensor:
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class PreparedSummary:
+    """What the coordinator needs to know of a prepared model. `baselines`: default trace by workload."""
+
+    target: str
+    layout: str
+    pipeline_version: str
+    tasks: tuple[TuningTask, ...]
+    baselines: dict[str, str]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One measured candidate: `seconds` of one call, None where it failed."""
+
+    identity: str
+    trace: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """Give a searcher a task, with everything measured so far (this job's, earlier jobs'). Answer: None.
+
+    Opening a task that is open rebuilds it. Raises InvalidInput for an engine or task that can't be searched.
+    """
+
+    key: TaskKey
+    task: TuningTask
+    target: str
+    engine: str
+    seed: int
+    history: tuple[Observation, ...]
+    forbidden: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Propose:
+    """Ask for up to `count` new candidates. Fewer, or none: the space is exhausted. Raises UnknownTask."""
+
+    key: TaskKey
+    count: int
+
+
+@dataclass(frozen=True)
+class Proposed:
+    """`seconds`: time spent searching, waits for a permit left out. `exhausted`: the space has little new left."""
+
+    proposals: tuple[Proposal, ...]
+    seconds: float
+    exhausted: bool = False
+
+
+@dataclass(frozen=True)
+class Observe:
+    """Tell searcher and cost model how candidates did, once each; known ones are left out. Raises UnknownTask.
+
+    One that search did not propose (the default schedule, another job's best) is taken in by its trace. The
+    cost model learns later, in its own process. Answer: None.
+    """
+
+    key: TaskKey
+    observations: tuple[Observation, ...]
+
+
+@dataclass(frozen=True)
+class Build:
+    """Build one candidate. The task's module goes along: a builder keeps nothing that can't be lost.
+
+    `timeout`: seconds of building; waiting for a builder and for a permit is not counted.
+    """
+
+    module: str
+    trace: str
+    target: str
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Built:
+    """`seconds`: time spent building."""
+
+    candidate: BuiltCandidate
+    seconds: float
+
+
+@dataclass(frozen=True)
+class BuildFailed:
+    """The candidate's own fault. `kind`: BUILD_ERROR or BUILD_TIMEOUT."""
+
+    kind: str
+    message: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ExpectedOf:
+    """Seeded inputs and expected outputs of a task, an .npz for each seed."""
+
+    task: TuningTask
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """`blobs`: one .npz for each seed, in order. Match: `|a - b| <= atol + rtol * max|b|`."""
+
+    blobs: tuple[bytes, ...]
+    rtol: float
+    atol: float
+
+
+@dataclass(frozen=True)
+class Package:
+    """Compile the prepared model with these traces (default schedule elsewhere) into `out_dir`.
+
+    `records`: (workload, trace, samples in seconds) for the MetaSchedule database of the package.
+    `manifest`: what the caller knows; the packager adds what it knows.
+    """
+
+    prepared: Path
+    traces: dict[str, str]
+    records: tuple[tuple[str, str, tuple[float, ...]], ...]
+    out_dir: Path
+    manifest: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """`library` and `parameters` (None: weights inside the library) lie in the package's folder."""
+
+    library: Path
+    parameters: Path | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Seeded inputs of the whole model and ONNX Runtime's outputs for them.
+
+    Answer: (inputs .npz with "s{i}_in{name}", outputs .npz with "s{i}_out{j}") as bytes.
+    """
+
+    model: Path
+    shapes: dict[str, tuple[int, ...]]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ResolveTarget:
+    """What the user asked to compile for ("host", a name, TVM's JSON) as TVM's JSON. Raises InvalidInput."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Start the searchers and builders now, so that they are warm when the first task arrives. Answer: None."""
+
+
+@dataclass(frozen=True)
+class CloseJob:
+    """Forget a job's tasks and its cost model. Answer: None."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Gate:
+    """An agent's gate: `host_id` is the boot id of its host, `socket` the path of its Unix socket there."""
+
+    host_id: str
+    socket: str
+
+
+@dataclass(frozen=True)
+class SetGates:
+    """All gates that exist now. Workers on a gate's host compute with its permit only. Answer: None."""
+
+    gates: tuple[Gate, ...]
+
+
+Request = (
+    PrepareModel
+    | ResolveTarget
+    | OpenTask
+    | Propose
+    | Observe
+    | Build
+    | ExpectedOf
+    | Package
+    | Reference
+    | WarmUp
+    | CloseJob
+    | SetGates
+)

@@ -1,0 +1,108 @@
+"""One worker process as the driver sees it: calls with permits and time limits, and what became of it."""
+
+import asyncio
+import time
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayError, RayTaskError
+
+from tunefarm_coordinator.compute.cluster import first_line
+from tunefarm_coordinator.compute.messages import ComputeFailed, UnknownTask
+from tunefarm_coordinator.errors import TunefarmError
+
+
+class WorkerDied(Exception):
+    """The process ended during the call. `seconds`: how long it had been computing."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class WorkerHung(WorkerDied):
+    """The call took longer than its limit; the process was killed."""
+
+
+class WorkerGone(Exception):
+    """The process had ended, or did not come up, before the call began: another one may do it."""
+
+
+class Worker:
+    """A worker process, from its start to its first failure. Calls are served one at a time, in order."""
+
+    def __init__(self, actor: ActorHandle) -> None:
+        self._actor = actor
+        self.dead = False
+        self.pid: int | None = None
+        self._start = asyncio.ensure_future(self._warm())
+        # Whoever waits for the start learns of its failure; where nobody does, that is no event.
+        self._start.add_done_callback(lambda start: start.cancelled() or start.exception())
+
+    async def ready(self) -> None:
+        """Returns when the process is up and warm. Raises WorkerGone."""
+        try:
+            await asyncio.shield(self._start)
+        except (WorkerGone, WorkerDied, ComputeFailed) as error:
+            self.kill()
+            raise WorkerGone(str(error)) from error
+
+    async def call(self, method: str, *arguments: object, limit: float | None = None) -> Any:
+        """Calls `method` under a permit. `limit`: seconds of computing after which the process is killed.
+
+        Raises what the method raises of ours, ComputeFailed for anything else that it raises, WorkerGone,
+        WorkerDied, WorkerHung. A call that is cancelled still runs to its end, and the next waits for it.
+        """
+        await self.ready()
+        return await self._compute(method, *arguments, limit=limit)
+
+    async def note(self, method: str, *arguments: object) -> Any:
+        """Calls `method`, which costs little, without a permit. Raises as `call`."""
+        await self.ready()
+        return await self._answer(getattr(self._actor, method).remote(*arguments), time.monotonic())
+
+    def tell(self, method: str, *arguments: object) -> None:
+        """Calls `method` without a permit, and does not wait for it."""
+        if not self.dead:
+            getattr(self._actor, method).remote(*arguments)
+
+    def kill(self) -> None:
+        """Ends the process at once."""
+        self.dead = True
+        self._start.cancel()
+        ray.kill(self._actor, no_restart=True)
+
+    async def _warm(self) -> None:
+        self.pid = await self._compute("warm", limit=None)
+
+    async def _compute(self, method: str, *arguments: object, limit: float | None) -> Any:
+        try:
+            await self._answer(self._actor.acquire.remote(), time.monotonic())
+        except WorkerDied as error:
+            raise WorkerGone(str(error)) from error
+        started = time.monotonic()
+        answer = getattr(self._actor, method).remote(*arguments)
+        # Behind the call itself in the actor's queue, also when nobody waits for the answer any more.
+        self._actor.release.remote()
+        try:
+            return await asyncio.wait_for(self._answer(answer, started), limit)
+        except TimeoutError:
+            self.kill()
+            raise WorkerHung(f"no answer within {limit:g} s", time.monotonic() - started) from None
+
+    async def _answer(self, reference: Any, started: float) -> Any:
+        try:
+            return await reference
+        except RayTaskError as error:
+            raise _own(error) from None
+        except RayError as error:
+            self.dead = True
+            raise WorkerDied(first_line(error), time.monotonic() - started) from None
+
+
+def _own(error: RayTaskError) -> Exception:
+    cause = error.cause
+    if isinstance(cause, (TunefarmError, UnknownTask, ComputeFailed)):
+        return cause
+    return ComputeFailed(f"{type(cause).__name__}: {first_line(cause)}")

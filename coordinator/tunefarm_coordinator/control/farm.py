@@ -1,0 +1,277 @@
+"""The farm desk at work: its clock, its streams' outboxes, and the job side's callbacks."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import replace
+from typing import Any
+
+from tunefarm_proto.v1 import farm_pb2
+
+from tunefarm_coordinator.compute.messages import Gate
+from tunefarm_coordinator.control.attachment import Attachment, Hello, SessionReplaced
+from tunefarm_coordinator.errors import NoDevice, TunefarmError, Unavailable
+from tunefarm_coordinator.farm.desk import FarmDesk
+from tunefarm_coordinator.farm.messages import (
+    Acknowledge,
+    Attached,
+    Cancel,
+    Deliver,
+    Detached,
+    EndReason,
+    EndSession,
+    Event,
+    FarmDevice,
+    Forget,
+    Grant,
+    Instruction,
+    ItemLost,
+    OutcomeDurable,
+    OutcomeRefused,
+    Submitted,
+    Tick,
+    Withdrawn,
+    Work,
+)
+from tunefarm_coordinator.farm.placement import serves
+from tunefarm_coordinator.farm.states import FarmPolicy
+from tunefarm_coordinator.farm.views import DeviceState, DeviceView
+from tunefarm_coordinator.schedules.device_class import device_class
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+LOST_RETRY_SECONDS = 1.0
+
+OnOutcome = Callable[[Deliver, farm_pb2.OutcomeReport], Awaitable[None]]
+OnLost = Callable[[ItemLost], Awaitable[None]]
+OnGates = Callable[[tuple[Gate, ...]], None]
+
+
+class FarmControl:
+    """The farm, for jobs and for the farm service. All of it runs on one event loop.
+
+    An outcome is acknowledged to its agent only after the job's callback returned, so the callback returns once the
+    outcome is durable. It may see the same (lease, attempt, index) again after a restart of the coordinator, and an
+    item's outcome after it was lost: it charges an item once, on what ends it first.
+    """
+
+    def __init__(self, epoch: int, on_gates: OnGates = lambda _: None, policy: FarmPolicy | None = None) -> None:
+        """`epoch` counts the coordinator's starts. `on_gates` gets all gates whenever they change."""
+        self.policy = policy or FarmPolicy()
+        self._desk = FarmDesk(epoch, self.policy)
+        self._on_gates = on_gates
+        self._gates_of: dict[str, Gate] = {}
+        self._gates: tuple[Gate, ...] = ()
+        self._attachments: dict[str, Attachment] = {}
+        self._callbacks: dict[str, tuple[str, OnOutcome, OnLost]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ticking: asyncio.Task[None] | None = None
+        self._devices_changed = asyncio.Event()
+
+    # ---- life
+
+    def start(self) -> None:
+        """Let time pass for the desk."""
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def stop(self) -> None:
+        """End every stream; deliveries under way are dropped, and their agents bring them again."""
+        for attachment in self._attachments.values():
+            attachment.end(Unavailable("the coordinator is stopping: attach again in a moment"))
+        tasks = [*self._tasks, *([self._ticking] if self._ticking else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # ---- for jobs
+
+    def submit(self, work: Work, on_outcome: OnOutcome, on_lost: OnLost, *, resumed: bool = False) -> None:
+        """Have work done; `work.payload` is a farm_pb2.Lease with its `work`, job and trace ids set.
+
+        Every wanted index ends with a call of `on_outcome` or `on_lost`. If `on_outcome` raises, the outcome is not
+        acknowledged, and comes again. If `on_lost` raises, it is called again until the work is withdrawn.
+
+        Raises:
+            InvalidInput, Conflict: see FarmDesk.handle.
+        """
+        known = self._callbacks.get(work.work_id)
+        self._callbacks[work.work_id] = (work.job_id, on_outcome, on_lost)
+        try:
+            self._tell(Submitted(work, resumed))
+        except TunefarmError:
+            if known is None:
+                del self._callbacks[work.work_id]
+            else:
+                self._callbacks[work.work_id] = known
+            raise
+
+    def withdraw(self, work_ids: Iterable[str], reason: str = "no longer wanted") -> None:
+        """Stop caring for this work; leases on it are cancelled, and no callback is called any more."""
+        ids = tuple(work_ids)
+        self._tell(Withdrawn(ids, reason=reason))
+        for work_id in ids:
+            self._callbacks.pop(work_id, None)
+
+    def withdraw_job(self, job_id: str, reason: str = "the job is over") -> None:
+        """Withdraw all work of the job."""
+        self._tell(Withdrawn(job_id=job_id, reason=reason))
+        for work_id in [work_id for work_id, (job, _, _) in self._callbacks.items() if job == job_id]:
+            del self._callbacks[work_id]
+
+    def devices(self) -> list[FarmDevice]:
+        """Devices whose agent is here now."""
+        return [view.device for view in self._desk.devices() if view.state is not DeviceState.LOST]
+
+    async def wait_for_device(self, target: str, seconds: float | None = None) -> list[FarmDevice]:
+        """The devices that serve the target (TVM's JSON), as soon as there is one.
+
+        Raises:
+            NoDevice: none came within `seconds`; names those that there are.
+            InvalidInput: the target is not JSON.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while not (able := [device for device in self.devices() if serves(device, target)]):
+                    self._devices_changed.clear()
+                    await self._devices_changed.wait()
+                return able
+        except TimeoutError:
+            there = ", ".join(sorted({f"{device.name} {device.target}" for device in self.devices()})) or "none"
+            raise NoDevice(f"no device serves the target {target}; registered: {there}") from None
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """Where workers ask for permits, by host."""
+        return self._gates
+
+    # ---- for the farm service
+
+    def views(self) -> list[tuple[DeviceView, float]]:
+        """Every device, also those that are gone, by agent and device id; each with the Unix time it was last seen."""
+        offset = time.time() - self._now()
+        return [(view, view.seen + offset) for view in self._desk.devices()]
+
+    def attach(self, hello: Hello) -> Attachment:
+        """Begin a session. Raises InvalidInput for devices that make no sense."""
+        devices = tuple(replace(each, device_class=device_class(each.facts)) for each in hello.devices)
+        attachment = Attachment(uuid.uuid4().hex, hello)
+        self._attachments[attachment.session] = attachment
+        try:
+            self._tell(Attached(attachment.session, hello.agent_id, hello.boot_id, devices, hello.leases))
+        except TunefarmError:
+            del self._attachments[attachment.session]
+            raise
+        if hello.gate and hello.host_id:
+            self._gates_of[attachment.session] = Gate(hello.host_id, hello.gate)
+        self._check_gates()
+        log.info("agent attached", extra={"agent": hello.agent_id, "session": attachment.session})
+        self._devices_changed.set()
+        return attachment
+
+    def feed(self, event: Event) -> None:
+        """Hand on what an agent said."""
+        self._tell(event)
+
+    def detach(self, attachment: Attachment) -> None:
+        """The stream is over."""
+        if self._attachments.pop(attachment.session, None) is not None:
+            log.info("agent's stream ended", extra={"agent": attachment.hello.agent_id, "session": attachment.session})
+            self._tell(Detached(attachment.session))
+
+    # ---- inside
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self._tell(Tick())
+
+    def _tell(self, event: Event) -> None:
+        for instruction in self._desk.handle(event, self._now()):
+            self._carry_out(instruction)
+        if not isinstance(event, Submitted | OutcomeDurable):
+            self._check_gates()
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        match instruction:
+            case Deliver():
+                self._spawn(self._deliver(instruction))
+            case ItemLost():
+                log.warning("item lost", extra={"work": instruction.work_id, "index": instruction.index})
+                self._spawn(self._lose(instruction))
+            case Forget():
+                self._attachments[instruction.session].forget = instruction.leases
+            case EndSession():
+                self._end(instruction)
+            case Grant() | Cancel() | Acknowledge():
+                if isinstance(instruction, Acknowledge) and instruction.dropped:
+                    _log_drop(instruction)
+                if (attachment := self._attachments.get(instruction.session)) is not None:
+                    attachment.put(instruction)
+
+    def _end(self, instruction: EndSession) -> None:
+        attachment = self._attachments.get(instruction.session)
+        if attachment is None:
+            return
+        kind = SessionReplaced if instruction.reason is EndReason.REPLACED else Unavailable
+        log.warning("session ended", extra={"agent": attachment.hello.agent_id, "reason": instruction.message})
+        attachment.end(kind(instruction.message))
+
+    async def _deliver(self, delivered: Deliver) -> None:
+        """Have the outcome made durable, and say so; or say that it was not."""
+        callbacks = self._callbacks.get(delivered.work_id)
+        if callbacks is None or not isinstance(delivered.report, farm_pb2.OutcomeReport):
+            # Withdrawn meanwhile: nobody wants it.
+            self._tell(OutcomeDurable(delivered.lease, delivered.index))
+            return
+        try:
+            await callbacks[1](delivered, delivered.report)
+        except Exception as error:
+            log.exception("an outcome was not recorded", extra={"work": delivered.work_id, "index": delivered.index})
+            why = str(error) if isinstance(error, TunefarmError) else "internal error, see the coordinator's log"
+            message = f"outcome {delivered.index} of {delivered.work_id} was not recorded: {why}"
+            self._tell(OutcomeRefused(delivered.lease, delivered.index, message))
+        else:
+            self._tell(OutcomeDurable(delivered.lease, delivered.index))
+
+    async def _lose(self, lost: ItemLost) -> None:
+        while (callbacks := self._callbacks.get(lost.work_id)) is not None:
+            try:
+                await callbacks[2](lost)
+            except Exception:
+                log.exception("a lost item was not recorded", extra={"work": lost.work_id, "index": lost.index})
+                await asyncio.sleep(LOST_RETRY_SECONDS)
+            else:
+                return
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _check_gates(self) -> None:
+        """Gates of sessions that are live, or away and may come back: their agents may be timing."""
+        present = set(self._desk.present_sessions())
+        self._gates_of = {session: gate for session, gate in self._gates_of.items() if session in present}
+        gates = tuple(sorted(set(self._gates_of.values()), key=lambda gate: (gate.host_id, gate.socket)))
+        if gates != self._gates:
+            self._gates = gates
+            self._on_gates(gates)
+
+
+def _log_drop(acknowledged: Acknowledge) -> None:
+    log.warning(
+        "outcome dropped",
+        extra={
+            "lease": acknowledged.lease.lease_id,
+            "attempt": acknowledged.lease.attempt,
+            "index": acknowledged.index,
+            "reason": acknowledged.dropped,
+        },
+    )

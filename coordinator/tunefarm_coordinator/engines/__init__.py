@@ -1,0 +1,1 @@
+"""How candidates are proposed, scored and built."""

@@ -1,0 +1,71 @@
+"""Builds one candidate: trace in, linked shared library out."""
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+import tvm
+from tvm.target import Target
+from tvm.target.codegen import llvm_get_system_triple
+
+from tunefarm_coordinator.engines import linker, prepack, trace_text
+from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
+
+
+def build_candidate(task_module: str, trace: str, target: str, workspace: Path | None = None) -> BuiltCandidate:
+    """Replays `trace` on the task's module and compiles and links the result for `target`.
+
+    The same arguments give the same bytes, as long as TVM, LLVM and the linker are the same. There is no
+    time limit: the caller ends a process that hangs.
+
+    Args:
+        task_module: unscheduled IRModule with one function `main`, as JSON.
+        trace: see `trace_text.encode`.
+        target: target as JSON; its host is this machine's architecture where none is given.
+        workspace: folder for temporary files (which are removed), the system's where None. A caller that
+            kills builders gives one, to clear up after them.
+
+    Raises:
+        BuildError: the trace does not fit, the schedule can't be compiled, or there is no linker.
+    """
+    try:
+        kind = Target(target)
+        scheduled = trace_text.replay(_load_module(task_module), trace, kind).mod
+        kernel = prepack.split(scheduled)
+        built = tvm.tirx.build(kernel.module, target=kind)
+        library = _export(built, _host_triple(kind), workspace)
+    except linker.LinkError as error:
+        raise BuildError(str(error)) from error
+    except TVM_ERRORS as error:
+        raise BuildError(first_line(error)) from error
+    return BuiltCandidate(library, _arguments(kernel.module[prepack.KERNEL]), kernel.prepacks)
+
+
+@lru_cache(maxsize=8)
+def _load_module(task_module: str) -> tvm.IRModule:
+    """Candidates of a task come in batches, and reading its module costs 5% of a build. Never changed."""
+    return tvm.ir.load_json(task_module)
+
+
+def _export(built: tvm.runtime.Module, triple: str, workspace: Path | None) -> bytes:
+    def link(output: str, objects: list[str]) -> None:
+        linker.link([Path(path) for path in objects], Path(output), triple)
+
+    with tempfile.TemporaryDirectory(prefix="tunefarm-build-", dir=workspace) as folder:
+        output = Path(folder) / "candidate.so"
+        built.export_library(str(output), fcompile=link, workspace_dir=folder)
+        return output.read_bytes()
+
+
+def _host_triple(target: Target) -> str:
+    """LLVM triple of the code that calls the kernel: the target's own for a CPU, its host's for a GPU."""
+    host = target if target.kind.name == "llvm" else target.host
+    given = str(host.attrs.get("mtriple", "")) if host is not None else ""
+    return given or str(llvm_get_system_triple())
+
+
+def _arguments(kernel: tvm.tirx.PrimFunc) -> tuple[Argument, ...]:
+    return tuple(
+        Argument(tuple(int(extent) for extent in parameter.shape), str(parameter.dtype)) for parameter in kernel.params
+    )

@@ -1,0 +1,25 @@
+"""Features of a schedule, one row for each store of the lowered program.
+
+Row layout: MetaSchedule's per-store features (Zheng et al., Ansor, OSDI 2020, appendix B), float32.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+
+Features = NDArray[np.float32]
+
+
+class FeatureExtractor:
+    """Extracts features of schedules of the task that `context` was made for."""
+
+    def __init__(self, context: ms.TuneContext) -> None:
+        self._context = context
+        self._extractor = ms.feature_extractor.PerStoreFeature()
+
+    def extract(self, schedule: Schedule) -> Features:
+        """Features of shape (stores, columns). Raises what TVM raises when the schedule can't be lowered
+        (`TVM_ERRORS`)."""
+        rows = self._extractor.extract_from(self._context, [ms.MeasureCandidate(schedule, [])])
+        return np.ascontiguousarray(rows[0].numpy(), dtype=np.float32)

@@ -1,0 +1,62 @@
+"""Weights in a layout of the candidate's own: the kernel without the conversion, and the conversion alone.
+
+A schedule that MetaSchedule's RewriteLayout went over begins with one loop nest for each rewritten weight,
+which copies it into the layout that the kernel reads and is marked "layout_rewrite_preproc". That copy
+belongs to packing the model, not to the kernel that is timed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tvm import IRModule
+from tvm.s_tir import SBlock, SBlockRealize, renew_defs
+from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+from tvm.tirx import For, PrimFunc, SeqStmt
+
+from tunefarm_coordinator.engines.candidate import Prepack
+
+KERNEL = "main"
+_MARK = "meta_schedule.layout_rewrite_preproc"
+
+
+@dataclass(frozen=True)
+class SplitKernel:
+    """`module` holds the kernel `main`, whose rewritten weights are arguments in the candidate's own layouts,
+    and one function for each of `prepacks`, called with (weight of the workload, weight for the kernel)."""
+
+    module: IRModule
+    prepacks: tuple[Prepack, ...]
+
+
+def split(scheduled: IRModule) -> SplitKernel:
+    """Takes the layout conversions out of a scheduled module's `main`."""
+    kernel = scheduled[KERNEL]
+    functions = {}
+    prepacks = []
+    for nest, block in _conversions(kernel):
+        weight, packed = block.reads[0].source, block.writes[0].source
+        argument = next(i for i, parameter in enumerate(kernel.params) if parameter.same_as(weight))
+        name = f"prepack_{argument}"
+        functions[name] = _conversion(nest, weight, packed, name)
+        prepacks.append(Prepack(argument, name))
+    bare = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(scheduled)[KERNEL]
+    module = IRModule({KERNEL: bare.with_attr("global_symbol", KERNEL), **functions})
+    return SplitKernel(module, tuple(sorted(prepacks, key=lambda prepack: prepack.argument)))
+
+
+def _conversions(kernel: PrimFunc) -> Iterator[tuple[Any, SBlock]]:
+    """The marked loop nests of the kernel, each with its block."""
+    body = kernel.body.block.body
+    for nest in body.seq if isinstance(body, SeqStmt) else [body]:
+        inner = nest
+        while isinstance(inner, For):
+            inner = inner.body
+        if isinstance(inner, SBlockRealize) and _MARK in inner.block.annotations:
+            yield nest, inner.block
+
+
+def _conversion(nest: Any, weight: Any, packed: Any, name: str) -> PrimFunc:
+    root = SBlockRealize([], True, SBlock([], [], [], "root", nest))
+    attributes = {"global_symbol": name, "tirx.noalias": True, "s_tir": True}
+    return renew_defs(PrimFunc([weight, packed], root).with_attr(attributes))

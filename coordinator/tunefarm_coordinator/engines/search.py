@@ -1,0 +1,239 @@
+"""The autoscheduler engine: random and evolved schedules of a generated space, ranked by a cost model.
+
+One round draws random schedules and mutates good ones (Ansor's evolutionary search, Zheng et al., OSDI
+2020, section 5.1, with a small population), scores all of them and picks the best that are new. It is our
+loop over MetaSchedule's parts and not its `EvolutionarySearch`, because a search must be rebuilt from its
+records, never propose a candidate twice, and cost little: nearly all of a round is the replaying of traces
+and the extraction of features (some 9 ms and 7 ms each), so the number of drafts is the knob.
+"""
+
+import random
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import Trace
+from tvm.target import Target
+
+from tunefarm_coordinator.engines import trace_text
+from tunefarm_coordinator.engines.candidate import Proposal
+from tunefarm_coordinator.engines.cost_model import Sample, ScoreModel
+from tunefarm_coordinator.engines.engine import Observation, TaskRecord
+from tunefarm_coordinator.engines.features import FeatureExtractor, Features
+from tunefarm_coordinator.engines.ranking import Ranking
+from tunefarm_coordinator.engines.space import DesignSpace, Draft, schedule_identity
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
+from tunefarm_coordinator.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How much a round looks at before it proposes.
+
+    Attributes:
+        drafts_per_candidate: schedules scored for each one proposed.
+        least_drafts: schedules scored in a round, at least.
+        parents: fastest measured candidates that are mutated.
+        explore: share of proposals picked at random and not by score.
+    """
+
+    drafts_per_candidate: int = 4
+    least_drafts: int = 16
+    parents: int = 5
+    explore: float = 0.1
+
+
+@dataclass(frozen=True)
+class _Scored:
+    identity: str
+    schedule: Schedule
+    features: Features
+
+
+@dataclass
+class _Measured:
+    """Holds no schedule, which weighs far more than its trace. `features` None: not extracted yet."""
+
+    trace: Trace
+    seconds: float | None
+    features: Features | None
+
+
+class TaskSearch:
+    """The search of one task; see `engine.Search`. The same arguments and calls give the same proposals."""
+
+    def __init__(
+        self,
+        workload: str,
+        task_module: str,
+        target: str,
+        seed: int,
+        options: SearchOptions = SearchOptions(),
+        records: Sequence[TaskRecord] = (),
+        forbidden: Collection[str] = (),
+    ) -> None:
+        """Arguments as in `engine.Engine.open`. Records that no longer replay are left out: their schedules
+        can't come up again. Raises `InvalidInput` for a module, target or task that can't be searched."""
+        module, self._target = _load(task_module, target)
+        self._workload = workload
+        self._options = options
+        # Another seed after each restart, or a rebuilt search would first draw what was drawn before.
+        self._rng = random.Random(f"{seed}:{workload}:{len(records)}")
+        self._space = DesignSpace(module, self._target, self._rng)
+        self._extractor = FeatureExtractor(self._space.context)
+        self._ranking = Ranking(self._target)
+        self._seen = set(forbidden)
+        self._pending: dict[str, _Scored] = {}
+        self._measured: dict[str, _Measured] = {}
+        self._exhausted = False
+        for record in records:
+            self._restore(record)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last round found fewer new candidates than it was asked for."""
+        return self._exhausted
+
+    def propose(self, count: int, model: ScoreModel | None) -> list[Proposal]:
+        """See `engine.Search.propose`."""
+        drafts = self._drafts(count, model)
+        picks = self._pick(drafts, count, model)
+        self._exhausted = len(picks) < count
+        return [self._enter(pick) for pick in picks]
+
+    def adopt(self, trace: str) -> Proposal:
+        """Takes in a schedule made elsewhere (the untuned default, another job's best) as if it had been
+        proposed here, so that it can be observed. Raises `InvalidInput` for a trace that does not replay."""
+        try:
+            schedule = trace_text.replay(self._space.module, trace, self._target)
+            features = self._extractor.extract(schedule)
+        except TVM_ERRORS as error:
+            raise InvalidInput(f"the trace does not fit this task: {first_line(error)}") from error
+        identity = schedule_identity(self._space.module, schedule.mod)
+        return self._enter(_Scored(identity, schedule, features))
+
+    def observe(self, results: Sequence[Observation]) -> list[Sample]:
+        """See `engine.Search.observe`."""
+        samples = []
+        for result in results:
+            scored = self._pending.pop(result.identity, None)
+            if scored is not None:
+                self._measured[result.identity] = _Measured(scored.schedule.trace, result.seconds, scored.features)
+                samples.append(Sample(self._workload, scored.features, result.seconds))
+        return samples
+
+    def samples(self) -> list[Sample]:
+        """See `engine.Search.samples`: everything observed or recorded so far."""
+        known = [(measured, self._features(measured)) for measured in self._measured.values()]
+        return [
+            Sample(self._workload, features, measured.seconds) for measured, features in known if features is not None
+        ]
+
+    def _features(self, measured: _Measured) -> Features | None:
+        """Of a measured candidate; None where it can't be lowered (a record of a failed build)."""
+        if measured.features is None:
+            schedule = Schedule(self._space.module, debug_mask="none", error_render_level="none")
+            try:
+                measured.trace.apply_to_schedule(schedule, remove_postproc=False)
+                measured.features = self._extractor.extract(schedule)
+            except TVM_ERRORS:
+                return None
+        return measured.features
+
+    def _drafts(self, count: int, model: ScoreModel | None) -> list[_Scored]:
+        """New schedules to choose from: half random, the rest mutations of measured candidates, and of the
+        drafts that score best so far once there is a model to tell."""
+        wanted = max(self._options.least_drafts, count * self._options.drafts_per_candidate)
+        before_model = wanted if model is None else wanted * 3 // 4
+        parents = self._parents()
+        drafts: dict[str, _Scored] = {}
+        self._draw(drafts, wanted // 2 if parents else before_model, self._space.sample)
+        if parents:
+            self._draw(drafts, before_model, lambda: self._mutate(parents))
+        if model is not None and drafts:
+            best = self._best(list(drafts.values()), model)[: self._options.parents]
+            traces = [draft.schedule.trace for draft in best]
+            self._draw(drafts, wanted, lambda: self._mutate(traces))
+        return list(drafts.values())
+
+    def _restore(self, record: TaskRecord) -> None:
+        try:
+            schedule = trace_text.replay(self._space.module, record.trace, self._target)
+        except TVM_ERRORS:
+            return
+        identity = schedule_identity(self._space.module, schedule.mod)
+        self._seen.add(identity)
+        self._measured[identity] = _Measured(schedule.trace, record.seconds, None)
+
+    def _parents(self) -> list[Trace]:
+        """The fastest measured candidates that have a decision to change (the untuned default has none)."""
+        fastest = sorted(
+            (measured.seconds, position, measured.trace)
+            for position, measured in enumerate(self._measured.values())
+            if measured.seconds is not None and len(measured.trace.decisions)
+        )
+        return [trace for _, _, trace in fastest[: self._options.parents]]
+
+    def _mutate(self, parents: Sequence[Trace]) -> Draft | None:
+        return self._space.mutate(self._rng.choice(parents))
+
+    def _draw(self, drafts: dict[str, _Scored], wanted: int, draw: Callable[[], Draft | None]) -> None:
+        """Adds new drafts until there are `wanted`, or until three tries for each have not been enough:
+        the space is small, or its decisions seldom fit together."""
+        for _ in range(3 * (wanted - len(drafts))):
+            if len(drafts) >= wanted:
+                return
+            draft = draw()
+            if draft is None or draft.identity in self._seen or draft.identity in drafts:
+                continue
+            try:
+                features = self._extractor.extract(draft.schedule)
+            except TVM_ERRORS:  # can't be lowered, so it can't be built
+                self._seen.add(draft.identity)
+                continue
+            drafts[draft.identity] = _Scored(draft.identity, draft.schedule, features)
+
+    def _best(self, drafts: list[_Scored], model: ScoreModel | None) -> list[_Scored]:
+        order = self._ranking.order([draft.features for draft in drafts], model)
+        return [drafts[index] for index in order]
+
+    def _pick(self, drafts: list[_Scored], count: int, model: ScoreModel | None) -> list[_Scored]:
+        ranked = self._best(drafts, model)
+        picks: list[_Scored] = []
+        while ranked and len(picks) < count:
+            # The first is always the most promising: a first round may be of one candidate.
+            explore = picks and self._rng.random() < self._options.explore
+            picks.append(ranked.pop(self._rng.randrange(len(ranked)) if explore else 0))
+        return picks
+
+    def _enter(self, scored: _Scored) -> Proposal:
+        self._seen.add(scored.identity)
+        self._pending.setdefault(scored.identity, scored)
+        return Proposal(scored.identity, trace_text.encode(scored.schedule.trace))
+
+
+class Autoscheduler:
+    """The engine "autoscheduler"."""
+
+    def __init__(self, options: SearchOptions = SearchOptions()) -> None:
+        self._options = options
+
+    def open(
+        self,
+        workload: str,
+        task_module: str,
+        target: str,
+        seed: int,
+        records: Sequence[TaskRecord] = (),
+        forbidden: Collection[str] = (),
+    ) -> TaskSearch:
+        """See `engine.Engine.open`."""
+        return TaskSearch(workload, task_module, target, seed, self._options, records, forbidden)
+
+
+def _load(task_module: str, target: str) -> tuple[tvm.IRModule, Target]:
+    try:
+        return tvm.ir.load_json(task_module), Target(target)
+    except TVM_ERRORS as error:
+        raise InvalidInput(f"the task's module or target can't be read: {first_line(error)}") from error

@@ -1,0 +1,1 @@
+"""Pure: sessions, leases and placement. Events in, instructions out."""

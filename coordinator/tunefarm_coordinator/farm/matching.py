@@ -1,0 +1,49 @@
+"""Waiting work meets devices that asked for it."""
+
+from collections.abc import Iterable
+
+from tunefarm_coordinator.farm.placement import fits
+from tunefarm_coordinator.farm.records import DeviceRecord, WorkRecord
+from tunefarm_coordinator.farm.works import WorkBook
+
+
+def match(book: WorkBook, devices: Iterable[DeviceRecord], turn: int, now: float) -> int:
+    """Grant leases until no device that asked is left, or nothing that waits fits one.
+
+    Devices with the fewest leases go first, then those that waited longest: a device gets its second lease only
+    after every other got its first. `devices` are those whose session is live. Returns the next free turn.
+    """
+    present = list(devices)
+    hungry = [device for device in present if device.free() > 0]
+    while hungry and len(book.backlog):
+        hungry.sort(key=lambda device: (len(device.leases), device.turn))
+        fed = []
+        for device in hungry:
+            if _grant_next(book, device, present, now):
+                device.turn = turn = turn + 1
+                fed.append(device)
+        hungry = [device for device in fed if device.free() > 0]
+    return turn
+
+
+def _grant_next(book: WorkBook, device: DeviceRecord, present: list[DeviceRecord], now: float) -> bool:
+    def allows(work_id: str) -> bool:
+        record = book.works[work_id]
+        return bool(record.missing()) and not _better_elsewhere(record, device, present)
+
+    work_id = book.backlog.take(lambda requirement: fits(device.device, requirement), allows)
+    if work_id is None or device.session is None:
+        return False
+    book.grant(book.works[work_id], device, device.session, now)
+    return True
+
+
+def _better_elsewhere(record: WorkRecord, device: DeviceRecord, present: list[DeviceRecord]) -> bool:
+    """Whether this device lost the work before and another one, in good health and at work, never did."""
+    return device.key in record.avoid and any(
+        other.key not in record.avoid
+        and other.health.room() > 0
+        and (other.slots > 0 or other.leases)
+        and fits(other.device, record.requirement)
+        for other in present
+    )

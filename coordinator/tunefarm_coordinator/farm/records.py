@@ -1,0 +1,144 @@
+"""What the desk remembers: of sessions, devices, pieces of work, and every lease of them.
+
+Records point at each other, so two are equal only if they are the same one.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tunefarm_coordinator.farm.health import DeviceHealth
+from tunefarm_coordinator.farm.messages import FarmDevice, LeaseRef, Work
+from tunefarm_coordinator.farm.placement import Requirement
+from tunefarm_coordinator.farm.states import LeaseState, SessionState
+
+DeviceKey = tuple[str, str]  # agent id, device id
+
+
+@dataclass(eq=False)
+class SessionRecord:
+    """One connected period of an agent. `seen`: when it was last heard of."""
+
+    session: str
+    agent_id: str
+    boot_id: str
+    seen: float
+    state: SessionState = SessionState.LIVE
+
+
+@dataclass(eq=False)
+class WorkRecord:
+    """A piece of work and how far it is.
+
+    Attributes:
+        sequence: its place in its job's order.
+        settled: items that ended, by a durable outcome or by being lost.
+        arriving: outcomes of an item that are delivered and not yet durable.
+        durable: (attempt, index) of outcomes that are safe.
+        suspicions: losses in the middle of an item.
+        grants: leases given out; spent: those in a row that ended without an outcome.
+        avoid: devices that lost it or gave it up; others go first.
+    """
+
+    work: Work
+    requirement: Requirement
+    sequence: int
+    grants: int = 0
+    spent: int = 0
+    current: "LeaseRecord | None" = None
+    leases: "dict[int, LeaseRecord]" = field(default_factory=dict)
+    settled: set[int] = field(default_factory=set)
+    arriving: Counter[int] = field(default_factory=Counter)
+    durable: set[tuple[int, int]] = field(default_factory=set)
+    suspicions: Counter[int] = field(default_factory=Counter)
+    avoid: set[DeviceKey] = field(default_factory=set)
+
+    def missing(self) -> list[int]:
+        """Wanted items that have no outcome, not even one on its way to the disk."""
+        return [i for i in self.work.wanted if i not in self.settled and not self.arriving[i]]
+
+    @property
+    def complete(self) -> bool:
+        return self.settled.issuperset(self.work.wanted)
+
+
+@dataclass(eq=False)
+class LeaseRecord:
+    """One grant of a piece of work to one device.
+
+    Attributes:
+        device: the device as it was when the lease was given.
+        indices: the items that the lease is for.
+        boot_id: of the process that has the lease; empty: not known.
+        started_at: when the device could start on it; None while others are before it.
+        heard: items that the agent spoke of; returned: those of them without an outcome.
+        orphaned: the process that worked on it is gone, so nobody goes on with it.
+        suspect: the item suspected when the lease was lost.
+        spent: it counts among its work's `spent`.
+    """
+
+    ref: LeaseRef
+    record: WorkRecord
+    holder: "DeviceRecord"
+    device: FarmDevice
+    session: str
+    indices: tuple[int, ...]
+    granted_at: float
+    boot_id: str = ""
+    state: LeaseState = LeaseState.HELD
+    started_at: float | None = None
+    heard: set[int] = field(default_factory=set)
+    returned: set[int] = field(default_factory=set)
+    orphaned: bool = False
+    suspect: int | None = None
+    spent: bool = False
+
+    @property
+    def same_process(self) -> bool:
+        """Whether the agent's present process is the one that has the lease, as far as is known."""
+        return self.boot_id in ("", self.holder.boot_id)
+
+    def unfinished(self) -> list[int]:
+        """Its items that still miss an outcome, in the order of work."""
+        missing = set(self.record.missing())
+        return [index for index in self.indices if index in missing]
+
+
+@dataclass(eq=False)
+class DeviceRecord:
+    """A device, over all sessions of its agent. `session`: the present one, live or away; None: gone.
+
+    Attributes:
+        slots: leases that the agent asked for and did not get yet.
+        leases: held now, in the order that the agent works in.
+        turn: when it was last given work, to take turns.
+    """
+
+    agent_id: str
+    device: FarmDevice
+    health: DeviceHealth
+    session: str | None = None
+    boot_id: str = ""
+    slots: int = 0
+    leases: list[LeaseRecord] = field(default_factory=list)
+    turn: int = 0
+    measured: int = 0
+    failed: int = 0
+    seen: float = 0.0
+
+    @property
+    def key(self) -> DeviceKey:
+        return self.agent_id, self.device.device_id
+
+    def free(self) -> int:
+        """How many more leases it may be given now."""
+        return min(self.slots, self.health.room() - len(self.leases))
+
+    def working_on(self) -> LeaseRecord | None:
+        """The lease that the device works on: the first one with something left to do."""
+        return next((lease for lease in self.leases if lease.unfinished()), None)
+
+    def start_next(self, now: float) -> None:
+        """Start the clock of the lease that the device works on, if it did not run yet."""
+        lease = self.working_on()
+        if lease is not None and lease.started_at is None:
+            lease.started_at = now

@@ -1,0 +1,95 @@
+"""Who is here: sessions of agents, and their devices over all sessions."""
+
+from collections.abc import Iterator
+
+from tunefarm_coordinator.farm.health import DeviceHealth
+from tunefarm_coordinator.farm.messages import Attached, FarmDevice
+from tunefarm_coordinator.farm.placement import fits
+from tunefarm_coordinator.farm.records import DeviceKey, DeviceRecord, LeaseRecord, SessionRecord, WorkRecord
+from tunefarm_coordinator.farm.states import (
+    SESSION_MOVES,
+    FarmPolicy,
+    SessionMove,
+    SessionState,
+    moved,
+)
+
+
+class Roster:
+    """Sessions that are live or away, and every device that was seen not too long ago."""
+
+    def __init__(self, policy: FarmPolicy) -> None:
+        self.sessions: dict[str, SessionRecord] = {}
+        self.devices: dict[DeviceKey, DeviceRecord] = {}
+        self._by_agent: dict[str, str] = {}
+        self._policy = policy
+
+    def session_of(self, agent_id: str) -> SessionRecord | None:
+        """The agent's present session, live or away."""
+        session = self._by_agent.get(agent_id)
+        return None if session is None else self.sessions[session]
+
+    def live(self, session: str) -> SessionRecord | None:
+        """The session, if its stream is open."""
+        record = self.sessions.get(session)
+        return record if record is not None and record.state is SessionState.LIVE else None
+
+    def live_devices(self) -> list[DeviceRecord]:
+        return [d for d in self.devices.values() if d.session is not None and self.live(d.session)]
+
+    def devices_of(self, session: SessionRecord) -> list[DeviceRecord]:
+        return [device for device in self.devices.values() if device.session == session.session]
+
+    def leases_of(self, session: SessionRecord) -> list[LeaseRecord]:
+        return [lease for device in self.devices_of(session) for lease in device.leases]
+
+    def enter(self, event: Attached, now: float) -> SessionRecord:
+        """Write down a new session and its devices. An older one of the same agent has to be gone by now."""
+        session = SessionRecord(event.session, event.agent_id, event.boot_id, now)
+        self.sessions[event.session] = session
+        self._by_agent[event.agent_id] = event.session
+        for device in event.devices:
+            record = self._device(event.agent_id, device)
+            record.session, record.slots, record.seen = event.session, 0, now
+            record.boot_id = event.boot_id
+        return session
+
+    def move(self, session: SessionRecord, move: SessionMove, now: float) -> None:
+        """Move a session; one that is neither live nor away afterwards is gone, and so are its devices."""
+        session.state = moved(SESSION_MOVES, session.state, move)
+        devices = self.devices_of(session)
+        for device in devices:
+            device.slots = 0
+            device.seen = session.seen
+        if session.state is SessionState.AWAY:
+            session.seen = now
+            return
+        for device in devices:
+            device.session = None
+        del self.sessions[session.session]
+        del self._by_agent[session.agent_id]
+
+    def sole_device_for(self, session: SessionRecord, work: WorkRecord) -> DeviceRecord | None:
+        """The session's only device that can have worked on this, or None where there is a choice."""
+        able = [d for d in self.devices_of(session) if fits(d.device, work.requirement)]
+        return able[0] if len(able) == 1 else None
+
+    def silent(self, now: float) -> Iterator[SessionRecord]:
+        """Sessions that nothing was heard of for too long."""
+        timeout = self._policy.session_timeout
+        yield from [session for session in self.sessions.values() if now - session.seen > timeout]
+
+    def forget_gone(self, now: float) -> None:
+        """Drop devices that have been gone for long."""
+        for key, device in list(self.devices.items()):
+            gone = device.session is None and not device.leases
+            if gone and now - device.seen > self._policy.forget_device_after:
+                del self.devices[key]
+
+    def _device(self, agent_id: str, device: FarmDevice) -> DeviceRecord:
+        record = self.devices.get((agent_id, device.device_id))
+        if record is None:
+            record = DeviceRecord(agent_id, device, DeviceHealth(self._policy))
+            self.devices[record.key] = record
+        record.device = device
+        return record

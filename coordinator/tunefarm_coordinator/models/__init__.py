@@ -1,0 +1,1 @@
+"""ONNX in, tuning tasks out, package out."""

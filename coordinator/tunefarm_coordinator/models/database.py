@@ -1,0 +1,40 @@
+"""Tuning records as a MetaSchedule JSON database, for whoever compiles with plain TVM."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tvm
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
+
+from tunefarm_coordinator.engines import trace_text
+from tunefarm_coordinator.models.prepare import PreparedModel
+
+WORKLOAD_FILE = "database_workload.json"
+RECORD_FILE = "database_tuning_record.json"
+
+# (workload, trace text, seconds of one call)
+TuningRecord = tuple[str, str, float]
+
+
+def write_database(directory: Path, prepared: PreparedModel, records: Sequence[TuningRecord]) -> None:
+    """Write the two database files into `directory`, in place of any that are there.
+
+    They hold the records of the prepared model's own tasks; others are left out, for their modules are not
+    known here.
+    """
+    for name in (WORKLOAD_FILE, RECORD_FILE):
+        (directory / name).write_text("")
+    target = Target(prepared.target)
+    modules = {task.workload: task.module for task in prepared.tasks}
+    database = ms.database.JSONDatabase(str(directory / WORKLOAD_FILE), str(directory / RECORD_FILE))
+    for workload, trace, seconds in records:
+        if workload not in modules:
+            continue
+        module = tvm.ir.load_json(modules[workload])
+        schedule = trace_text.replay(module, trace, target)
+        committed = database.commit_workload(module)
+        arguments = ms.arg_info.ArgInfo.from_prim_func(module["main"])
+        database.commit_tuning_record(
+            ms.database.TuningRecord(schedule.trace, committed, [seconds], target, arguments)
+        )

@@ -1,0 +1,98 @@
+"""ONNX graph work before import: static shapes, simplification, and which operators can't be imported."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnxslim
+from onnx.external_data_helper import load_external_data_for_model
+
+from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.onnx_file import read_signature
+
+logger = logging.getLogger(__name__)
+
+# What third-party graph code raises on a graph that it was not made for. Without simplification such a
+# model may still import, so this list is wide on purpose; it does not hold exits or interrupts.
+FOREIGN_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+_SERVED_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+
+def load_static(path: Path, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
+    """The model with its weights, input sizes set to `shapes`, initializers no longer listed as inputs.
+
+    Raises:
+        InvalidInput: as `read_signature` does.
+    """
+    read_signature(path)
+    model = onnx.load(path, load_external_data=False)
+    load_external_data_for_model(model, str(path.parent))
+    initializers = {t.name for t in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in initializers]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        del dims[:]
+        for size in shapes[value.name]:
+            dims.add().dim_value = size
+    return model
+
+
+def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Constants folded, shape arithmetic resolved, batch norm folded into convolutions (onnxslim).
+
+    A graph that the simplifier can't handle is returned as it was: import may still serve it.
+    """
+    original = onnx.ModelProto()
+    original.CopyFrom(model)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            slim = onnxslim.slim(model)
+    except FOREIGN_FAILURES as error:
+        logger.warning("simplification failed, going on without it: %s", error)
+        return original
+    return slim if isinstance(slim, onnx.ModelProto) else original
+
+
+def unsupported(model: onnx.ModelProto, importable: set[str]) -> list[tuple[str, str]]:
+    """(operator, node name) of every node, subgraphs included, whose operator is not in `importable`."""
+    found = []
+    for index, node in enumerate(_nodes(model.graph)):
+        served = node.domain in _SERVED_DOMAINS and node.op_type in importable
+        if not served:
+            operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+            found.append((operator, node.name or f"#{index} (output {', '.join(node.output)})"))
+    return found
+
+
+def refuse_unsupported(path: Path, found: list[tuple[str, str]]) -> None:
+    """Raises InvalidInput that names every operator in `found` with its nodes; nothing if there is none."""
+    if not found:
+        return
+    nodes: dict[str, list[str]] = {}
+    for operator, node in found:
+        nodes.setdefault(operator, []).append(node)
+    listed = "; ".join(f"{operator} at {', '.join(names)}" for operator, names in nodes.items())
+    raise InvalidInput(f"{path}: operators that can't be imported: {listed}")
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for subgraph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from _nodes(subgraph)

@@ -1,0 +1,231 @@
+"""From a prepared model and the traces of its kernels to a folder that runs.
+
+    model.so                        the model, weights included; VM function `main`
+    manifest.json                   inputs, outputs, target, versions, kernels; and what the caller adds
+    run.py                          runs it; needs TVM's runtime and NumPy
+    prepared_module.json            what plain TVM can compile, with or without the records
+    weights.npz                     that module's parameters after the inputs
+    database_workload.json          the records as a MetaSchedule JSON database
+    database_tuning_record.json
+
+Weights are prepacked here, on this machine, into the layout that each schedule asks for, and lie in the
+library as constants: one file to send, and nothing that could be paired wrongly. (ResNet-50, 102 MB of
+weights, 2 cores: 1.2 s more to package than with a parameter file, 0.3 s to load.)
+
+Running it takes TVM's runtime alone (`TVM_USE_RUNTIME_LIB=1`). Over TVM RPC, with `remote` a session:
+
+    remote.upload("model.so", "unique-name.so")
+    library = remote.load_module("unique-name.so")
+    machine = tvm.runtime.vm.VirtualMachine(library, remote.cpu())
+    machine.set_input("main", *[tvm.runtime.tensor(value, remote.cpu()) for value in inputs])
+    machine.invoke_stateful("main")
+    outputs = machine.get_outputs("main")        # one tensor, or a list of them
+    machine.time_evaluator("invoke_stateful", remote.cpu(), number=1, repeat=10)("main")   # seconds
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+from tvm.target import Target
+from tvm.target.codegen import llvm_get_system_triple
+
+from tunefarm_coordinator.engines import linker, trace_text
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
+from tunefarm_coordinator.models.database import TuningRecord, write_database
+from tunefarm_coordinator.models.default_schedule import default_trace
+from tunefarm_coordinator.models.prepare import (
+    MODULE_FILE,
+    WEIGHTS_FILE,
+    PreparedModel,
+    load_prepared,
+)
+from tunefarm_coordinator.models.target import host_target
+from tunefarm_coordinator.models.tasks import normalized, workload_of
+
+logger = logging.getLogger(__name__)
+
+LIBRARY_FILE = "model.so"
+MANIFEST_FILE = "manifest.json"
+_TRANSFORM = "main_transform_params"
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """A package on disk.
+
+    Attributes:
+        directory: the folder; `library` is the model in it.
+        tuned: workloads that run with the trace that was given.
+        untuned: workloads that run with the default schedule.
+    """
+
+    directory: Path
+    library: Path
+    tuned: tuple[str, ...]
+    untuned: tuple[str, ...]
+
+
+def build_package(
+    prepared_dir: str | Path,
+    traces: dict[str, str],
+    out_dir: str | Path,
+    manifest: dict[str, Any] | None = None,
+    records: Sequence[TuningRecord] = (),
+) -> PackagedModel:
+    """Package the model in `prepared_dir` into `out_dir`.
+
+    Args:
+        traces: workload to trace text; a kernel without one, or whose trace no longer fits (a warning says
+            so), gets the default schedule.
+        manifest: written into manifest.json over what is found out here.
+        records: for the MetaSchedule database, as (workload, trace, seconds).
+
+    Raises:
+        linker.LinkError: no linker for the target, or it failed.
+        RuntimeError: TVM can't compile the model.
+        OSError: `out_dir` can't be written.
+    """
+    prepared, out_dir = load_prepared(prepared_dir), Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    module = prepared.module()
+    scheduled, tuned, untuned = _scheduled(module, traces, prepared.target)
+    library = out_dir / LIBRARY_FILE
+    _export(_with_weights(scheduled, prepared), prepared.target, library)
+    for name in (MODULE_FILE, WEIGHTS_FILE):
+        shutil.copyfile(prepared.directory / name, out_dir / name)
+    write_database(out_dir, prepared, records)
+    (out_dir / "run.py").write_text(_RUN)
+    facts = _facts(prepared, tuned, untuned)
+    (out_dir / MANIFEST_FILE).write_text(json.dumps({**facts, **(manifest or {})}, indent=2) + "\n")
+    return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned))
+
+
+def build_untuned(prepared_dir: str | Path, out_dir: str | Path) -> PackagedModel:
+    """The package with default schedules throughout: the baseline. Raises as `build_package` does."""
+    return build_package(prepared_dir, {}, out_dir)
+
+
+def _scheduled(module: Any, traces: dict[str, str], target_json: str) -> tuple[Any, list[str], list[str]]:
+    """(module with every kernel scheduled, workloads with their own trace, workloads with the default)."""
+    # Before scheduling: afterwards a kernel that is but a view could no longer be told from a copy.
+    views = relax.transform.RewriteDataflowReshape()(module)
+    module = relax.transform.DeadCodeElimination()(views)
+    target = Target(target_json)
+    tuned: list[str] = []
+    untuned: list[str] = []
+    for gvar, function in module.functions.items():
+        if not isinstance(function, tvm.tirx.PrimFunc):
+            continue
+        kernel = normalized(function)
+        workload = workload_of(kernel)
+        schedule = _replayed(kernel, workload, traces.get(workload), target)
+        (untuned if schedule is None else tuned).append(workload)
+        if schedule is None:
+            schedule = trace_text.replay(kernel, default_trace(kernel, target_json), target)
+        body = schedule.mod["main"]
+        scheduled = tvm.tirx.PrimFunc(body.params, body.body, body.ret_type, function.attrs)
+        module[gvar] = scheduled.with_attr("tirx.is_scheduled", True)
+    return module, tuned, untuned
+
+
+def _replayed(kernel: Any, workload: str, trace: str | None, target: Any) -> Any | None:
+    if trace is None:
+        return None
+    try:
+        return trace_text.replay(kernel, trace, target)
+    except TVM_ERRORS as error:
+        logger.warning("the trace of %s no longer fits, default schedule instead: %s", workload, first_line(error))
+        return None
+
+
+def _with_weights(module: Any, prepared: PreparedModel) -> Any:
+    """The module with its weights as constants, in the layouts that its kernels read."""
+    weights: Sequence[Any] = prepared.weights()
+    if weights:
+        passes = [relax.transform.SplitLayoutRewritePreproc(), relax.transform.LiftTransformParams()]
+        with Target(prepared.target):
+            module = tvm.ir.transform.Sequential(passes)(module)
+        weights = prepacked(module, weights)
+        parameters = module["main"].params[len(prepared.inputs) :]
+        bound = relax.transform.BindParams("main", dict(zip(parameters, weights, strict=True)))
+        module = bound(module)
+    return relax.transform.DeadCodeElimination(["main"])(module)
+
+
+def prepacked(module: Any, weights: Sequence[NDArray[Any]]) -> list[Any]:
+    """What `main_transform_params` makes of the weights, computed on this machine."""
+    host_module = relax.transform.DeadCodeElimination([_TRANSFORM])(module)
+    host_module = tvm.IRModule({g: f for g, f in host_module.functions.items() if g.name_hint != "main"})
+    executable = relax.build(host_module, target=Target(host_target()))
+    machine = relax.VirtualMachine(executable, tvm.cpu())
+    return list(machine[_TRANSFORM]([tvm.runtime.tensor(weight) for weight in weights]))
+
+
+def _export(module: Any, target_json: str, library: Path) -> None:
+    target = Target(target_json)
+    executable = relax.build(module, target=target)
+    triple = str(target.attrs.get("mtriple", "") or llvm_get_system_triple())
+
+    def link(output: str, objects: list[str], **_: Any) -> None:
+        linker.link([Path(path) for path in objects], Path(output), triple)
+
+    executable.export_library(str(library), fcompile=link)
+
+
+def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dict[str, Any]:
+    return {
+        "library": LIBRARY_FILE,
+        "inputs": [asdict(spec) for spec in prepared.inputs],
+        "outputs": [asdict(spec) for spec in prepared.outputs],
+        "target": json.loads(prepared.target),
+        "layout": prepared.layout,
+        "pipeline_version": prepared.pipeline_version,
+        "versions": {"tvm": tvm.__version__},
+        "kernels": {"tuned": len(tuned), "untuned": len(untuned)},
+        "tasks": [
+            {"workload": t.workload, "name": t.name, "weight": t.weight, "tuned": t.workload in tuned}
+            for t in prepared.tasks
+        ],
+    }
+
+
+_RUN = '''\
+"""Runs the model in this folder on random inputs. Needs TVM's runtime and NumPy alone:
+
+    TVM_USE_RUNTIME_LIB=1 python run.py
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm.runtime.vm import VirtualMachine
+
+here = Path(__file__).resolve().parent
+manifest = json.loads((here / "manifest.json").read_text())
+machine = VirtualMachine(tvm.runtime.load_module(str(here / manifest["library"])), tvm.cpu())
+generator = np.random.default_rng(0)
+inputs = [
+    tvm.runtime.tensor(generator.standard_normal(spec["shape"]).astype(spec["dtype"]))
+    for spec in manifest["inputs"]
+]
+outputs = machine["main"](*inputs)
+for spec, value in zip(manifest["outputs"], [outputs] if hasattr(outputs, "shape") else outputs):
+    print(f"{spec['name']}: {value.dtype} {tuple(value.shape)}")
+seconds = []
+for _ in range(20):
+    started = time.perf_counter()
+    machine["main"](*inputs)
+    seconds.append(time.perf_counter() - started)
+print(f"latency: {1e3 * float(np.median(seconds)):.3f} ms (median of {len(seconds)})")
+'''

@@ -1,0 +1,213 @@
+"""From an ONNX file to a prepared module: what is tuned, what is compiled, and the tasks between them.
+
+The prepared module is Relax with legalised, fused TIR kernels. Its `main` takes the model's inputs and then
+every weight as a parameter (attribute `num_input` says where they begin), so the module is small and the
+weights lie beside it. Weights are layout-free (`layout_free_buffers`): a schedule may ask for them in a
+layout of its own, and packaging prepacks them.
+
+A prepared model is a folder; whoever packages it may be another process:
+
+    prepared.json           target, layout, inputs, outputs, tasks
+    prepared_module.json    the module (`tvm.ir.load_json`); plain TVM compiles it, with a database or without
+    weights.npz             w0, w1, ...: main's parameters after the inputs, in order
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm import relax
+
+from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.constants import is_constant, static_shape
+from tunefarm_coordinator.models.importer import import_onnx
+from tunefarm_coordinator.models.layout import convert_layout
+from tunefarm_coordinator.models.onnx_file import read_signature
+from tunefarm_coordinator.models.task import TuningTask
+from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, kernels_of, tasks_of
+
+MODULE_FILE = "prepared_module.json"
+WEIGHTS_FILE = "weights.npz"
+_SUMMARY_FILE = "prepared.json"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the whole model; `name` is the ONNX file's, `shape` in elements."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """What `prepare` made.
+
+    Attributes:
+        directory: the folder that holds it.
+        pipeline_version: of the preparation; part of every workload.
+        target: canonical JSON that it was prepared for.
+        layout: "NHWC", or "NCHW" where convolutions kept the importer's layout.
+        kernels: how many kernels the model has, the ones not worth tuning included.
+        tasks: what trials are spent on, most work first.
+    """
+
+    directory: Path
+    pipeline_version: str
+    target: str
+    layout: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    kernels: int
+    tasks: tuple[TuningTask, ...]
+
+    def module(self) -> Any:
+        """The prepared IRModule."""
+        return tvm.ir.load_json((self.directory / MODULE_FILE).read_text())
+
+    def weights(self) -> list[NDArray[Any]]:
+        """Main's parameters after the inputs, in order, in the layout that the module has them."""
+        with np.load(self.directory / WEIGHTS_FILE) as archive:
+            return [archive[f"w{index}"] for index in range(len(archive.files))]
+
+
+def prepare(
+    onnx_path: str | Path, shapes: dict[str, tuple[int, ...]], target_json: str, out_dir: str | Path
+) -> PreparedModel:
+    """Prepare the model at `onnx_path`, with the input `shapes` of `resolve_shapes`, into `out_dir`.
+
+    Raises:
+        InvalidInput: the file can't be read or imported (every unsupported operator with its node), or has
+            sizes that depend on its inputs' values.
+    """
+    path, out_dir = Path(onnx_path), Path(out_dir)
+    signature = read_signature(path)
+    target = tvm.target.Target(json.loads(target_json))
+    imported = import_onnx(path, shapes)
+    converted, layout = convert_layout(imported) if "cpu" in target.keys else (imported, "NCHW")
+    outputs = _output_types(path, converted)
+    mod, weights = weights_as_parameters(_lowered(converted, target))
+    mod = relax.transform.AttachAttrLayoutFreeBuffers()(mod)
+    kernels = kernels_of(mod)
+    prepared = PreparedModel(
+        directory=out_dir,
+        pipeline_version=PIPELINE_VERSION,
+        target=target_json,
+        layout=layout,
+        inputs=tuple(TensorSpec(t.name, t.dtype, tuple(shapes[t.name])) for t in signature.inputs),
+        outputs=tuple(
+            TensorSpec(t.name, dtype, shape)
+            for t, (dtype, shape) in zip(signature.outputs, outputs, strict=True)
+        ),
+        kernels=len(kernels),
+        tasks=tuple(tasks_of(kernels)),
+    )
+    _save(prepared, mod, weights)
+    return prepared
+
+
+def load_prepared(directory: str | Path) -> PreparedModel:
+    """The prepared model in `directory`, as `prepare` returned it.
+
+    Raises:
+        OSError: no prepared model there.
+    """
+    directory = Path(directory)
+    summary = json.loads((directory / _SUMMARY_FILE).read_text())
+    return PreparedModel(
+        directory=directory,
+        pipeline_version=summary["pipeline_version"],
+        target=summary["target"],
+        layout=summary["layout"],
+        inputs=tuple(_spec(item) for item in summary["inputs"]),
+        outputs=tuple(_spec(item) for item in summary["outputs"]),
+        kernels=summary["kernels"],
+        tasks=tuple(TuningTask(**item) for item in summary["tasks"]),
+    )
+
+
+def weights_as_parameters(mod: Any) -> tuple[Any, list[NDArray[Any]]]:
+    """(module whose `main` takes each constant as a parameter after its inputs, their values in order)."""
+    main = mod["main"]
+    lifter = _ConstantLifter()
+    body = lifter.visit_expr(main.body)
+    parameters = [*main.params, *(var for var, _ in lifter.lifted)]
+    function = relax.Function(parameters, body, main.ret_ty, main.is_pure)
+    new_mod = mod.clone()
+    new_mod["main"] = function.with_attrs({**main.attrs, "num_input": len(main.params)})
+    return relax.transform.Normalize()(new_mod), [value for _, value in lifter.lifted]
+
+
+def _lowered(mod: Any, target: Any) -> Any:
+    transform = relax.transform
+    with target:
+        return tvm.ir.transform.Sequential(
+            [
+                transform.FoldBatchnormToConv2D(),
+                transform.DecomposeOpsForInference(),
+                transform.CanonicalizeBindings(),
+                transform.LegalizeOps(),
+                transform.AnnotateTIROpPattern(),
+                transform.FoldConstant(),
+                transform.FuseOps(),
+                transform.FuseTIR(),
+                transform.DeadCodeElimination(),
+            ]
+        )(mod)
+
+
+def _output_types(path: Path, mod: Any) -> list[tuple[str, tuple[int, ...]]]:
+    body = mod["main"].body.body
+    types = list(body.ty.fields) if isinstance(body.ty, relax.TupleType) else [body.ty]
+    found = []
+    for tensor_type in types:
+        shape = static_shape(_Typed(tensor_type))
+        if shape is None:
+            raise InvalidInput(
+                f"{path}: an output's sizes depend on the input's values; only static sizes are served"
+            )
+        found.append((str(tensor_type.dtype), shape))
+    return found
+
+
+@dataclass(frozen=True)
+class _Typed:
+    ty: Any
+
+
+def _save(prepared: PreparedModel, mod: Any, weights: list[NDArray[Any]]) -> None:
+    directory = prepared.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / MODULE_FILE).write_text(str(tvm.ir.save_json(mod)))
+    arrays: dict[str, Any] = {f"w{index}": value for index, value in enumerate(weights)}
+    np.savez(directory / WEIGHTS_FILE, **arrays)
+    summary = asdict(prepared)
+    del summary["directory"]
+    (directory / _SUMMARY_FILE).write_text(json.dumps(summary))
+
+
+def _spec(item: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(item["name"], item["dtype"], tuple(item["shape"]))
+
+
+@relax.expr_functor.mutator
+class _ConstantLifter(relax.PyExprMutator):  # type: ignore[misc]
+    """Puts a variable in the place of every constant; equal objects share one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lifted: list[tuple[Any, NDArray[Any]]] = []
+        self._seen: dict[Any, Any] = {}
+
+    def visit_generic_const_(self, op: Any) -> Any:
+        if not is_constant(op) or not isinstance(op.ty, relax.TensorType):
+            return op
+        if op not in self._seen:
+            self._seen[op] = relax.Var(f"w{len(self.lifted)}", op.ty)
+            self.lifted.append((self._seen[op], op.value.numpy()))
+        return self._seen[op]

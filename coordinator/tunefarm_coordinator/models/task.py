@@ -1,0 +1,22 @@
+"""What the model pipeline hands to search: tuning tasks. No TVM here, so that every process may read it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TuningTask:
+    """One tuning task of a prepared model.
+
+    Attributes:
+        workload: identity across jobs: preparation-pipeline version and structural hash of the IR.
+        name: readable name, unique within the model (the fused operators).
+        weight: how often the model calls this kernel.
+        module: the unscheduled TIR IRModule (one function, `main`) as `tvm.ir.save_json` text.
+        flops: estimated floating-point operations of one call; 0 where unknown.
+    """
+
+    workload: str
+    name: str
+    weight: int
+    module: str
+    flops: float

@@ -1,0 +1,1 @@
+"""The best-schedule database: SQLAlchemy Core over SQLite or PostgreSQL."""

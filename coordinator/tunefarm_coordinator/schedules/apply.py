@@ -1,0 +1,239 @@
+"""Carries changes out on the writing connection. The caller's transaction makes them one."""
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import singledispatch
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound
+from tunefarm_coordinator.schedules import tables
+from tunefarm_coordinator.schedules.changes import (
+    AddCandidates,
+    AddComparison,
+    AddDevices,
+    AddJob,
+    AddModel,
+    AddRecords,
+    AddVerifications,
+    AppendEvents,
+    CandidateTrace,
+    UpdateJob,
+)
+from tunefarm_coordinator.schedules.record import Record, Source, canonical_json, new_record, outcome_data
+
+_IN_ONE_QUERY = 500  # values in one IN list; every back end takes that many
+
+
+@singledispatch
+def apply(change: object, connection: sa.Connection) -> None:  # noqa: ARG001 - for the registered ones
+    """Writes one change. Raises what the change's class names; the caller then rolls back."""
+    raise TypeError(f"not a change: {change!r}")
+
+
+@apply.register
+def _(change: AddModel, connection: sa.Connection) -> None:
+    found = connection.execute(
+        sa.select(tables.models.c.model_id, tables.models.c.digest, tables.models.c.project).where(
+            (tables.models.c.model_id == change.model_id)
+            | ((tables.models.c.project == change.project) & (tables.models.c.digest == change.digest))
+        )
+    ).all()
+    wanted = (change.model_id, change.digest, change.project)
+    if found and [tuple(row) for row in found] != [wanted]:
+        raise Conflict(f"model {change.model_id} can't be added: project {change.project!r} has {found[0].model_id}")
+    if not found:
+        _insert(connection, tables.models, [_row(change, document=canonical_json(dict(change.document)))])
+
+
+@apply.register
+def _(change: AddJob, connection: sa.Connection) -> None:
+    jobs = tables.jobs.c
+    key = (jobs.project == change.project) & (jobs.idempotency_key == change.idempotency_key)
+    taken = connection.scalars(sa.select(jobs.job_id).where(key | (jobs.job_id == change.job_id))).first()
+    if taken is not None:
+        raise Conflict(
+            f"idempotency key {change.idempotency_key!r} (or the id {change.job_id}) was used before in project"
+            f" {change.project!r}, for job {taken}: take a new key for a new job"
+        )
+    _need(connection, tables.models.c.model_id, change.model_id, "model")
+    _insert(connection, tables.jobs, [_row(change, summary=b"", ended=None)])
+
+
+@apply.register
+def _(change: UpdateJob, connection: sa.Connection) -> None:
+    jobs = tables.jobs.c
+    found = connection.execute(sa.select(jobs.state, jobs.ended).where(jobs.job_id == change.job_id)).first()
+    if found is None:
+        raise NotFound(f"no job {change.job_id}")
+    if found.ended is not None and (change.ended is None or change.state != found.state):
+        raise Conflict(f"job {change.job_id} has ended as {found.state}; it can't become {change.state}")
+    connection.execute(
+        sa.update(tables.jobs)
+        .where(jobs.job_id == change.job_id)
+        .values(state=change.state, summary=change.summary, ended=change.ended)
+    )
+
+
+@apply.register
+def _(change: AppendEvents, connection: sa.Connection) -> None:
+    _need(connection, tables.jobs.c.job_id, change.job_id, "job")
+    events = tables.events.c
+    last = connection.scalar(sa.select(sa.func.max(events.seq)).where(events.job_id == change.job_id)) or 0
+    for expected, event in enumerate(change.events, last + 1):
+        if event.seq != expected:
+            raise Conflict(f"event {event.seq} of job {change.job_id} is out of order: the next one is {expected}")
+    rows = [_row(event, job_id=change.job_id, payload=canonical_json(dict(event.payload))) for event in change.events]
+    _insert(connection, tables.events, rows)
+
+
+@apply.register
+def _(change: AddCandidates, connection: sa.Connection) -> None:
+    rows = [_row(candidate, trace=zlib.compress(candidate.trace.encode())) for candidate in change.candidates]
+    _insert_new(connection, tables.candidates, rows)
+
+
+@apply.register
+def _(change: AddRecords, connection: sa.Connection) -> None:
+    add_records(connection, change.records)
+
+
+@apply.register
+def _(change: AddVerifications, connection: sa.Connection) -> None:
+    ids = add_targets(connection, (verification.target for verification in change.verifications))
+    rows = [_row(item, target_id=ids[item.target]) for item in change.verifications]
+    _insert_new(connection, tables.verifications, rows)
+
+
+@apply.register
+def _(change: AddComparison, connection: sa.Connection) -> None:
+    comparison = change.comparison
+    ids = add_targets(connection, [comparison.target])
+    results = canonical_json([[identity, outcome_data(outcome)] for identity, outcome in comparison.results])
+    _insert_new(connection, tables.comparisons, [_row(comparison, target_id=ids[comparison.target], results=results)])
+
+
+@apply.register
+def _(change: AddDevices, connection: sa.Connection) -> None:
+    devices = tables.devices.c
+    for device in change.devices:
+        facts = canonical_json(dict(device.facts))
+        found = connection.scalar(sa.select(devices.facts).where(devices.fingerprint == device.fingerprint))
+        if found is None:
+            _insert(connection, tables.devices, [{"fingerprint": device.fingerprint, "facts": facts}])
+        elif found != facts:
+            raise Conflict(f"device fingerprint {device.fingerprint} stands for other facts already")
+
+
+def add_records(connection: sa.Connection, records: Sequence[Record]) -> int:
+    """Adds records and returns how many were new. Of one record the strongest source stays, with its conditions."""
+    ids = add_targets(connection, (record.target for record in records))
+    rows = [_record_row(record, ids[record.target]) for record in records]
+    new = {row["record_id"] for row in rows} - _known_records(connection, [row["record_id"] for row in rows])
+    if rows:
+        statement = _insert_statement(connection, tables.records)
+        stored, offered = tables.records.c, statement.excluded
+        stronger = _strength(offered.source) > _strength(stored.source)
+        same = (offered.source == stored.source) & (offered.conditions > stored.conditions)
+        changed = {"source": offered.source, "conditions": offered.conditions}
+        connection.execute(
+            statement.on_conflict_do_update(index_elements=[stored.record_id], set_=changed, where=stronger | same),
+            rows,
+        )
+    return len(new)
+
+
+def add_traces(connection: sa.Connection, candidates: Sequence[CandidateTrace]) -> None:
+    """Adds traces from outside. Raises Conflict where one differs from what its identity stands for here: a
+    verified schedule is not to be replaced under its name."""
+    given = {(item.workload, item.identity): item.trace for item in candidates}
+    columns = tables.candidates.c
+    for workload in {workload for workload, _ in given}:
+        identities = [identity for of, identity in given if of == workload]
+        for part in parts(identities):
+            known = sa.select(columns.identity, columns.trace).where(
+                columns.workload == workload, columns.identity.in_(part)
+            )
+            for identity, trace in connection.execute(known):
+                if zlib.decompress(trace).decode() != given[workload, identity]:
+                    raise Conflict(f"candidate {identity} of workload {workload} has another trace in this store")
+    apply(AddCandidates(tuple(candidates)), connection)
+
+
+def add_targets(connection: sa.Connection, targets: Iterable[str]) -> dict[str, str]:
+    """Ids of canonical targets, each added where it is new."""
+    ids = {target: target_id(target) for target in targets}
+    rows = [{"target_id": name, "json": target} for target, name in ids.items()]
+    _insert_new(connection, tables.targets, rows)
+    return ids
+
+
+def target_id(target: str) -> str:
+    """The name of a canonical target in this store."""
+    return hashlib.sha256(target.encode()).hexdigest()
+
+
+def parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    """The values in pieces that fit one IN list."""
+    return (values[start : start + _IN_ONE_QUERY] for start in range(0, len(values), _IN_ONE_QUERY))
+
+
+def _record_row(record: Record, target: str) -> dict[str, Any]:
+    again = new_record(**{name: getattr(record, name) for name in record.__dataclass_fields__ if name != "record_id"})
+    if again.record_id != record.record_id or again.target != record.target:
+        raise InvalidInput(f"record {record.record_id} does not match its content, which is {again.record_id}")
+    return _row(
+        record,
+        target_id=target,
+        outcome=canonical_json(outcome_data(again.outcome)),
+        median=again.seconds,
+        conditions=canonical_json(dict(record.conditions)),
+        source=record.source.value,
+    )
+
+
+def _known_records(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
+    column = tables.records.c.record_id
+    return {known for part in parts(ids) for known in connection.scalars(sa.select(column).where(column.in_(part)))}
+
+
+def _strength(source: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
+    return sa.case({name.value: strength for strength, name in enumerate(Source)}, value=source, else_=-1)
+
+
+def _need(connection: sa.Connection, key: sa.Column[str], value: str, what: str) -> None:
+    if connection.scalar(sa.select(key).where(key == value)) is None:
+        raise NotFound(f"no {what} {value}")
+
+
+def _row(item: object, **changed: object) -> dict[str, Any]:
+    """A dataclass's fields as a row, with some replaced or added. `target` stands under its id."""
+    fields: Mapping[str, Any] = vars(item)
+    return {**{name: value for name, value in fields.items() if name != "target"}, **changed}
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    _refuse_nul(rows)
+    if rows:
+        connection.execute(sa.insert(table), rows)
+
+
+def _insert_new(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    _refuse_nul(rows)
+    if rows:
+        connection.execute(_insert_statement(connection, table).on_conflict_do_nothing(), rows)
+
+
+def _insert_statement(connection: sa.Connection, table: sa.Table) -> "sqlite.Insert | postgresql.Insert":
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def _refuse_nul(rows: list[dict[str, Any]]) -> None:
+    """PostgreSQL's text can't hold NUL, SQLite's can: no back end takes it."""
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, str) and "\x00" in value:
+                raise InvalidInput(f"{name} {value!r} has a NUL character in it")

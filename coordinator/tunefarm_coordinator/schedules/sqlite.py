@@ -1,0 +1,95 @@
+"""SQLite in WAL mode: the default store, one file."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+import filelock
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from tunefarm_coordinator.errors import InvalidInput, StoreError
+from tunefarm_coordinator.schedules.backend import Backend
+
+APPLICATION_ID = 0x7EF0_FA12  # in the file's header, so that another program's file is never taken for a store
+_BUSY_MS = 5000
+
+
+class SQLiteBackend(Backend):
+    """One file, with its `-wal`, `-shm` and `.lock` beside it."""
+
+    def __init__(self, url: sa.URL) -> None:
+        if not url.database or url.database == ":memory:":
+            raise InvalidInput(f"{url} names no file; write sqlite:///FILE")
+        self._path = Path(url.database).absolute()
+        url = url.set(database=str(self._path))
+        super().__init__(url, _engine(url, writing=True), _engine(url, writing=False))
+        self._lock_path = self._path.with_name(self._path.name + ".lock")
+        self._lock = filelock.FileLock(self._lock_path, timeout=0, thread_local=False)
+
+    def acquire(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._lock_path.write_text(f"{os.getpid()}\n")
+        except filelock.Timeout as error:
+            raise StoreError(
+                f"the store {self.name} is in use by another coordinator (pid {self._owner()}, lock"
+                f" {self._lock_path}): connect to that one, stop it, or name another store"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"the store {self.name} can't be opened: {error}") from error
+
+    def release(self) -> None:
+        super().release()
+        self._lock.release()
+
+    def check_is_ours(self) -> None:
+        try:
+            with self.writing() as connection:
+                found = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+                tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
+                if found != APPLICATION_ID and tables:
+                    raise StoreError(f"{self._path} is another program's SQLite file; name another store")
+                connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
+        except DBAPIError as error:
+            raise self._open_error(error) from error
+
+    def _open_error(self, error: DBAPIError) -> StoreError:
+        code = getattr(error.orig, "sqlite_errorname", "")
+        if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+            return StoreError(
+                f"{self._path} is not a readable SQLite file ({error.orig}): name another store, or put a"
+                f" backup in its place"
+            )
+        return self.store_error(error)
+
+    def _owner(self) -> str:
+        try:
+            return self._lock_path.read_text().strip() or "unknown"
+        except OSError:
+            return "unknown"
+
+
+def _engine(url: sa.URL, *, writing: bool) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False}, pool_size=8, max_overflow=32)
+
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        # Python's own transaction handling would commit around DDL and start no read transaction.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+        if writing:
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL syncs the log at each commit. NORMAL outlives a killed process just as well, but not a power
+            # cut, and agents forget an outcome once it is acknowledged. Group commit shares the cost.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        else:
+            connection.execute("PRAGMA query_only = ON")
+
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    sa.event.listen(engine, "connect", prepare)
+    sa.event.listen(engine, "begin", begin)
+    return engine

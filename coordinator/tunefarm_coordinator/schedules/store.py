@@ -1,0 +1,117 @@
+"""The schedule store: everything of the coordinator's that outlives it."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+
+import sqlalchemy as sa
+
+from tunefarm_coordinator.errors import StoreError
+from tunefarm_coordinator.schedules import tables
+from tunefarm_coordinator.schedules.apply import add_records, add_traces, apply
+from tunefarm_coordinator.schedules.backend import Backend, open_backend
+from tunefarm_coordinator.schedules.changes import CandidateTrace, Change
+from tunefarm_coordinator.schedules.job_reads import JobReads
+from tunefarm_coordinator.schedules.record import Record
+from tunefarm_coordinator.schedules.record_reads import RecordReads
+from tunefarm_coordinator.schedules.schema import migrate
+from tunefarm_coordinator.schedules.writer import Writer
+
+
+@dataclass(frozen=True)
+class Merged:
+    """How many records of an import were new, and how many the store had."""
+
+    added: int
+    known: int
+
+
+class Store(JobReads, RecordReads):
+    """One store, owned by this process. Writes go through one thread; reads block and may run in any thread."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Use `open`."""
+        super().__init__()
+        self._backend = backend
+        self._writer = Writer(backend)
+
+    @classmethod
+    def open(cls, url: str) -> "Store":
+        """Opens `sqlite:///FILE` (created if missing) or `postgresql://HOST/DATABASE`, and migrates it.
+
+        Raises StoreError: in use by another coordinator, newer than this program, not a readable store, not
+        reachable. InvalidInput: a URL that no back end serves.
+        """
+        backend = open_backend(url)
+        try:
+            backend.acquire()
+            backend.check_is_ours()
+            try:
+                with backend.writing() as connection:
+                    migrate(connection, backend.name)
+            except sa.exc.SQLAlchemyError as error:
+                raise backend.store_error(error) from error
+            return cls(backend)
+        except StoreError:
+            backend.release()
+            raise
+
+    def close(self) -> None:
+        """Writes what is queued, then gives the store up."""
+        self._writer.close()
+        self._backend.release()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def failure(self) -> StoreError | None:
+        """Why writing has stopped (disk full, say), or None. Nothing may be leased meanwhile."""
+        return self._writer.failure
+
+    def resume(self) -> None:
+        """Writes again after the cause of `failure` was removed. Journals go on from what was stored."""
+        self._writer.resume()
+
+    def write(self, *changes: Change) -> "Future[None]":
+        """Applies all changes in one transaction, or none; resolves once they are durable.
+
+        The future fails with what a change's class names, alone; or, like every other write from then on,
+        with the StoreError that is `failure`. Cancelling it does not take the write back.
+        """
+
+        def work(connection: sa.Connection) -> None:
+            for change in changes:
+                apply(change, connection)
+
+        return self._writer.submit(work)
+
+    def merge(self, candidates: Sequence[CandidateTrace], records: Sequence[Record]) -> "Future[Merged]":
+        """Takes in records from elsewhere, all or none. Conflict: a candidate has another trace here."""
+
+        def work(connection: sa.Connection) -> Merged:
+            add_traces(connection, candidates)
+            added = add_records(connection, records)
+            return Merged(added, len(records) - added)
+
+        return self._writer.submit(work)
+
+    def next_epoch(self) -> int:
+        """Counts the coordinator's starts: 1 for a new store, one more at each call. Blocks until durable."""
+
+        def work(connection: sa.Connection) -> int:
+            value = tables.meta.c.value
+            epoch = connection.scalar(sa.select(value).where(tables.meta.c.name == "epoch"))
+            if epoch is None:
+                connection.execute(sa.insert(tables.meta).values(name="epoch", value=1))
+                return 1
+            connection.execute(sa.update(tables.meta).where(tables.meta.c.name == "epoch").values(value=epoch + 1))
+            return int(epoch) + 1
+
+        return self._writer.submit(work).result()

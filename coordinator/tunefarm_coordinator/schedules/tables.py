@@ -1,0 +1,143 @@
+"""The store's tables, as the newest migration leaves them. Times are Unix seconds; JSON is canonical text."""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _text(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False)
+
+
+def _key(name: str) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, primary_key=True)
+
+
+def _seconds(name: str, *, nullable: bool = False) -> sa.Column[float]:
+    return sa.Column(name, sa.Double, nullable=nullable)
+
+
+meta = sa.Table("meta", metadata, _key("name"), sa.Column("value", sa.BigInteger, nullable=False))
+
+models = sa.Table(
+    "models",
+    metadata,
+    _key("model_id"),
+    _text("digest"),
+    _text("project"),
+    _text("owner"),
+    _text("name"),
+    _text("document"),
+    _seconds("created"),
+    sa.UniqueConstraint("project", "digest"),
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    _key("job_id"),
+    _text("idempotency_key"),
+    _text("spec_digest"),
+    sa.Column("spec", sa.LargeBinary, nullable=False),
+    sa.Column("model_id", sa.Text, sa.ForeignKey("models.model_id"), nullable=False),
+    _text("project"),
+    _text("owner"),
+    _text("state"),
+    sa.Column("summary", sa.LargeBinary, nullable=False),
+    _seconds("created"),
+    _seconds("ended", nullable=True),
+    sa.UniqueConstraint("project", "idempotency_key"),
+    sa.Index(None, "created", "job_id"),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.job_id"), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    _seconds("at"),
+    _text("kind"),
+    _text("payload"),
+)
+
+candidates = sa.Table(
+    "candidates",
+    metadata,
+    _key("workload"),
+    _key("identity"),
+    sa.Column("trace", sa.LargeBinary, nullable=False),  # zlib
+)
+
+# A target's JSON is long and stands in every record: kept once, named by its digest.
+targets = sa.Table("targets", metadata, _key("target_id"), _text("json"))
+
+
+def _target() -> sa.Column[str]:
+    return sa.Column("target_id", sa.Text, sa.ForeignKey("targets.target_id"), nullable=False)
+
+
+records = sa.Table(
+    "records",
+    metadata,
+    _key("record_id"),
+    _text("workload"),
+    _target(),
+    _text("identity"),
+    _text("device_fingerprint"),
+    _text("outcome"),
+    _seconds("median", nullable=True),  # of the samples; NULL: not valid
+    _text("conditions"),
+    _text("project"),
+    _text("job_id"),
+    _text("task_name"),
+    _text("source"),
+    _seconds("created"),
+    sa.Index(None, "workload", "target_id", "median"),
+    sa.Index(None, "workload", "target_id", "identity"),
+)
+
+verifications = sa.Table(
+    "verifications",
+    metadata,
+    _key("verification_id"),
+    _text("workload"),
+    _target(),
+    _text("identity"),
+    _text("device_fingerprint"),
+    sa.Column("ok", sa.Boolean, nullable=False),
+    _seconds("max_rel_error", nullable=True),
+    _text("message"),
+    _text("job_id"),
+    _seconds("created"),
+    sa.Index(None, "workload", "target_id"),
+)
+
+comparisons = sa.Table(
+    "comparisons",
+    metadata,
+    _key("comparison_id"),
+    _text("workload"),
+    _target(),
+    _text("device_fingerprint"),
+    _text("results"),
+    _text("job_id"),
+    _seconds("created"),
+    sa.Index(None, "workload", "target_id"),
+)
+
+# `number` grows with every row, so that a reader can ask for the new ones alone.
+devices = sa.Table(
+    "devices",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    _text("facts"),
+    sa.UniqueConstraint("fingerprint"),
+)

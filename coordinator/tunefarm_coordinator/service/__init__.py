@@ -1,0 +1,1 @@
+"""gRPC servicers and interceptors: validate, call, convert; no logic."""

@@ -1,0 +1,156 @@
+"""TuningService on the wire: validate, call, convert."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tunefarm_coordinator.control.folders import Folders
+from tunefarm_coordinator.control.library import Chunk, ModelFile, ModelLibrary, StoredModel, UploadHeader
+from tunefarm_coordinator.control.registry import JobRegistry, PlannedJob
+from tunefarm_coordinator.control.report import timestamp
+from tunefarm_coordinator.errors import Conflict, InvalidInput
+from tunefarm_coordinator.models.onnx_file import TensorSignature
+from tunefarm_proto.v1 import common_pb2, tuning_pb2, tuning_pb2_grpc
+
+CHUNK_BYTES = 256 << 10
+# Several changes of a job within this time reach a watcher as one.
+WATCH_SECONDS = 0.25
+# A watcher hears from a quiet job this often, so that rates and times move.
+QUIET_SECONDS = 2.0
+LARGEST_PAGE = 500
+DEFAULT_PAGE = 50
+
+TERMINAL = frozenset({tuning_pb2.JOB_STATE_SUCCEEDED, tuning_pb2.JOB_STATE_FAILED, tuning_pb2.JOB_STATE_CANCELLED})
+
+
+class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
+    """See tuning.proto for what each RPC promises."""
+
+    def __init__(self, registry: JobRegistry, library: ModelLibrary, folders: Folders) -> None:
+        self._registry = registry
+        self._library = library
+        self._folders = folders
+
+    async def UploadModel(
+        self, request_iterator: AsyncIterator[tuning_pb2.UploadModelRequest], _context: object
+    ) -> tuning_pb2.Model:
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidInput("the first message of an upload is its header")
+        return _model(await self._library.add(_header(first.header), _chunks(request_iterator)))
+
+    async def GetModel(self, request: tuning_pb2.GetModelRequest, _context: object) -> tuning_pb2.Model:
+        return _model(await self._library.get(request.model_id))
+
+    async def PlanJob(self, request: tuning_pb2.PlanJobRequest, _context: object) -> tuning_pb2.Plan:
+        return _plan(await self._registry.plan(request.spec))
+
+    async def SubmitJob(self, request: tuning_pb2.SubmitJobRequest, _context: object) -> tuning_pb2.Job:
+        return await self._registry.submit(request.idempotency_key, request.spec)
+
+    async def GetJob(self, request: tuning_pb2.GetJobRequest, _context: object) -> tuning_pb2.Job:
+        return await self._registry.get(request.job_id)
+
+    async def ListJobs(self, request: tuning_pb2.ListJobsRequest, _context: object) -> tuning_pb2.ListJobsResponse:
+        states = [tuning_pb2.JobState.Name(state).removeprefix("JOB_STATE_") for state in request.states]
+        size = min(request.page_size or DEFAULT_PAGE, LARGEST_PAGE)
+        jobs, token = await self._registry.list(request.project, states, size, request.page_token)
+        return tuning_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)
+
+    async def WatchJob(
+        self, request: tuning_pb2.WatchJobRequest, _context: object
+    ) -> AsyncIterator[tuning_pb2.JobUpdate]:
+        job = await self._registry.get(request.job_id)
+        seen = request.after_sequence
+        if job.sequence > seen or job.state in TERMINAL or not seen:
+            yield tuning_pb2.JobUpdate(sequence=job.sequence, job=job)
+        while job.state not in TERMINAL:
+            changed = asyncio.ensure_future(self._registry.wait_change(request.job_id, job.sequence))
+            await asyncio.wait([changed], timeout=QUIET_SECONDS)
+            changed.cancel()
+            await asyncio.sleep(WATCH_SECONDS)
+            job = await self._registry.get(request.job_id)
+            yield tuning_pb2.JobUpdate(sequence=job.sequence, job=job)
+
+    async def CancelJob(self, request: tuning_pb2.CancelJobRequest, _context: object) -> tuning_pb2.Job:
+        return await self._registry.cancel(request.job_id, request.reason)
+
+    async def FetchPackage(
+        self, request: tuning_pb2.FetchPackageRequest, _context: object
+    ) -> AsyncIterator[tuning_pb2.PackageChunk]:
+        job = await self._registry.get(request.job_id)
+        if not job.has_package:
+            state = tuning_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
+            raise Conflict(f"job {request.job_id} has no package: it is {state}")
+        folder = self._folders.package(request.job_id)
+        for path in await asyncio.to_thread(lambda: sorted(p for p in folder.rglob("*") if p.is_file())):
+            header = await asyncio.to_thread(_file_header, folder, path)
+            yield tuning_pb2.PackageChunk(file=header)
+            with path.open("rb") as file:
+                while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                    yield tuning_pb2.PackageChunk(data=data)
+
+
+def _header(header: tuning_pb2.UploadModelHeader) -> UploadHeader:
+    files = tuple(ModelFile(file.path, file.size, file.sha256) for file in header.files)
+    return UploadHeader(header.name, header.project, header.owner, files)
+
+
+async def _chunks(requests: AsyncIterator[tuning_pb2.UploadModelRequest]) -> AsyncIterator[Chunk]:
+    async for request in requests:
+        if request.WhichOneof("part") != "chunk":
+            raise InvalidInput("an upload has one header, and chunks after it")
+        yield Chunk(request.chunk.file, request.chunk.offset, request.chunk.data)
+
+
+def _model(model: StoredModel) -> tuning_pb2.Model:
+    return tuning_pb2.Model(
+        model_id=model.model_id,
+        name=model.name,
+        project=model.project,
+        owner=model.owner,
+        digest=model.digest,
+        inputs=[_tensor(tensor) for tensor in model.signature.inputs],
+        outputs=[_tensor(tensor) for tensor in model.signature.outputs],
+        created=timestamp(model.created),
+    )
+
+
+def _tensor(tensor: TensorSignature) -> common_pb2.TensorSpec:
+    dims = [dim if isinstance(dim, int) else -1 for dim in tensor.dims or ()]
+    return common_pb2.TensorSpec(name=tensor.name, shape=dims, dtype=tensor.dtype)
+
+
+def _plan(plan: PlannedJob) -> tuning_pb2.Plan:
+    notes = list(plan.summary.notes)
+    missed = [task for task in plan.summary.tasks if plan.first_rounds.get(task.workload) == 0]
+    if missed:
+        notes.append(
+            f"the budget does not reach {len(missed)} tasks: they keep what the store has, or the default schedule"
+        )
+    return tuning_pb2.Plan(
+        target=plan.target,
+        tuner=plan.tuner,
+        tasks=[
+            tuning_pb2.PlannedTask(
+                workload=task.workload,
+                name=task.name,
+                weight=task.weight,
+                flops=task.flops,
+                known_records=plan.known[task.workload],
+                first_round_trials=plan.first_rounds.get(task.workload, 0),
+            )
+            for task in plan.summary.tasks
+        ],
+        budget=plan.budget,
+        layout=plan.summary.layout,
+        pipeline_version=plan.summary.pipeline_version,
+        notes=notes,
+    )
+
+
+def _file_header(folder: Path, path: Path) -> tuning_pb2.FileHeader:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return tuning_pb2.FileHeader(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=digest)

@@ -1,0 +1,150 @@
+# The tests watch other processes from outside: polling and small files are what that takes.
+# ruff: noqa: ASYNC110, ASYNC240
+"""A real agent process, and the leases that tests give it."""
+
+import asyncio
+import contextlib
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+from google.protobuf.duration_pb2 import Duration
+from tunefarm_proto.v1 import common_pb2, farm_pb2
+
+from tests.farm_stand_in import FakeCoordinator
+
+SHAPE = (64, 64)
+RUN_TIMEOUT = 1.0
+
+
+class AgentProcess:
+    """`tunefarm-agent run` as a user starts it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, state_dir: Path, log: Path) -> None:
+        self.process = process
+        self.state_dir = state_dir
+        self._log = log
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def below(self) -> list[psutil.Process]:
+        """Its processes; the agent's own not among them."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def tree(self) -> list[psutil.Process]:
+        return [psutil.Process(self.process.pid), *self.below()]
+
+    def marked(self) -> list[psutil.Process]:
+        """Whatever lives on this machine and was started for this agent, in its tree or not."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("TUNEFARM_AGENT_STATE") == str(self.state_dir):
+                    found.append(process)
+        return found
+
+    async def ended(self, seconds: float = 10.0) -> int:
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+    async def killed(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+        for process in self.marked():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+async def start_agent(address: str, state_dir: Path, *options: str, pass_fds: tuple[int, ...] = ()) -> AgentProcess:
+    state_dir.mkdir(exist_ok=True)
+    log = state_dir.parent / f"{state_dir.name}.log"
+    with log.open("ab") as file:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tunefarm_agent", "run", "--connect", address),
+            *("--state-dir", str(state_dir), "--memory-limit", "512", "--json-logs", *options),
+            stdout=file,
+            stderr=file,
+            pass_fds=pass_fds,
+        )
+    return AgentProcess(process, state_dir.resolve(), log)
+
+
+def expected(farm: FakeCoordinator, seed: int = 0) -> farm_pb2.ExpectedOutputs:
+    values = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
+    return farm_pb2.ExpectedOutputs(artifact=farm.put(npz(arg0=values, out0=values + 1)), rtol=1e-3, atol=1e-6)
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
+
+
+def candidate(farm: FakeCoordinator, kernel: bytes, timeout: float = RUN_TIMEOUT) -> farm_pb2.Candidate:
+    argument = farm_pb2.KernelArgument(shape=SHAPE, dtype="float32")
+    return farm_pb2.Candidate(artifact=farm.put(kernel), arguments=[argument] * 2, run_timeout=timeout)
+
+
+EVALUATOR = farm_pb2.Evaluator(number=1, repeat=3, min_repeat_ms=1.0)
+
+
+def measure(farm: FakeCoordinator, lease_id: str, *kernels: bytes, limit: float = 60.0) -> farm_pb2.Lease:
+    lease = farm_pb2.Lease(
+        lease_id=lease_id,
+        attempt=1,
+        device_id="cpu0",
+        time_limit=seconds(limit),
+        measure=farm_pb2.MeasureWork(
+            candidates=[candidate(farm, kernel) for kernel in kernels],
+            evaluator=EVALUATOR,
+            expected=[expected(farm, 0), expected(farm, 1)],
+        ),
+    )
+    farm.lease(lease)
+    return lease
+
+
+def seconds(value: float) -> Duration:
+    duration = Duration()
+    duration.FromMilliseconds(int(value * 1000))
+    return duration
+
+
+def one_lease(farm: FakeCoordinator, lease_id: str, limit: float = 60.0, **work: object) -> None:
+    """Give out a lease with the given work, such as `measure=MeasureWork(...)`."""
+    farm.lease(
+        farm_pb2.Lease(
+            lease_id=lease_id,
+            attempt=1,
+            device_id="cpu0",
+            time_limit=seconds(limit),
+            **work,  # type: ignore[arg-type]
+        )
+    )
+
+
+def kind(report: farm_pb2.OutcomeReport) -> str:
+    """ "measured", or the failure's kind without its prefix."""
+    if report.WhichOneof("outcome") != "failed":
+        return report.WhichOneof("outcome")
+    return common_pb2.FailureKind.Name(report.failed.kind).removeprefix("FAILURE_KIND_")
+
+
+async def none_left(agent: AgentProcess) -> None:
+    """The agent, its measurer, and nothing else; no scratch."""
+    async with asyncio.timeout(5):
+        while len(agent.below()) > 1 or len(agent.marked()) > 1:
+            await asyncio.sleep(0.02)
+    scratch = agent.state_dir / "scratch"
+    assert not scratch.exists() or not list(scratch.iterdir())
+
+
+async def spool_empties(agent: AgentProcess) -> None:
+    async with asyncio.timeout(5):
+        while list((agent.state_dir / "spool").iterdir()):
+            await asyncio.sleep(0.02)

@@ -1,0 +1,399 @@
+# These tests watch other processes from outside: polling and small files are what that takes.
+# ruff: noqa: ASYNC110, ASYNC240
+"""A real agent process against the fake coordinator: what goes wrong, and how it recovers."""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from tunefarm_proto.v1 import common_pb2, farm_pb2
+
+from tests.agent_process import (
+    EVALUATOR,
+    AgentProcess,
+    candidate,
+    kind,
+    measure,
+    none_left,
+    one_lease,
+    spool_empties,
+    start_agent,
+)
+from tests.farm_stand_in import FakeCoordinator
+from tests.hostile_kernels import HOSTILE, good, hostile, library, nameless
+
+
+@pytest.fixture
+async def farm() -> AsyncIterator[FakeCoordinator]:
+    async with FakeCoordinator() as fake:
+        yield fake
+
+
+@pytest.fixture
+async def agent(farm: FakeCoordinator, tmp_path: Path) -> AsyncIterator[AgentProcess]:
+    agent = await start_agent(farm.address, tmp_path / "state")
+    try:
+        await farm.attached()
+        yield agent
+    finally:
+        await agent.killed()
+
+
+@pytest.mark.usefixtures("agent")
+async def test_says_what_it_is(farm: FakeCoordinator) -> None:
+    hello = farm.hellos[0]
+    (device,) = hello.devices
+    assert hello.protocols == [1]
+    assert hello.version.tvm.startswith("0.27")
+    assert hello.host_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert device.device_id == "cpu0"
+    assert '"kind": "llvm"' in device.target
+    assert set(device.cores) == os.sched_getaffinity(0)
+    assert oct(Path(hello.gate).parent.stat().st_mode & 0o777) == "0o700"
+    await farm.until(lambda: farm.slots["cpu0"] == 2)
+    await farm.until(lambda: bool(farm.heartbeats))
+
+
+async def test_hostile_candidates_cost_themselves_alone(farm: FakeCoordinator, agent: AgentProcess) -> None:
+    kernels, wanted = [good()], ["measured"]
+    for name, (_, failure) in HOSTILE.items():
+        kernels += [hostile(name), good()]
+        wanted += [failure or "measured", "measured"]
+    measure(farm, "batch", *kernels, nameless(), good())
+    reports = await farm.reports("batch", len(kernels) + 2, 60)
+    assert [kind(r) for r in reports] == [*wanted, "LOAD_ERROR", "measured"]
+    assert [r.index for r in reports] == list(range(len(reports)))
+    ending = await farm.finished("batch")
+    assert not ending.HasField("failure")
+    messages = {name: reports[1 + 2 * i].failed.message for i, name in enumerate(HOSTILE)}
+    assert "SIGSEGV" in messages["segfault"]
+    assert "SIGABRT" in messages["abort"]
+    assert "status 3" in messages["exit"]
+    assert "told so" in messages["raises"]
+    assert "1 s" in messages["loops_deaf"]
+    assert "0.2" in messages["wrong"] or "0.1" in messages["wrong"]
+    honest = reports[0].measured
+    assert len(honest.seconds) == 3
+    assert all(0 < s < 0.01 for s in honest.seconds)
+    assert honest.max_rel_error == 0.0
+    assert reports[0].conditions.number > 1
+    assert 0 < reports[0].conditions.elapsed < 10
+    await none_left(agent)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_takes_the_next_lease_at_once(farm: FakeCoordinator) -> None:
+    delays = [await delay_after(farm, name, f"{name}") for name in ("segfault", "loops_deaf", "daemon")]
+    assert max(delays) < 2.0
+
+
+async def delay_after(farm: FakeCoordinator, name: str, lease_id: str) -> float:
+    """Seconds from a hostile candidate's outcome to the first outcome of the lease queued behind."""
+    measure(farm, lease_id, hostile(name))
+    measure(farm, f"{lease_id}-next", good())
+    (report,) = await farm.reports(f"{lease_id}-next", 1)
+    assert kind(report) == "measured"
+    return farm.came[f"{lease_id}-next", 0] - farm.came[lease_id, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("agent")
+async def test_next_lease_within_two_seconds_of_any_hostile_candidate(farm: FakeCoordinator) -> None:
+    names = [name for name in HOSTILE if name != "chatty"]
+    delays = [await delay_after(farm, names[i % len(names)], f"lease{i}") for i in range(20)]
+    worst = sorted(delays)[18]
+    print(f"next lease after a hostile candidate: 95th percentile {worst:.3f} s, median {sorted(delays)[10]:.3f} s")
+    assert worst < 2.0
+
+
+@pytest.mark.usefixtures("agent")
+async def test_no_candidate_pays_for_anothers_damage(farm: FakeCoordinator) -> None:
+    spoils_after = library("add(in, out, 1.0f); memset((char*)in->data + in->byte_offset, 0, 64);")
+    measure(farm, "a", spoils_after, good())
+    reports = await farm.reports("a", 2)
+    # Two input sets and timing calls: its own later calls see what it spoiled, but they are not checked.
+    assert [kind(r) for r in reports] == ["measured", "measured"]
+
+
+async def test_a_killed_measurer_costs_no_outcome(farm: FakeCoordinator, agent: AgentProcess) -> None:
+    slow = library("usleep(150000); add(in, out, 1.0f);")
+    measure(farm, "a", good(), good())
+    work = farm_pb2.MeasureWork(
+        candidates=[candidate(farm, slow, timeout=20.0), candidate(farm, good())],
+        evaluator=farm_pb2.Evaluator(number=1, repeat=1),
+    )
+    one_lease(farm, "b", measure=work)
+    await farm.finished("a")
+    await asyncio.sleep(0.1)
+    (measurer,) = psutil.Process(agent.process.pid).children()
+    measurer.kill()
+    reports = await farm.reports("b", 2)
+    assert [kind(r) for r in reports] == ["measured", "measured"]
+    await none_left(agent)
+
+
+async def test_cancel_is_prompt(farm: FakeCoordinator, agent: AgentProcess) -> None:
+    work = farm_pb2.MeasureWork(
+        candidates=[candidate(farm, good()), candidate(farm, hostile("loops_deaf"), timeout=60.0)],
+        evaluator=EVALUATOR,
+    )
+    one_lease(farm, "a", measure=work)
+    measure(farm, "b", good())
+    measure(farm, "c", good())
+    await farm.reports("a", 1)
+    start = time.monotonic()
+    farm.cancel("b")
+    farm.cancel("a")
+    for lease_id in "ab":
+        ending = await farm.finished(lease_id)
+        assert ending.failure.kind == common_pb2.FAILURE_KIND_CANCELLED
+    await farm.reports("c", 1)
+    assert time.monotonic() - start < 2.0
+    assert not farm.outcomes["b"]
+    await none_left(agent)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_time_limit_ends_a_lease(farm: FakeCoordinator) -> None:
+    work = farm_pb2.MeasureWork(
+        candidates=[candidate(farm, good()), candidate(farm, hostile("loops"), timeout=60.0)],
+        evaluator=EVALUATOR,
+    )
+    one_lease(farm, "a", limit=1, measure=work)
+    ending = await farm.finished("a")
+    assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST
+    assert "time limit" in ending.failure.message
+    assert [kind(r) for r in farm.outcomes["a"]] == ["measured"]
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_missing_artifact_gives_the_lease_up(farm: FakeCoordinator) -> None:
+    for lease_id, digest in (("a", f"sha256:{'0' * 64}"), ("b", "sha256:../../etc/passwd")):
+        work = farm_pb2.MeasureWork(candidates=[farm_pb2.Candidate(artifact=digest)])
+        one_lease(farm, lease_id, measure=work)
+        ending = await farm.finished(lease_id)
+        assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST
+        assert "sha256" in ending.failure.message or "not a digest" in ending.failure.message
+    measure(farm, "c", good())
+    await farm.reports("c", 1)
+
+
+async def test_unacknowledged_outcomes_outlive_the_stream(farm: FakeCoordinator, agent: AgentProcess) -> None:
+    farm.acknowledges = False
+    slow = library("usleep(300000); add(in, out, 1.0f);")
+    work = farm_pb2.MeasureWork(
+        candidates=[candidate(farm, good()), candidate(farm, slow, timeout=20.0), candidate(farm, good())],
+        evaluator=farm_pb2.Evaluator(number=1, repeat=1),
+    )
+    one_lease(farm, "a", measure=work)
+    await farm.reports("a", 1)
+    farm.lose_stream()
+    await farm.attached(times=2)
+    assert [(r.lease_id, r.attempt) for r in farm.hellos[1].leases] == [("a", 1)]
+    await farm.finished("a")
+    await farm.reports("a", 4)
+    assert sorted(r.index for r in farm.outcomes["a"]) == [0, 0, 1, 2]
+    farm.acknowledges = True
+    farm.lose_stream()
+    await farm.attached(times=3)
+    await farm.reports("a", 7)
+    await spool_empties(agent)
+    farm.lose_stream()
+    await farm.attached(times=4)
+    assert not farm.hellos[3].leases
+    measure(farm, "b", good())
+    await farm.reports("b", 1)
+    assert len(farm.outcomes["a"]) == 7
+
+
+async def test_unacknowledged_outcomes_outlive_the_agent(farm: FakeCoordinator, tmp_path: Path) -> None:
+    farm.acknowledges = False
+    first = await start_agent(farm.address, tmp_path / "state")
+    second = None
+    try:
+        await farm.attached()
+        measure(farm, "a", good(), good())
+        await farm.reports("a", 2)
+        await first.killed()
+        farm.acknowledges = True
+        second = await start_agent(farm.address, tmp_path / "state")
+        await farm.attached(times=2)
+        assert farm.hellos[0].agent_id == farm.hellos[1].agent_id
+        assert farm.hellos[0].boot_id != farm.hellos[1].boot_id
+        assert [r.lease_id for r in farm.hellos[1].leases] == ["a"]
+        reports = await farm.reports("a", 4)
+        assert [r.index for r in reports] == [0, 1, 0, 1]
+        assert reports[2] == reports[0]
+    finally:
+        await first.killed()
+        if second is not None:
+            await second.killed()
+
+
+async def test_forgotten_leases_are_dropped(farm: FakeCoordinator, agent: AgentProcess) -> None:
+    farm.acknowledges = False
+    work = farm_pb2.MeasureWork(
+        candidates=[candidate(farm, good()), candidate(farm, hostile("loops"), timeout=60.0)],
+        evaluator=EVALUATOR,
+    )
+    one_lease(farm, "a", measure=work)
+    await farm.reports("a", 1)
+    farm.forget = [farm_pb2.LeaseRef(lease_id="a", attempt=1)]
+    farm.lose_stream()
+    await farm.attached(times=2)
+    farm.acknowledges = True
+    measure(farm, "b", good())
+    await farm.reports("b", 1)
+    assert len(farm.outcomes["a"]) == 1
+    assert "a" not in farm.endings
+    await spool_empties(agent)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_coordinator_that_comes_back_gets_its_agent_back(farm: FakeCoordinator) -> None:
+    await farm.stop()
+    await asyncio.sleep(0.5)
+    await farm.start()
+    await farm.attached(times=2)
+    measure(farm, "a", good())
+    await farm.reports("a", 1)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_broken_fetch_is_resumed(farm: FakeCoordinator) -> None:
+    padded = good() + bytes(512 << 10)
+    farm.break_fetch_after = 128 << 10
+    measure(farm, "a", padded)
+    (report,) = await farm.reports("a", 1)
+    assert kind(report) == "measured"
+    digest = farm.put(padded)
+    broken = [f for f in farm.fetches if farm.fetches.count((f[0], 0)) and f[1] > 0]
+    assert broken, "nothing was resumed"
+    assert all(offset % (64 << 10) == 0 for _, offset in broken)
+    fetched = len(farm.fetches)
+    measure(farm, "b", padded)
+    await farm.reports("b", 1)
+    assert len(farm.fetches) == fetched, f"{digest} was fetched again"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stopped_agent_leaves_nothing(
+    farm: FakeCoordinator, agent: AgentProcess, number: signal.Signals
+) -> None:
+    work = farm_pb2.MeasureWork(
+        candidates=[
+            candidate(farm, hostile("daemon")),
+            candidate(farm, hostile("daemon_then_loop"), timeout=60.0),
+        ],
+        evaluator=EVALUATOR,
+    )
+    one_lease(farm, "a", measure=work)
+    await farm.reports("a", 1)
+    await asyncio.sleep(0.3)
+    assert len(agent.below()) >= 3
+    agent.process.send_signal(number)
+    assert await agent.ended(5) == 0
+    ending = await farm.finished("a")
+    assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST
+    assert not agent.marked()
+    assert not (agent.state_dir / "gate").exists()
+    assert not list((agent.state_dir / "scratch").iterdir())
+
+
+async def test_a_killed_agent_leaves_nothing_for_long(farm: FakeCoordinator, tmp_path: Path) -> None:
+    first = await start_agent(farm.address, tmp_path / "state")
+    await farm.attached()
+    work = farm_pb2.MeasureWork(
+        candidates=[candidate(farm, hostile("daemon_then_loop"), timeout=60.0)], evaluator=EVALUATOR
+    )
+    one_lease(farm, "a", measure=work)
+    await farm.until(lambda: bool(farm.heartbeats))
+    async with asyncio.timeout(5):
+        while len(first.below()) < 3:
+            await asyncio.sleep(0.05)
+    first.process.kill()
+    await first.ended()
+    async with asyncio.timeout(5):
+        # The measurer and its session die with the agent; the daemon has left them.
+        while len(first.marked()) > 1:
+            await asyncio.sleep(0.02)
+    second = await start_agent(farm.address, tmp_path / "state")
+    try:
+        await farm.attached(times=2)
+        assert {p.pid for p in second.marked()} <= {p.pid for p in second.tree()}
+    finally:
+        await second.killed()
+
+
+async def test_ends_with_its_lifeline(farm: FakeCoordinator, tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    agent = await start_agent(farm.address, tmp_path / "state", "--lifeline-fd", str(ours), pass_fds=(ours,))
+    try:
+        os.close(ours)
+        await farm.attached()
+        os.close(theirs)
+        assert await agent.ended(5) == 0
+        assert not agent.marked()
+    finally:
+        await agent.killed()
+
+
+async def test_listens_on_loopback_only(farm: FakeCoordinator, agent: AgentProcess) -> None:
+    slow = library("usleep(300000); add(in, out, 1.0f);")
+    work = farm_pb2.MeasureWork(
+        candidates=[candidate(farm, slow, timeout=20.0)], evaluator=farm_pb2.Evaluator(number=1, repeat=1)
+    )
+    one_lease(farm, "a", measure=work)
+    seen: set[str] = set()
+    while "a" not in farm.endings:
+        for process in agent.tree():
+            with contextlib.suppress(psutil.Error):
+                # Bound, listening or connected: no address of ours is one that others could reach.
+                seen |= {c.laddr.ip for c in process.net_connections(kind="inet")}
+        await asyncio.sleep(0.005)
+    addresses = [ipaddress.ip_address(address.removeprefix("::ffff:")) for address in seen]
+    assert addresses
+    assert all(address.is_loopback for address in addresses)
+
+
+async def test_refused_versions_end_the_agent(farm: FakeCoordinator, tmp_path: Path) -> None:
+    farm.refusal = (grpc.StatusCode.FAILED_PRECONDITION, "this agent speaks 1, the coordinator 9")
+    agent = await start_agent(farm.address, tmp_path / "state")
+    assert await agent.ended() == 2
+    assert "the coordinator 9" in agent.log
+    farm.refusal, farm.protocol = None, 9
+    agent = await start_agent(farm.address, tmp_path / "state")
+    assert await agent.ended() == 2
+    assert "speaks protocol 9" in agent.log
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "words"),
+    [
+        ("10.0.0.1:7700", (), "--insecure"),
+        ("nonsense", (), "HOST:PORT"),
+        ("127.0.0.1:1", ("--cores", "4096"), "--cores"),
+        ("127.0.0.1:1", ("--target", "{"), "--target"),
+        ("127.0.0.1:1", ("--label", "k"), "--label"),
+        ("127.0.0.1:1", ("--lifeline-fd", "77"), "--lifeline-fd"),
+    ],
+)
+async def test_bad_input(tmp_path: Path, address: str, options: tuple[str, ...], words: str) -> None:
+    agent = await start_agent(address, tmp_path / "state", *options)
+    assert await agent.ended() == 2
+    assert words in agent.log
+    assert "Traceback" not in agent.log
+
+
+async def test_one_agent_for_a_state_folder(agent: AgentProcess, farm: FakeCoordinator) -> None:
+    other = await start_agent(farm.address, agent.state_dir)
+    assert await other.ended() == 2
+    assert "another agent" in other.log

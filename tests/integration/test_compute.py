@@ -1,0 +1,320 @@
+"""The compute child with real processes: real Ray, real TVM, real kills."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from tests.tiny_models import save_tiny_cnn
+from tunefarm_coordinator.compute.client import ComputeClient, ComputeState
+from tunefarm_coordinator.compute.messages import (
+    Build,
+    BuildFailed,
+    Built,
+    CloseJob,
+    ComputeFailed,
+    ComputeLost,
+    Observation,
+    Observe,
+    OpenTask,
+    PrepareModel,
+    Propose,
+    Proposed,
+    ResolveTarget,
+    TaskKey,
+    UnknownTask,
+    WarmUp,
+)
+from tunefarm_coordinator.compute.process_session import members
+from tunefarm_coordinator.compute.settings import ComputeSettings, FaultPlan, candidate_digest
+from tunefarm_coordinator.errors import InvalidInput, Unavailable
+from tunefarm_coordinator.models.task import TuningTask
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+TARGET = json.dumps({"kind": "llvm", "num-cores": 2})
+# No trace that a search proposes meets these; `faulty` finds texts that do.
+FAULTS = FaultPlan(crash_build=100_003, hang_build=100_019)
+
+
+def faulty(divisor: int) -> str:
+    """A text that, as a trace, meets the fault with this divisor."""
+    return next(text for text in map(str, itertools.count()) if candidate_digest(text) % divisor == 0)
+
+
+@pytest.fixture(scope="module")
+def matmul() -> TuningTask:
+    import tvm
+    from tvm import te
+
+    a, b = te.placeholder((32, 32), name="a"), te.placeholder((32, 32), name="b")
+    k = te.reduce_axis((0, 32), name="k")
+    c = te.compute((32, 32), lambda i, j: te.sum(a[i, k] * b[k, j], axis=k), name="c")
+    module = tvm.IRModule({"main": te.create_prim_func([a, b, c])})
+    return TuningTask("v1:matmul", "matmul", 1, str(tvm.ir.save_json(module)), 2.0 * 32**3)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def compute() -> AsyncIterator[ComputeClient]:
+    client = ComputeClient(ComputeSettings(faults=FAULTS))
+    client.start()
+    await client.ask(WarmUp())
+    yield client
+    await client.close()
+
+
+def opening(task: TuningTask, job: str, *history: Observation) -> OpenTask:
+    return OpenTask(TaskKey(job, task.workload), task, TARGET, "autoscheduler", 1, history)
+
+
+def workers(client: ComputeClient, name: str) -> list[psutil.Process]:
+    """Live worker processes of that class."""
+    child = client._child
+    assert child is not None
+    assert child.session is not None
+    return [
+        psutil.Process(pid)
+        for pid in members(child.session)
+        if " ".join(psutil.Process(pid).cmdline()).startswith(f"ray::{name}")
+    ]
+
+
+async def until(condition: Callable[[], bool], seconds: float) -> float:
+    """Waits for the condition; seconds that it took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, "the condition did not come true in time"
+        await asyncio.sleep(0.05)
+    return time.monotonic() - started
+
+
+async def test_candidates_are_proposed_built_and_observed(compute: ComputeClient, matmul: TuningTask) -> None:
+    key = TaskKey("round", matmul.workload)
+    with pytest.raises(UnknownTask):
+        await compute.ask(Propose(key, 2))
+    await compute.ask(opening(matmul, "round"))
+    first: Proposed = await compute.ask(Propose(key, 4))
+    assert len(first.proposals) == 4
+    assert first.seconds > 0
+    built = await asyncio.gather(
+        *(compute.ask(Build(matmul.module, proposal.trace, TARGET, 60)) for proposal in first.proposals)
+    )
+    assert all(isinstance(answer, Built) for answer in built)
+    assert {answer.candidate.library[:4] for answer in built} == {b"\x7fELF"}
+    assert [argument.shape for argument in built[0].candidate.arguments] == [(32, 32)] * 3
+    seen = tuple(
+        Observation(proposal.identity, proposal.trace, 1e-5 * (1 + index))
+        for index, proposal in enumerate(first.proposals)
+    )
+    await compute.ask(Observe(key, seen))
+    second: Proposed = await compute.ask(Propose(key, 4))
+    assert second.proposals
+    assert not {each.identity for each in first.proposals} & {each.identity for each in second.proposals}
+    await compute.ask(CloseJob("round"))
+    with pytest.raises(UnknownTask):
+        await compute.ask(Propose(key, 1))
+
+
+async def test_a_trace_that_does_not_fit_is_a_build_error(compute: ComputeClient, matmul: TuningTask) -> None:
+    answer = await compute.ask(Build(matmul.module, "[[], 5]", TARGET, 60))
+    assert isinstance(answer, BuildFailed)
+    assert answer.kind == "BUILD_ERROR"
+
+
+async def test_a_crash_and_a_hang_cost_one_candidate_each(compute: ComputeClient, matmul: TuningTask) -> None:
+    await compute.ask(opening(matmul, "faults"))
+    proposed: Proposed = await compute.ask(Propose(TaskKey("faults", matmul.workload), 4))
+    good = [compute.ask(Build(matmul.module, each.trace, TARGET, 60)) for each in proposed.proposals]
+    crash = compute.ask(Build(matmul.module, faulty(100_003), TARGET, 60))
+    hang = compute.ask(Build(matmul.module, faulty(100_019), TARGET, 0.5))
+    crashed, hung, *others = await asyncio.gather(crash, hang, *good)
+    assert isinstance(crashed, BuildFailed)
+    assert crashed.kind == "BUILD_ERROR"
+    assert "ended its process" in crashed.message
+    assert isinstance(hung, BuildFailed)
+    assert hung.kind == "BUILD_TIMEOUT"
+    assert 0.5 <= hung.seconds < 3
+    assert all(isinstance(answer, Built) for answer in others)
+    assert len(workers(compute, "Builder")) == 2
+
+
+async def test_a_task_whose_searcher_died_is_opened_again_with_its_history(
+    compute: ComputeClient, matmul: TuningTask
+) -> None:
+    key = TaskKey("search", matmul.workload)
+    await compute.ask(opening(matmul, "search"))
+    first: Proposed = await compute.ask(Propose(key, 4))
+    history = tuple(Observation(each.identity, each.trace, 1e-5) for each in first.proposals)
+    await compute.ask(Observe(key, history))
+    for searcher in workers(compute, "Searcher"):
+        searcher.kill()
+    with pytest.raises(UnknownTask):
+        await compute.ask(Propose(key, 1))
+    await compute.ask(opening(matmul, "search", *history))
+    second: Proposed = await compute.ask(Propose(key, 4))
+    assert second.proposals
+    assert not {each.identity for each in history} & {each.identity for each in second.proposals}
+
+
+async def test_a_trainer_that_died_has_every_task_opened_again(compute: ComputeClient, matmul: TuningTask) -> None:
+    key = TaskKey("train", matmul.workload)
+    await compute.ask(opening(matmul, "train"))
+    proposed: Proposed = await compute.ask(Propose(key, 1))
+    for trainer in workers(compute, "Trainer"):
+        trainer.kill()
+    best = proposed.proposals[0]
+    await compute.ask(Observe(key, (Observation(best.identity, best.trace, 1e-5),)))
+
+    async def is_unknown() -> bool:
+        try:
+            await compute.ask(Propose(key, 1))
+        except UnknownTask:
+            return True
+        return False
+
+    for _ in range(50):
+        if await is_unknown():
+            break
+        await asyncio.sleep(0.1)
+    else:
+        pytest.fail("the trainer's death was not noticed")
+    await compute.ask(opening(matmul, "train"))
+
+
+async def test_an_unknown_engine_is_invalid(compute: ComputeClient, matmul: TuningTask) -> None:
+    opened = opening(matmul, "engine")
+    with pytest.raises(InvalidInput, match="tuner"):
+        await compute.ask(OpenTask(opened.key, matmul, TARGET, "guesswork", 1, ()))
+
+
+async def test_a_model_is_prepared_and_found_again(compute: ComputeClient, tmp_path: Path) -> None:
+    request = PrepareModel(
+        save_tiny_cnn(tmp_path / "tiny.onnx"), {"image": (1, 3, 16, 16)}, "host", tmp_path / "prepared"
+    )
+    summary = await compute.ask(request)
+    assert summary.tasks
+    assert set(summary.baselines) == {task.workload for task in summary.tasks}
+    assert json.loads(summary.target)["kind"] == "llvm"
+    task = summary.tasks[0]
+    default = summary.baselines[task.workload]
+    assert isinstance(await compute.ask(Build(task.module, default, summary.target, 60)), Built)
+    # The default schedule was not proposed by search; it is learned from all the same.
+    key = TaskKey("prepared", task.workload)
+    await compute.ask(OpenTask(key, task, summary.target, "autoscheduler", 1, ()))
+    await compute.ask(Observe(key, (Observation("default:1", default, 1e-3),)))
+    request.model.unlink()
+    assert await compute.ask(request) == summary
+
+
+async def test_what_is_not_a_model_is_invalid(compute: ComputeClient, tmp_path: Path) -> None:
+    path = tmp_path / "text.onnx"
+    path.write_text("no model")
+    with pytest.raises(InvalidInput):
+        await compute.ask(PrepareModel(path, {}, "host", tmp_path / "prepared"))
+
+
+async def test_a_model_worker_that_dies_fails_its_request_alone(compute: ComputeClient) -> None:
+    assert json.loads(await compute.ask(ResolveTarget("host")))["kind"] == "llvm"
+    (worker,) = workers(compute, "ModelWorker")
+    worker.suspend()
+    waiting = asyncio.create_task(compute.ask(ResolveTarget("host")))
+    await asyncio.sleep(0.2)
+    worker.kill()
+    with pytest.raises(ComputeFailed):
+        await waiting
+    assert json.loads(await compute.ask(ResolveTarget("host")))["kind"] == "llvm"
+
+
+async def test_a_request_that_is_cancelled_is_given_up(compute: ComputeClient, matmul: TuningTask) -> None:
+    waiting = asyncio.create_task(compute.ask(Build(matmul.module, faulty(100_019), TARGET, 1.0)))
+    await asyncio.sleep(0.2)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    answers = await asyncio.gather(*(compute.ask(Build(matmul.module, "[]", TARGET, 60)) for _ in range(4)))
+    assert all(isinstance(answer, BuildFailed) for answer in answers)
+
+
+async def test_a_lost_child_is_replaced_and_close_leaves_nothing() -> None:
+    states: list[tuple[ComputeState, str]] = []
+    client = ComputeClient(ComputeSettings(), on_state=lambda *change: states.append(change))
+    client.start()
+    await client.ask(WarmUp())
+    child = client._child
+    assert child is not None
+    assert child.session is not None
+    head = next(pid for pid in members(child.session) if psutil.Process(pid).name() == "gcs_server")
+    waiting = asyncio.create_task(client.ask(ResolveTarget("host")))
+    await asyncio.sleep(0)
+    os.kill(head, signal.SIGKILL)
+    with pytest.raises(ComputeLost):
+        await asyncio.wait_for(waiting, 5)
+    assert members(child.session) == []
+    assert (ComputeState.LOST, "Ray's gcs_server ended") in states
+    await client.ask(WarmUp())
+    assert client.generation == 2
+    assert client.state is ComputeState.READY
+    second = client._child
+    assert second is not None
+    assert second.session is not None
+    await client.close()
+    assert members(second.session) == []
+    assert client.state is ComputeState.CLOSED
+    with pytest.raises(ComputeLost):
+        await client.ask(WarmUp())
+
+
+async def test_a_ray_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunefarm_coordinator.compute.client.FAILED_STARTS", 1)
+    client = ComputeClient(ComputeSettings(temp_dir=tmp_path, ray_address="nonsense"))
+    client.start()
+    with pytest.raises(ComputeLost, match="Ray did not start"):
+        await client.ask(WarmUp())
+    with pytest.raises(Unavailable, match="Ray did not start"):
+        await client.ask(WarmUp())
+    await client.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+OWNER = """
+import asyncio
+from tunefarm_coordinator.compute.client import ComputeClient, ComputeSettings
+from tunefarm_coordinator.compute.messages import WarmUp
+
+async def main():
+    client = ComputeClient(ComputeSettings())
+    client.start()
+    await client.ask(WarmUp())
+    print(client._child._process.pid, client._child.session, flush=True)
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def owner() -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+async def test_nothing_outlives_an_owner_that_is_killed(owner: "subprocess.Popen[str]") -> None:
+    assert owner.stdout is not None
+    guard, session = map(int, (await asyncio.to_thread(owner.stdout.readline)).split())
+    assert len(members(session)) > 5
+    owner.kill()
+    await until(lambda: members(session) == [] and members(guard) == [], 10)

@@ -1,0 +1,131 @@
+"""The main job, end to end, as a user runs it: real processes, real kernels."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.programs import BIN, Program, agent, assert_nothing_left, coordinator, document, environment, tunefarm, until
+from tests.tiny_models import save_tiny_cnn
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_tiny_cnn(tmp_path / "tiny.onnx")
+
+
+def test_tune_alone_on_this_machine(home: Path, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "package"
+    done = tunefarm(home, "tune", str(model), "--trials-per-kernel", "4", "--seed", "1", "--out", str(out), "--json")
+    result = document(done)
+    assert done.returncode == 0, done.stderr
+    assert result["state"] == "SUCCEEDED"
+    trials = result["trials"]
+    assert trials["budget"] == 4 * len(result["tasks"])
+    assert 0 < trials["charged"] <= trials["budget"]
+    assert trials["charged"] == trials["valid"] + sum(trials["failed"].values())
+    assert result["measurements"] >= len(result["tasks"])
+    assert all(result["latency_ms"][name] > 0 for name in ("tuned", "untuned", "onnxruntime"))
+    assert result["max_rel_error"] < 1e-3
+    assert result["seconds"]["total"] > 0
+    assert Path(result["package"]) == out
+    assert_nothing_left(home)
+    check_package(out)
+
+
+def check_package(out: Path) -> None:
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["tasks"]
+    assert manifest["latency_ms"]["tuned"] > 0
+    assert {path.name for path in out.iterdir()} >= {"manifest.json", "run.py", manifest["files"]["library"]}
+    done = subprocess.run([sys.executable, "run.py"], cwd=out, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
+    with coordinator(home) as (_, address), agent(tmp_path, address):
+        until(
+            lambda: len(json.loads(tunefarm(home, "devices", "--connect", address, "--json").stdout or "[]")) > 0,
+            30,
+            "the agent never registered",
+        )
+        started = tunefarm(
+            home, "tune", str(model), "--connect", address, "--trials-per-kernel", "2", "--detach", "--json"
+        )
+        assert started.returncode == 0, started.stderr
+        job = document(started)["job_id"]
+        watched = tunefarm(home, "job", "watch", job, "--connect", address)
+        assert watched.returncode == 0, watched.stdout + watched.stderr
+        shown = document(tunefarm(home, "job", "show", job, "--connect", address, "--json"))
+        assert shown["state"] == "SUCCEEDED"
+        out = tmp_path / "fetched"
+        fetched = tunefarm(home, "job", "fetch", job, "--connect", address, "--out", str(out))
+        assert fetched.returncode == 0, fetched.stderr
+        check_package(out)
+        listed = tunefarm(home, "jobs", "--connect", address, "--json")
+        assert job in listed.stdout
+    assert_nothing_left(home)
+
+
+def test_ctrl_c_leaves_nothing(home: Path, model: Path) -> None:
+    program = subprocess.Popen(
+        [str(BIN / "tunefarm"), "tune", str(model), "--trials-per-kernel", "200"],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert program.stdout is not None
+    lines = []
+    for line in program.stdout:
+        lines.append(line)
+        if "TUNING" in line.upper():
+            break
+    else:
+        pytest.fail("".join(lines))
+    os.kill(program.pid, signal.SIGINT)
+    assert program.wait(60) == 130, program.stdout.read()
+    program.stdout.close()
+    assert_nothing_left(home)
+
+
+def test_nothing_of_ours_listens_off_loopback(home: Path, model: Path) -> None:
+    with coordinator(home) as (_, address), agent(home, address):
+        job = Program(home, "job", "tunefarm", "tune", str(model), "--connect", address, "--trials-per-kernel", "2")
+        try:
+            until(lambda: len(listeners(home)) >= 2, 60, "nothing listened")
+            while job.process.poll() is None:
+                strangers = [row for row in listeners(home) if not row[1].startswith(("127.", "::1"))]
+                assert not strangers
+        finally:
+            job.stop()
+
+
+def listeners(home: Path) -> list[tuple[str, str]]:
+    """(command, address) of every listening socket of ours. Ray binds its own ports as it likes: left out."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("HOME") != str(home):
+                continue
+            command = " ".join(process.cmdline())
+            if "ray" in command or "compute" in command:
+                continue
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.append((command, connection.laddr.ip))
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,70 @@
+"""ONNX models small enough to tune in seconds, real enough to have convolutions, weights and a few kernels."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def save_tiny_cnn(path: Path, *, batch: int | str = 1, seed: int = 0) -> Path:
+    """Convolution, batch norm, ReLU, pooling, dense, softmax on a (batch, 3, 16, 16) image; He-random weights."""
+    random = np.random.default_rng(seed)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        fan_in = int(np.prod(shape[1:])) or 1
+        values = random.standard_normal(shape) * np.sqrt(2.0 / fan_in)
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    def vector(name: str, size: int, low: float, high: float) -> onnx.TensorProto:
+        return numpy_helper.from_array(random.uniform(low, high, size).astype(np.float32), name)
+
+    weights = [
+        weight("w1", 16, 3, 3, 3),
+        vector("scale", 16, 0.5, 1.5),
+        vector("bias", 16, -0.1, 0.1),
+        vector("mean", 16, -0.1, 0.1),
+        vector("var", 16, 0.5, 1.5),
+        weight("w2", 32, 16, 1, 1),
+        weight("w3", 10, 32),
+        vector("b3", 10, -0.1, 0.1),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], "conv1", pads=[1, 1, 1, 1]),
+        helper.make_node("BatchNormalization", ["c1", "scale", "bias", "mean", "var"], ["n1"], "norm1"),
+        helper.make_node("Relu", ["n1"], ["r1"], "relu1"),
+        helper.make_node("MaxPool", ["r1"], ["p1"], "pool1", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p1", "w2"], ["c2"], "conv2"),
+        helper.make_node("Relu", ["c2"], ["r2"], "relu2"),
+        helper.make_node("GlobalAveragePool", ["r2"], ["g"], "pool2"),
+        helper.make_node("Flatten", ["g"], ["f"], "flatten"),
+        helper.make_node("Gemm", ["f", "w3", "b3"], ["logits"], "dense", transB=1),
+        helper.make_node("Softmax", ["logits"], ["classes"], "softmax"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, 16, 16])],
+        [helper.make_tensor_value_info("classes", TensorProto.FLOAT, [batch, 10])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
+def save_unsupported(path: Path) -> Path:
+    """A valid model with two operators that nobody imports."""
+    nodes = [
+        helper.make_node("Wobble", ["x"], ["y"], "first", domain="com.example"),
+        helper.make_node("Relu", ["y"], ["z"], "middle"),
+        helper.make_node("Jiggle", ["z"], ["out"], "second", domain="com.example"),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "odd", [value("x", TensorProto.FLOAT, [1, 4])], [value("out", TensorProto.FLOAT, [1, 4])]
+    )
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+    return path

@@ -1,0 +1,108 @@
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tunefarm_coordinator.compute.gate import HostGates, host_id
+from tunefarm_coordinator.compute.messages import Gate
+
+from tests.unit.compute.fake_gate import FakeGate
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[FakeGate]:
+    served = FakeGate(tmp_path / "gate")
+    yield served
+    served.stop()
+
+
+@pytest.fixture
+def gates(gate: FakeGate) -> Iterator[HostGates]:
+    worker = HostGates([Gate(host_id(), gate.path)], ttl=30.0)
+    yield worker
+    worker.close()
+
+
+def test_a_permit_is_asked_for_with_its_cores_and_given_back(gate: FakeGate, gates: HostGates) -> None:
+    with gates.permit():
+        _, request = gate.next_told()
+    assert request == {"op": "acquire", "ttl": 30.0, "cores": sorted(os.sched_getaffinity(0))}
+    assert gate.ops(1) == ["release"]
+
+
+def test_one_connection_serves_one_permit_after_the_other(gate: FakeGate, gates: HostGates) -> None:
+    for _ in range(3):
+        with gates.permit():
+            pass
+    told = [gate.next_told() for _ in range(6)]
+    assert [message["op"] for _, message in told] == ["acquire", "release"] * 3
+    assert {connection for connection, _ in told} == {1}
+
+
+def test_a_closed_gate_is_waited_for(gate: FakeGate, gates: HostGates) -> None:
+    gate.opened.clear()
+    computing = threading.Event()
+
+    def compute() -> None:
+        with gates.permit():
+            computing.set()
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    assert gate.ops(1) == ["acquire"]
+    assert not computing.is_set()
+    gate.opened.set()
+    assert computing.wait(5)
+    thread.join()
+
+
+def test_a_permit_is_renewed_while_it_is_held(gate: FakeGate) -> None:
+    gates = HostGates([Gate(host_id(), gate.path)], ttl=0.03)
+    with gates.permit():
+        assert gate.ops(3) == ["acquire", "renew", "renew"]
+    gates.close()
+
+
+def test_another_hosts_gate_is_none_of_ours(gate: FakeGate) -> None:
+    gates = HostGates([Gate("another host", gate.path)])
+    with gates.permit():
+        assert gate.told.empty()
+    gates.close()
+
+
+def test_without_an_agent_there_is_no_waiting(tmp_path: Path) -> None:
+    gates = HostGates([Gate(host_id(), str(tmp_path / "nobody"))])
+    with gates.permit():
+        pass
+    gates.close()
+
+
+def test_an_agent_that_restarts_is_found_again(gate: FakeGate, gates: HostGates) -> None:
+    with gates.permit():
+        pass
+    gate.stop()
+    Path(gate.path).unlink()
+    with gates.permit():
+        pass  # nobody there: not waited for
+    again = FakeGate(Path(gate.path))
+    with gates.permit():
+        assert again.ops(1) == ["acquire"]
+    again.stop()
+
+
+def test_an_agent_that_dies_while_we_wait_lets_us_go(gate: FakeGate, gates: HostGates) -> None:
+    gate.opened.clear()
+    waited = threading.Thread(target=gates.acquire)
+    waited.start()
+    assert gate.ops(1) == ["acquire"]
+    gate._server.socket.close()
+    gate._connections[0].shutdown(2)
+    waited.join(5)
+    assert not waited.is_alive()
+
+
+def test_a_gate_that_is_taken_away_gets_its_permit_back(gate: FakeGate, gates: HostGates) -> None:
+    gates.acquire()
+    gates.set([])
+    assert gate.ops(2) == ["acquire", "closed"]

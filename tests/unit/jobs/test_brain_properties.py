@@ -1,0 +1,155 @@
+"""Properties of the job brain over any farm, any luck and any order of answers."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tunefarm_coordinator.jobs import events as ev
+from tunefarm_coordinator.jobs.brain import JobBrain
+from tunefarm_coordinator.jobs.state import JobState
+
+from tests.unit.jobs.scenarios import (
+    check_coverage,
+    check_end,
+    check_first_rounds,
+    check_invariants,
+    new_brain,
+    plentiful,
+    scenarios,
+)
+from tests.unit.jobs.simulated_farm import Scenario, SimulatedFarm, expand, snapshot, through_json
+
+RUNS = settings(max_examples=150, deadline=None)
+FEW = settings(max_examples=40, deadline=None)
+
+
+def drive(farm: SimulatedFarm, most: int | None = None) -> None:
+    """Steps until the end (or `most` steps), with every invariant checked after each."""
+    steps = 0
+    while farm.pending and (most is None or steps < most):
+        told = len(farm.told)
+        farm.step()
+        check_invariants(farm)
+        check_first_rounds(farm, farm.told[told:])
+        steps += 1
+
+
+def farm_of(scenario: Scenario) -> SimulatedFarm:
+    return SimulatedFarm(scenario, new_brain(scenario.options))
+
+
+@given(scenarios())
+@RUNS
+def test_any_luck_ends_within_budget(scenario: Scenario) -> None:
+    farm = farm_of(scenario)
+    drive(farm)
+    check_end(farm)
+    check_coverage(farm)
+
+
+@given(plentiful())
+@RUNS
+def test_budget_is_spent_to_the_trial(scenario: Scenario) -> None:
+    farm = farm_of(scenario)
+    drive(farm)
+    check_end(farm)
+    assert farm.brain.ledger.charged == scenario.options.budget(len(scenario.tasks))
+
+
+@given(plentiful())
+@RUNS
+def test_first_round_reaches_every_task_that_the_budget_reaches(scenario: Scenario) -> None:
+    farm = farm_of(scenario)
+    drive(farm)
+    wanting = [task for task in farm.brain.tasks.values() if not task.tuned_enough]
+    reached = sum(task.charged > 0 for task in wanting)
+    assert reached == min(len(wanting), farm.brain.ledger.budget)
+
+
+@given(scenarios(), st.integers(0, 60))
+@RUNS
+def test_cancel_at_any_moment(scenario: Scenario, moment: int) -> None:
+    farm = farm_of(scenario)
+    drive(farm, moment)
+    if farm.brain.state.terminal:
+        return
+    charged = farm.brain.ledger.charged
+    farm.tell(ev.CancelRequested("enough"))
+    check_invariants(farm)
+    check_end(farm)
+    assert farm.brain.state is JobState.CANCELLED
+    assert farm.brain.ledger.charged == charged
+    assert farm.brain.notes[-1] == "cancelled: enough"
+
+
+@given(scenarios(), st.integers(0, 60))
+@RUNS
+def test_no_new_trial_once_time_is_spent(scenario: Scenario, moment: int) -> None:
+    farm = farm_of(scenario)
+    drive(farm, moment)
+    if farm.brain.state.terminal:
+        return
+    farm.tell(ev.TimeSpent())
+    farm.tell(ev.TimeSpent())
+    owed = farm.brain.ledger.charged + farm.brain.ledger.reserved
+    check_invariants(farm)
+    drive(farm)
+    check_end(farm)
+    assert farm.brain.ledger.charged <= owed
+    for task in farm.brain.tasks.values():
+        assert task.tried.issuperset(task.spec.incumbents), "what earlier jobs found is lost with the time"
+
+
+@given(scenarios())
+@RUNS
+def test_every_incumbent_is_visited_without_a_trial(scenario: Scenario) -> None:
+    farm = farm_of(scenario)
+    drive(farm)
+    for task in farm.brain.tasks.values():
+        if task.spec.incumbents:
+            assert task.tried.issuperset(task.spec.incumbents)
+        assert not {(task.workload, name) for name in (task.spec.baseline, *task.spec.incumbents)} & set(farm.charged)
+
+
+@given(scenarios(), st.integers(0, 40))
+@RUNS
+def test_replayed_journal_is_the_same_brain(scenario: Scenario, moment: int) -> None:
+    """A coordinator that dies after any event knows, after its restart, exactly what the dead one knew."""
+    farm = farm_of(scenario)
+    snapshots = [snapshot(farm.brain)]
+    spent = ev.TimeSpent()
+    while farm.pending:
+        if len(farm.journal) == moment:
+            farm.tell(spent)
+        else:
+            heard = len(farm.journal)
+            farm.step()
+            if len(farm.journal) == heard:
+                continue
+        snapshots.append(snapshot(farm.brain))
+    replayed = new_brain(scenario.options)
+    assert snapshot(replayed) == snapshots[0]
+    for event, expected in zip(farm.journal, snapshots[1:], strict=True):
+        replayed.handle(through_json(event))
+        assert snapshot(replayed) == expected
+
+
+@given(scenarios(most_tasks=3))
+@FEW
+def test_restart_at_every_event_still_ends(scenario: Scenario) -> None:
+    """Cut the journal anywhere, replay, ask again for what is outstanding: the job ends, within its budget."""
+    whole = farm_of(scenario)
+    whole.run()
+    for cut in range(0, len(whole.journal), max(1, len(whole.journal) // 12)):
+        restarted = SimulatedFarm(scenario, replay(scenario, whole.journal[:cut]))
+        restarted.proposed = {name: list(known) for name, known in whole.proposed.items()}
+        already = restarted.brain.ledger.charged
+        assert restarted.pending == expand(restarted.brain.outstanding())
+        restarted.run()
+        check_end(restarted)
+        assert restarted.brain.ledger.charged == already + len(restarted.charged) <= restarted.brain.ledger.budget
+
+
+def replay(scenario: Scenario, journal: list[ev.Event]) -> JobBrain:
+    brain = new_brain(scenario.options)
+    for event in journal:
+        brain.handle(through_json(event))
+    return brain

@@ -1,0 +1,395 @@
+"""What every back end promises: one suite, run over each (conftest.py)."""
+
+import os
+import threading
+from concurrent.futures import Future
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound, StoreError
+from tunefarm_coordinator.schedules import tables
+from tunefarm_coordinator.schedules.changes import (
+    AddCandidates,
+    AddComparison,
+    AddDevices,
+    AddRecords,
+    AddVerifications,
+    AppendEvents,
+    CandidateTrace,
+    DeviceFacts,
+    JournalEntry,
+    UpdateJob,
+)
+from tunefarm_coordinator.schedules.record import Censored, Failed, Measured, Record, Source
+from tunefarm_coordinator.schedules.record_reads import RecordFilter
+from tunefarm_coordinator.schedules.store import Merged, Store
+
+from tests.unit.schedules.schedule_examples import (
+    ARM,
+    DEVICES,
+    PI_CLASS,
+    WORKLOAD,
+    X86,
+    ZEN_CLASS,
+    append,
+    comparison,
+    entry,
+    job,
+    model,
+    record,
+    verification,
+)
+
+
+class TestModelsAndJobs:
+    def test_a_model_is_found_by_id_and_by_content_within_its_project(self, store: Store) -> None:
+        store.write(model(), model()).result()
+
+        assert store.model("m1") == model()
+        assert store.find_model("vision", "d1") == model()
+        assert store.find_model("audio", "d1") is None
+        assert store.model("m2") is None
+
+    @pytest.mark.parametrize("other", [model("m2"), model(digest="d2")])
+    def test_an_id_and_a_content_stand_for_one_model(self, store: Store, other: object) -> None:
+        store.write(model()).result()
+        with pytest.raises(Conflict, match="m1"):
+            store.write(other).result()  # type: ignore[arg-type]
+
+    def test_a_job_is_found_by_id_and_by_key_within_its_project(self, store: Store) -> None:
+        store.write(model(), job("j1", key="k"), job("j2", key="k", project="audio")).result()
+
+        found = store.job("j1")
+        assert found is not None
+        assert (found.spec, found.state, found.summary, found.ended) == (b"spec", "QUEUED", b"", None)
+        assert store.find_job("vision", "k") == found
+        assert store.find_job("audio", "k") == store.job("j2")
+        assert store.find_job("audio", "other") is None
+
+    @pytest.mark.parametrize("again", [job("j2", key="k"), job("j1", key="other")])
+    def test_a_key_and_an_id_serve_one_job(self, store: Store, again: object) -> None:
+        store.write(model(), job("j1", key="k")).result()
+        with pytest.raises(Conflict, match="j1"):
+            store.write(again).result()  # type: ignore[arg-type]
+
+    def test_a_job_needs_its_model(self, store: Store) -> None:
+        with pytest.raises(NotFound, match="m1"):
+            store.write(job()).result()
+
+    def test_an_update_shows_and_an_end_is_final(self, store: Store) -> None:
+        store.write(model(), job("j1"), job("j2")).result()
+        store.write(UpdateJob("j1", "SUCCEEDED", b"summary", 900.0)).result()
+
+        found = store.job("j1")
+        assert found is not None
+        assert (found.state, found.summary, found.ended) == ("SUCCEEDED", b"summary", 900.0)
+        assert [unfinished.job_id for unfinished in store.unfinished_jobs()] == ["j2"]
+        with pytest.raises(Conflict, match="SUCCEEDED"):
+            store.write(UpdateJob("j1", "CANCELLED", b"", 901.0)).result()
+        store.write(UpdateJob("j1", "SUCCEEDED", b"again", 900.0)).result()
+        with pytest.raises(NotFound, match="j9"):
+            store.write(UpdateJob("j9", "TUNING", b"")).result()
+
+    def test_pages_hold_every_job_once_newest_first(self, store: Store) -> None:
+        # several of one time: the page's edge falls between them
+        times = {f"j{number}": 200.0 + number // 4 + 0.1 for number in range(11)}
+        store.write(model(), *(job(name, created=created) for name, created in times.items())).result()
+
+        seen: list[str] = []
+        token = ""
+        while True:
+            page = store.list_jobs(page_size=3, page_token=token)
+            seen += [found.job_id for found in page.jobs]
+            token = page.next_token
+            if not token:
+                break
+        assert seen == sorted(times, key=lambda name: (times[name], name), reverse=True)
+
+    def test_pages_are_of_the_projects_and_states_asked_for(self, store: Store) -> None:
+        store.write(model(), job("j1"), job("j2", project="audio"), job("j3", created=300.0)).result()
+        store.write(UpdateJob("j3", "FAILED", b"", 400.0)).result()
+
+        assert [found.job_id for found in store.list_jobs(project="audio").jobs] == ["j2"]
+        assert [found.job_id for found in store.list_jobs(project="vision", states=["FAILED"]).jobs] == ["j3"]
+        assert store.list_jobs(project="nobody").jobs == ()
+
+    @pytest.mark.parametrize("token", ["x", "bm90IGpzb24=", "W10=", "W1sxLCAyXSwgW11d"])
+    def test_a_token_of_someone_elses_is_refused(self, store: Store, token: str) -> None:
+        with pytest.raises(InvalidInput, match="page token"):
+            store.list_jobs(page_token=token)
+
+    def test_a_token_serves_the_query_that_gave_it(self, store: Store) -> None:
+        store.write(model(), job("j1"), job("j2")).result()
+        token = store.list_jobs(page_size=1).next_token
+        with pytest.raises(InvalidInput, match="another query"):
+            store.list_jobs(page_size=1, page_token=token, project="vision")
+
+
+class TestJournal:
+    def test_events_come_back_in_order(self, store: Store) -> None:
+        payload = {"samples": [1e-3, 0.1 + 0.2], "name": "Faltung \N{SNOWMAN}", "nested": {"none": None}}
+        store.write(model(), job(), append("j1", 1, 2)).result()
+        store.write(AppendEvents("j1", (JournalEntry(3, 1.5, "odd", payload),))).result()
+
+        assert store.events("j1") == [entry(1), entry(2), JournalEntry(3, 1.5, "odd", payload)]
+        assert [event.seq for event in store.events("j1", after=2)] == [3]
+        assert store.events("j9") == []
+
+    @pytest.mark.parametrize("seqs", [(2,), (0,), (1, 3), (1, 1), (2, 1)])
+    def test_a_hole_or_a_repetition_is_refused(self, store: Store, seqs: tuple[int, ...]) -> None:
+        store.write(model(), job()).result()
+        with pytest.raises(Conflict, match="out of order"):
+            store.write(append("j1", *seqs)).result()
+        assert store.events("j1") == []
+
+    def test_events_need_their_job(self, store: Store) -> None:
+        with pytest.raises(NotFound, match="j1"):
+            store.write(append("j1", 1)).result()
+
+    @pytest.mark.parametrize("value", [float("nan"), object(), {1, 2}])
+    def test_what_is_not_json_is_refused(self, store: Store, value: object) -> None:
+        store.write(model(), job()).result()
+        with pytest.raises(InvalidInput, match="JSON"):
+            store.write(AppendEvents("j1", (JournalEntry(1, 0.0, "odd", {"value": value}),))).result()
+
+
+class TestWriting:
+    def test_one_write_is_applied_whole_or_not_at_all(self, store: Store) -> None:
+        with pytest.raises(Conflict):
+            store.write(model(), job(), append("j1", 1), append("j1", 3)).result()
+        assert store.model("m1") is None
+        assert store.job("j1") is None
+        assert store.events("j1") == []
+
+    def test_a_write_that_fails_fails_alone(self, store: Store) -> None:
+        """Queued together, so that they share commits: every third is out of order."""
+        store.write(model(), job()).result()
+        futures: list[tuple[bool, Future[None]]] = []
+        for seq in range(1, 61):
+            futures.append((True, store.write(append("j1", seq))))
+            if seq % 3 == 0:
+                futures.append((False, store.write(append("j1", seq + 7))))
+        assert [isinstance(future.exception(), Conflict) for _, future in futures] == [not ok for ok, _ in futures]
+        assert [event.seq for event in store.events("j1")] == list(range(1, 61))
+
+    def test_many_threads_write_at_once(self, store: Store) -> None:
+        store.write(model(), *(job(f"j{number}") for number in range(8))).result()
+
+        def journal(job_id: str) -> None:
+            for future in [store.write(append(job_id, seq)) for seq in range(1, 51)]:
+                future.result()
+
+        threads = [threading.Thread(target=journal, args=(f"j{number}",)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for number in range(8):
+            assert [event.seq for event in store.events(f"j{number}")] == list(range(1, 51))
+
+    def test_who_stops_waiting_takes_nothing_back(self, store: Store) -> None:
+        assert not store.write(model()).cancel()
+        store.write(job()).result()
+        assert store.model("m1") == model()
+
+    @pytest.mark.parametrize("name", ["nul \x00", "half a pair \ud800"])
+    def test_text_that_some_back_end_cannot_hold_is_refused(self, store: Store, name: str) -> None:
+        with pytest.raises(InvalidInput):
+            store.write(replace(model(), name=name)).result()
+        store.write(model()).result()
+
+    def test_closing_writes_what_is_queued_and_then_no_more(self, store_url: str) -> None:
+        store = Store.open(store_url)
+        futures = [store.write(model(), job())] + [store.write(append("j1", seq)) for seq in range(1, 301)]
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            store.write(append("j1", 301)).result()
+        assert all(future.exception() is None for future in futures)
+        with Store.open(store_url) as again:
+            assert len(again.events("j1")) == 300
+
+
+class TestOpening:
+    def test_epochs_count_the_starts(self, store_url: str) -> None:
+        for expected in (1, 2, 3):
+            with Store.open(store_url) as store:
+                assert store.next_epoch() == expected
+
+    def test_a_store_has_one_owner(self, store_url: str) -> None:
+        with Store.open(store_url), pytest.raises(StoreError, match=rf"in use .*pid {os.getpid()}\b.*lock"):
+            Store.open(store_url)
+        Store.open(store_url).close()
+
+    def test_a_newer_store_is_left_alone(self, store_url: str) -> None:
+        Store.open(store_url).close()
+        engine = sa.create_engine(store_url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(StoreError, match=r"newer than this program .*9999.* upgrade"):
+            Store.open(store_url)
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == "9999"
+        engine.dispose()
+
+    def test_the_migrations_make_the_tables(self, store_url: str) -> None:
+        Store.open(store_url).close()
+        engine = sa.create_engine(store_url)
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, tables.metadata) == []
+        engine.dispose()
+
+
+class TestRecords:
+    def test_every_outcome_comes_back_as_it_was(self, store: Store) -> None:
+        written = [
+            record("c1", outcome=Measured((1e-3, 0.1 + 0.2, 5e-324)), conditions={"temperature": 41.5}),
+            record("c2", outcome=Censored(0.25)),
+            record("c3", outcome=Failed("RUN_ERROR", "SIGSEGV \N{SNOWMAN}")),
+        ]
+        store.write(AddRecords(tuple(written))).result()
+        assert store.records(RecordFilter()) == sorted(written, key=lambda item: item.record_id)
+        assert store.records(RecordFilter(valid_only=True)) == [written[0]]
+
+    def test_one_record_is_kept_once(self, store: Store) -> None:
+        store.write(AddRecords((record(), record()))).result()
+        store.write(AddRecords((record(),)), AddRecords((record("c2"),))).result()
+        assert len(store.records(RecordFilter())) == 2
+        assert store.merge([], [record(), record("c3"), record("c3")]).result() == Merged(added=1, known=2)
+
+    def test_a_record_that_is_not_what_its_name_says_is_refused(self, store: Store) -> None:
+        with pytest.raises(InvalidInput, match="content"):
+            store.write(AddRecords((replace(record(), outcome=Measured((1e-9,))),))).result()
+
+    def test_our_own_record_stays_ours_when_it_is_imported(self, store: Store) -> None:
+        ours, back = record(conditions={"number": 3}), record(source=Source.IMPORTED)
+        assert ours.record_id == back.record_id
+        store.write(AddRecords((back,))).result()
+        store.write(AddRecords((ours,))).result()
+        store.write(AddRecords((back,))).result()
+        assert store.records(RecordFilter()) == [ours]
+
+    def test_records_are_filtered_and_paged(self, store: Store) -> None:
+        kinds = [
+            {"workload": "w2"},
+            {"target": ARM},
+            {"device": "pi"},
+            {"device": "zen-b"},
+            {"project": "audio"},
+        ]
+        written = [record()] + [record(**kind) for kind in kinds]  # type: ignore[arg-type]
+        store.write(DEVICES, AddRecords(tuple(written))).result()
+
+        def matching(wanted: RecordFilter) -> list[str]:
+            return [found.record_id for found in store.records(wanted)]
+
+        ids = {item.record_id for item in written}
+        assert set(matching(RecordFilter(workload="w2"))) == {written[1].record_id}
+        assert set(matching(RecordFilter(target=ARM.replace(",", " , ")))) == {written[2].record_id}
+        assert set(matching(RecordFilter(device_class=PI_CLASS))) == {written[3].record_id}
+        assert set(matching(RecordFilter(device_class=ZEN_CLASS))) == ids - {written[3].record_id}
+        assert set(matching(RecordFilter(project="audio"))) == {written[5].record_id}
+        first = store.records(RecordFilter(), limit=4)
+        rest = store.records(RecordFilter(), limit=4, after=first[-1].record_id)
+        assert [item.record_id for item in first + rest] == sorted(ids)
+
+    def test_traces_come_back_and_the_first_one_stays(self, store: Store) -> None:
+        long = '["' + "split" * 5000 + '"]'
+        store.write(AddCandidates((CandidateTrace("w", "a", long), CandidateTrace("w", "b", "[]")))).result()
+        store.write(AddCandidates((CandidateTrace("w", "a", "[1]"), CandidateTrace("v", "a", "[2]")))).result()
+        assert store.traces("w", ["a", "b", "c"]) == {"a": long, "b": "[]"}
+        assert store.traces("v", ["a"]) == {"a": "[2]"}
+
+    def test_a_merge_replaces_no_trace_and_takes_all_or_nothing(self, store: Store) -> None:
+        store.write(AddCandidates((CandidateTrace(WORKLOAD, "c1", "[]"),))).result()
+        store.merge([CandidateTrace(WORKLOAD, "c1", "[]")], [record()]).result()
+        with pytest.raises(Conflict, match="another trace"):
+            store.merge(
+                [CandidateTrace(WORKLOAD, "c2", "[]"), CandidateTrace(WORKLOAD, "c1", "[6]")], [record("c2")]
+            ).result()
+        assert store.traces(WORKLOAD, ["c1", "c2"]) == {"c1": "[]"}
+        assert store.records(RecordFilter()) == [record()]
+
+    def test_devices_never_change(self, store: Store) -> None:
+        store.write(DEVICES, DEVICES).result()
+        assert store.device_facts("pi") == DEVICES.devices[2].facts
+        assert store.device_facts("unknown") is None
+        with pytest.raises(Conflict, match="pi"):
+            store.write(AddDevices((DeviceFacts("pi", {"cores": "5"}),))).result()
+
+
+class TestBest:
+    """A fast record of another target, device class or workload must never show (design.md, invariant 5)."""
+
+    def test_only_what_is_verified_is_best(self, store: Store) -> None:
+        slow, fast = record("slow", 3e-3, device="zen-b"), record("fast", 1e-3)
+        store.write(DEVICES, AddRecords((slow, fast))).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (fast, False)
+        store.write(AddVerifications((verification("slow"),))).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (slow, True)
+        store.write(AddVerifications((verification("fast"),))).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (fast, True)
+        store.write(AddVerifications((verification("fast", ok=False, created=501.0),))).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (slow, True)
+
+    def test_a_comparison_decides_between_the_two_fastest(self, store: Store) -> None:
+        lucky, winner = record("lucky", 1.0e-3), record("winner", 1.1e-3)
+        checks = AddVerifications((verification("lucky"), verification("winner")))
+        store.write(DEVICES, AddRecords((lucky, winner)), checks).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (lucky, True)
+        store.write(AddComparison(comparison(("lucky", 1.2e-3), ("winner", 1.0e-3)))).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (winner, True)
+
+    def test_an_imported_record_is_never_best(self, store: Store) -> None:
+        ours, theirs = record("c1", 2e-3), record("c1", 1e-6, source=Source.IMPORTED)
+        store.write(DEVICES, AddRecords((ours, theirs)), AddVerifications((verification("c1"),))).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (ours, True)
+
+    def test_no_scope_sees_into_another(self, store: Store) -> None:
+        workloads, targets = (WORKLOAD, "p1:dense"), (X86, ARM)
+        written: dict[tuple[str, str, str], Record] = {}
+        for number, workload in enumerate(workloads):
+            for other, target in enumerate(targets):
+                for third, (device, name) in enumerate((("zen-a", ZEN_CLASS), ("pi", PI_CLASS))):
+                    seconds = 1e-3 * (1 + number + 2 * other + 4 * third)
+                    written[workload, target, name] = record(
+                        "same", seconds, workload=workload, target=target, device=device
+                    )
+        store.write(DEVICES, AddRecords(tuple(written.values()))).result()
+        for (workload, target, name), expected in written.items():
+            assert store.best(workload, target, name) == (expected, False)
+            assert store.history(workload, target, name, 9) == [expected]
+            assert store.count_valid([workload], target, name) == {workload: 1}
+        # verified in one scope, that is not verified in any other
+        store.write(AddVerifications((verification("same"),))).result()
+        for (workload, target, name), expected in written.items():
+            verified = (workload, target, name) == (WORKLOAD, X86, ZEN_CLASS)
+            assert store.best(workload, target, name) == (expected, verified)
+
+    def test_nothing_valid_is_nothing(self, store: Store) -> None:
+        failed = record("c1", outcome=Failed("RUN_ERROR", "")), record("c2", outcome=Censored(1.0))
+        store.write(AddRecords((*failed, record("c3", 1e-3, device="zen-a")))).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) is None  # the device itself is not known yet
+        store.write(DEVICES).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (record("c3", 1e-3), False)
+        assert store.best(WORKLOAD, X86, PI_CLASS) is None
+        with pytest.raises(InvalidInput, match="target"):
+            store.best(WORKLOAD, "llvm -mcpu=znver4", ZEN_CLASS)
+
+    def test_incumbents_of_a_whole_job_are_those_of_each_task(self, store: Store) -> None:
+        workloads = [f"w{number}" for number in range(1200)]
+        written = [record(f"c{n % 3}", 1e-3 * (n % 5 + 1), workload=name) for n, name in enumerate(workloads[:900])]
+        checks = [verification(item.identity, workload=item.workload) for item in written[::7]]
+        store.write(DEVICES, AddRecords(tuple(written)), AddVerifications(tuple(checks))).result()
+        found = store.incumbents(workloads, X86, ZEN_CLASS)
+        assert found == {item.workload: (item, index % 7 == 0) for index, item in enumerate(written)}
+
+    def test_history_has_each_candidates_fastest_first(self, store: Store) -> None:
+        records = [record("a", 3e-3), record("a", 1e-3), record("b", 2e-3), record("c", outcome=Censored(1.0))]
+        store.write(DEVICES, AddRecords(tuple(records))).result()
+        assert store.history(WORKLOAD, X86, ZEN_CLASS, 10) == [records[1], records[2]]
+        assert store.history(WORKLOAD, X86, ZEN_CLASS, 1) == [records[1]]
+        assert store.count_valid([WORKLOAD, "other"], X86, ZEN_CLASS) == {WORKLOAD: 3}
