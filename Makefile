@@ -14,9 +14,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SOURCES := client coordinator agents tests
 DEMO := tunefarm-demo
-# What TVM looks for when it links a kernel, in its order; CXX and CC count only where the user's environment has them.
-NAMED_COMPILERS := $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name))))
-COMPILERS := $(NAMED_COMPILERS) g++ gcc clang++ clang c++ cc
+# What TVM links kernels with: what CXX or CC names in the environment (make's own defaults do not count), or one of these.
+NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
+COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
 .PHONY: help setup compiler lint test test-slow protos demo bench clean
 
@@ -27,7 +27,7 @@ setup: compiler $(INSTALLED) ## .venv with everything, at the versions of constr
 
 compiler:
 	@command -v $(COMPILERS) >/dev/null || { \
-		echo "error: no C compiler found (looked for: $(strip $(COMPILERS))); TVM needs one to link kernels." >&2; \
+		echo "error: no C compiler found (looked for: $(COMPILERS)); TVM needs one to link kernels." >&2; \
 		echo "       Install one (Debian: apt install gcc libc6-dev), or name it in CXX." >&2; exit 1; }
 
 $(BIN)/python:

@@ -33,7 +33,8 @@ class AgentProcess:
 
     def below(self) -> list[psutil.Process]:
         """Its processes; the agent's own not among them."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        below: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return below
 
     def tree(self) -> list[psutil.Process]:
         return [psutil.Process(self.process.pid), *self.below()]
@@ -130,16 +131,19 @@ def one_lease(farm: FakeCoordinator, lease_id: str, limit: float = 60.0, **work:
 
 def kind(report: farm_pb2.OutcomeReport) -> str:
     """ "measured", or the failure's kind without its prefix."""
-    if report.WhichOneof("outcome") != "failed":
-        return report.WhichOneof("outcome")
-    return common_pb2.FailureKind.Name(report.failed.kind).removeprefix("FAILURE_KIND_")
+    outcome = report.WhichOneof("outcome")
+    name = common_pb2.FailureKind.Name(report.failed.kind).removeprefix("FAILURE_KIND_")
+    return name if outcome == "failed" else str(outcome)
 
 
 async def none_left(agent: AgentProcess) -> None:
     """The agent, its measurer, and nothing else; no scratch."""
-    async with asyncio.timeout(5):
-        while len(agent.below()) > 1 or len(agent.marked()) > 1:
-            await asyncio.sleep(0.02)
+    for _ in range(250):
+        if len(agent.below()) <= 1 and len(agent.marked()) <= 1:
+            break
+        await asyncio.sleep(0.02)
+    else:
+        raise AssertionError(f"left: {agent.below()}, {agent.marked()}")
     scratch = agent.state_dir / "scratch"
     assert not scratch.exists() or not list(scratch.iterdir())
 

@@ -5,6 +5,7 @@ acknowledgements or refuses on request. It decides nothing that the real one dec
 """
 
 import asyncio
+import functools
 import hashlib
 import time
 from collections import defaultdict
@@ -62,7 +63,7 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
     async def start(self) -> None:
         """Listen; the second time at the same port."""
         self._server = grpc.aio.server(options=_OPTIONS)
-        farm_pb2_grpc.add_FarmServiceServicer_to_server(self, self._server)
+        farm_pb2_grpc.add_FarmServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         self.address = f"127.0.0.1:{self._port}"
         await self._server.start()
@@ -139,7 +140,7 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
         outbox: asyncio.Queue[farm_pb2.CoordinatorMessage | None],
     ) -> None:
         async for message in messages:
-            await self._note(lambda message=message: self._handle(message))
+            await self._note(functools.partial(self._handle, message))
         outbox.put_nowait(None)
 
     def _handle(self, message: farm_pb2.AgentMessage) -> None:

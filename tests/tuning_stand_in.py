@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
 from tunefarm_proto.v1 import (
     common_pb2,
     farm_pb2,
@@ -302,7 +303,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _main() -> int:
     parser = argparse.ArgumentParser()
-    for flag in ("--listen", "--connect", "--store", "--data-dir", "--fail", "--pids", "--note-cancel"):
+    for flag in ("--listen", "--connect", "--store", "--data-dir", "--state-dir", "--fail", "--pids", "--note-cancel"):
         parser.add_argument(flag)
     for flag in ("--lifeline-fd", "--ready-fd", "--hold-at"):
         parser.add_argument(flag, type=int)

@@ -42,7 +42,8 @@ async def run(settings: Settings, lifeline: int | None) -> None:
         adopt_orphans()
         _sweep(settings.state_dir)
         async with open_channel(settings.address, settings.insecure) as channel:
-            await _run(settings, device, farm_pb2_grpc.FarmServiceStub(channel), _stop_event(lifeline))
+            stub = farm_pb2_grpc.FarmServiceStub(channel)  # type: ignore[no-untyped-call]
+            await _run(settings, device, stub, _stop_event(lifeline))
 
 
 async def _run(

@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Set
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -57,8 +58,8 @@ def be_first_out_of_memory() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def _parents() -> dict[int, int]:
-    """Parent of every process, zombies left out."""
+def _parents(zombies: bool) -> dict[int, int]:
+    """Parent of every process."""
     parents = {}
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
@@ -66,16 +67,20 @@ def _parents() -> dict[int, int]:
         with contextlib.suppress(OSError, ValueError, IndexError):
             # The command's name, in brackets, may hold anything, brackets too.
             fields = Path(entry.path, "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if fields[0] != "Z":
+            if zombies or fields[0] != "Z":
                 parents[int(entry.name)] = int(fields[1])
     return parents
 
 
-def descendants(root: int) -> list[int]:
-    """Every living process below `root`, in no order."""
+def descendants(root: int, spare: Set[int] = frozenset(), zombies: bool = False) -> list[int]:
+    """Every process below `root`, in no order. None of `spare`, nor what is below those.
+
+    `zombies`: the dead that nobody reaped too.
+    """
     children: dict[int, list[int]] = {}
-    for pid, parent in _parents().items():
-        children.setdefault(parent, []).append(pid)
+    for pid, parent in _parents(zombies).items():
+        if pid not in spare:
+            children.setdefault(parent, []).append(pid)
     found: list[int] = []
     pending = [root]
     while pending:
@@ -124,7 +129,7 @@ def kill_marked(state_dir: Path) -> int:
     """SIGKILL to what an earlier agent with this state folder left behind; how many processes."""
     mark = f"{MARK}={state_dir}".encode()
     count = 0
-    for pid in _parents():
+    for pid in _parents(zombies=False):
         with contextlib.suppress(OSError):
             if pid != os.getpid() and mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 kill(pid)

@@ -18,8 +18,7 @@ from tunefarm_agent.confinement import be_first_out_of_memory, limit_resources
 from tunefarm_agent.frames import commands as serve_commands
 from tunefarm_agent.model_inputs import named_input
 
-# ONNX Runtime's own exceptions all derive from these.
-_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, OSError, MemoryError)
+_BUILT_IN_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, OSError, MemoryError)
 
 
 class OnnxSession:
@@ -27,6 +26,7 @@ class OnnxSession:
 
     def __init__(self) -> None:
         self._session: Any = None
+        self._errors: tuple[type[Exception], ...] = _BUILT_IN_ERRORS
         self._inputs: tuple[commands.ModelInput, ...] = ()
         self._feed: dict[str, NDArray[np.generic]] = {}
 
@@ -37,7 +37,7 @@ class OnnxSession:
             return lost(f"no such command: {command['op']}")
         try:
             return operation(command)
-        except _ERRORS as error:
+        except self._errors as error:
             kind = LOAD_ERROR if self._session is None else RUN_ERROR
             return failed(kind, f"{type(error).__name__}: {str(error)[:800]}")
 
@@ -47,6 +47,7 @@ class OnnxSession:
             runtime: Any = importlib.import_module("onnxruntime")
         except ImportError:
             return failed(LOAD_ERROR, "ONNX Runtime is not installed on this device")
+        self._errors = (*_BUILT_IN_ERRORS, *_own_errors())
         model = commands.model_from(command["model"])
         options = runtime.SessionOptions()
         options.intra_op_num_threads = len(os.sched_getaffinity(0))
@@ -80,6 +81,12 @@ class OnnxSession:
     def _read(self, path: str, index: int) -> dict[str, NDArray[np.generic]]:
         with np.load(Path(path), allow_pickle=False) as data:
             return {each.name: named_input(data, each, index) for each in self._inputs}
+
+
+def _own_errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's exceptions: they have no class of their own in common."""
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    return tuple(v for v in vars(state).values() if isinstance(v, type) and issubclass(v, Exception))
 
 
 def _confine(confinement: Confinement) -> None:

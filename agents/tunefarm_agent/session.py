@@ -72,9 +72,11 @@ class Session:
             _log.warning("no coordinator", address=self._settings.address, reason=reason, next_try=round(pause, 2))
             until_lost = last_seen + self._timeout - loop.time()
             if until_lost < pause:
-                await asyncio.sleep(max(0.0, until_lost))
+                until_lost = max(0.0, until_lost)
+                await asyncio.sleep(until_lost)
                 self._party.session_lost()
-            await asyncio.sleep(min(pause, pause - until_lost) if until_lost > 0 else pause)
+                pause -= until_lost
+            await asyncio.sleep(pause)
 
     def _pauses(self) -> Any:
         return pauses(self._settings.first_pause, self._settings.longest_pause, random.Random())

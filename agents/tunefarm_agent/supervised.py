@@ -23,21 +23,19 @@ class Household:
 
     def __init__(self) -> None:
         self.own: set[int] = set()
+        # A child that was just started must not be taken for an orphan.
+        self.changing = asyncio.Lock()
 
     async def bury_orphans(self, patience: float = 2.0) -> None:
         """Kill and reap everything below this process that is none of its own."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + patience
-        while loop.time() < deadline:
-            below_own = {pid for own in self.own for pid in descendants(own)}
-            orphans = set(descendants(os.getpid())) - self.own - below_own
-            if not orphans:
-                return
-            for pid in orphans:
-                kill(pid)
-            await asyncio.sleep(0.005)
-            for pid in orphans:
-                reap(pid)
+        async with self.changing:
+            while (orphans := descendants(os.getpid(), spare=self.own, zombies=True)) and loop.time() < deadline:
+                for pid in orphans:
+                    kill(pid)
+                    reap(pid)
+                await asyncio.sleep(0.002)
 
 
 class SupervisedProcess:
@@ -60,16 +58,17 @@ class SupervisedProcess:
 
     async def start(self) -> None:
         """Start, and wait until it is ready. Raises ProcessDied."""
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", self._module, str(os.getpid())),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=_environment(self._state_dir),
-            cwd=self._state_dir,
-            start_new_session=True,
-            limit=_LONGEST_REPLY,
-        )
-        self._household.own.add(self._process.pid)
+        async with self._household.changing:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", self._module, str(os.getpid())),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=_environment(self._state_dir),
+                cwd=self._state_dir,
+                start_new_session=True,
+                limit=_LONGEST_REPLY,
+            )
+            self._household.own.add(self._process.pid)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._reply()

@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import grpc
-from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
 
 from tunefarm.address import Address
 from tunefarm.channel import open_channel
 from tunefarm.errors import PACKAGE_ERRORS, STATUS_ERRORS, Internal, TunefarmError, Unavailable
+from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
 
 QUICK_SECONDS = 30.0
 SUBMIT_SECONDS = 120.0

@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from tunefarm_proto.v1 import tuning_pb2
-
 from tunefarm.address import parse_address
 from tunefarm.calls import Calls
 from tunefarm.channel import check_plain_text
@@ -34,6 +32,7 @@ from tunefarm.request import (
 from tunefarm.transfer import TransferProgress, header_of, upload
 from tunefarm.wire import devices_from, job_from, job_spec, plan_from, wire_state
 from tunefarm.workflow import Workflow
+from tunefarm_proto.v1 import tuning_pb2
 
 _DEVICE_SECONDS = 90.0
 _DEVICE_TICK_SECONDS = 0.2

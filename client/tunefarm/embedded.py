@@ -53,7 +53,10 @@ class EmbeddedSettings:
         return arguments
 
     def agent_arguments(self, address: Address, lifeline_fd: int) -> list[str]:
-        return [*self.agent_command, "run", "--connect", str(address), "--lifeline-fd", str(lifeline_fd)]
+        # A folder of its own: an agent that serves another coordinator from this machine keeps its own.
+        folder = (self.data_dir or default_data_dir()) / "agent"
+        arguments = [*self.agent_command, "run", "--connect", str(address), "--state-dir", str(folder)]
+        return [*arguments, "--lifeline-fd", str(lifeline_fd)]
 
 
 class Embedded:
@@ -134,6 +137,7 @@ class Embedded:
             self._lifeline = None
         children, self._children = self._children, []
         if children:
+            self._notice("stopping what was started")
             stop_children(children, CLOSE_SECONDS)
         atexit.unregister(self.close)
 

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from tunefarm_proto.v1 import tuning_pb2
-
 from tunefarm.calls import Calls
 from tunefarm.errors import BrokenTransfer, InvalidInput, Unavailable, Unreachable
 from tunefarm.model_files import ModelFile
 from tunefarm.watching import Outage
+from tunefarm_proto.v1 import tuning_pb2
 
 CHUNK_BYTES = 1 << 20
 _UPLOAD_OUTAGE_SECONDS = 30.0

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
-from tunefarm_proto.v1 import tuning_pb2
-
 from tunefarm.errors import Unavailable, Unreachable
 from tunefarm.job import Job
 from tunefarm.wire import job_from
+from tunefarm_proto.v1 import tuning_pb2
 
 OUTAGE_SECONDS = 120.0
 _FIRST_PAUSE = 0.2

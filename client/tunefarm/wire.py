@@ -7,7 +7,6 @@ import datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from tunefarm_proto.v1 import common_pb2, farm_pb2, tuning_pb2
 
 from tunefarm.job import (
     Device,
@@ -23,6 +22,7 @@ from tunefarm.job import (
 )
 from tunefarm.options import AutoschedulerOptions, TuningOptions
 from tunefarm.request import JobRequest
+from tunefarm_proto.v1 import common_pb2, farm_pb2, tuning_pb2
 
 
 def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:

@@ -137,9 +137,10 @@ class ArtifactStore:
         """A new file that is gone afterwards, unless it was finished."""
         try:
             handle, name = tempfile.mkstemp(dir=self._root, suffix=_UNFINISHED)
+            os.close(handle)
             path = Path(name)
             try:
-                with os.fdopen(handle, "wb") as file:
+                with path.open("wb") as file:
                     yield file
             finally:
                 path.unlink(missing_ok=True)

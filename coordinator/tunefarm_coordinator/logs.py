@@ -17,7 +17,9 @@ def configure(level: str, json_lines: bool) -> None:
     final: list[structlog.types.Processor] = (
         [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
         if json_lines
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

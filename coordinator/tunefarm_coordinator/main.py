@@ -18,7 +18,6 @@ from grpc_reflection.v1alpha import reflection
 from tunefarm_coordinator import logs, metrics
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.compute.client import ComputeClient
-from tunefarm_coordinator.compute.messages import Gate
 from tunefarm_coordinator.compute.settings import ComputeSettings
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
@@ -123,11 +122,7 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
     compute = ComputeClient(
         ComputeSettings(ray_address=settings.ray_address, searchers=settings.searchers, builders=settings.builders)
     )
-
-    def tell_gates(gates: dict[str, str]) -> None:
-        compute.set_gates([Gate(host, socket) for host, socket in gates.items()])
-
-    farm = FarmControl(await asyncio.to_thread(store.next_epoch), tell_gates)
+    farm = FarmControl(await asyncio.to_thread(store.next_epoch), compute.set_gates)
     library = ModelLibrary(folders, store)
     registry = JobRegistry(Services(store, compute, farm, artifacts, folders), library)
     server, port = await _server(settings, registry, library, farm, artifacts, store, folders)

@@ -83,10 +83,8 @@ def main() -> None:
     inputs = given.work / "inputs.npz"
     name, shape = "data_0", (1, 3, 224, 224)
     np.savez(inputs, **{name: np.random.default_rng(0).standard_normal(shape).astype("float32")})
-    manifest = json.loads((given.work / "package" / "manifest.json").read_text())["files"]
+    manifest = json.loads((given.work / "package" / "manifest.json").read_text())
     package = [str(given.work / "package" / manifest["library"]), str(inputs)]
-    if manifest.get("parameters"):
-        package.append(str(given.work / "package" / manifest["parameters"]))
     contenders = [
         Contender("ONNX Runtime", "onnxruntime", str(model), str(inputs), "--cores", str(cores), cores=cores),
         Contender("tunefarm", "tvm", *package, cores=cores),

@@ -15,16 +15,13 @@ from typing import Any
 import numpy as np
 
 
-def open_tvm(library: Path, inputs: dict[str, Any], parameters: Path | None) -> Callable[[], Any]:
-    """A call of the model's `main`, inputs (and weights) set once, as `time_evaluator` would find them."""
+def open_tvm(library: Path, inputs: dict[str, Any]) -> Callable[[], Any]:
+    """A call of the model's `main`, inputs set once, as `time_evaluator` would find them."""
     import tvm
     from tvm.runtime import vm as relax_vm
 
     machine = relax_vm.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
     arguments = [tvm.runtime.tensor(value) for value in inputs.values()]
-    if parameters is not None:
-        with np.load(parameters) as weights:
-            arguments += [tvm.runtime.tensor(weights[f"p{at}"]) for at in range(len(weights.files))]
     machine.set_input("main", *arguments)
     return lambda: machine.invoke_stateful("main")
 
@@ -43,13 +40,12 @@ def main() -> None:
     parser.add_argument("runtime", choices=["tvm", "onnxruntime"])
     parser.add_argument("model", type=Path)
     parser.add_argument("inputs", type=Path)
-    parser.add_argument("parameters", type=Path, nargs="?")
     parser.add_argument("--cores", type=int, default=2)
     given = parser.parse_args()
     with np.load(given.inputs) as archive:
         inputs = {name: archive[name] for name in archive.files}
     if given.runtime == "tvm":
-        call = open_tvm(given.model, inputs, given.parameters)
+        call = open_tvm(given.model, inputs)
     else:
         call = open_onnxruntime(given.model, inputs, given.cores)
     for _ in range(10):

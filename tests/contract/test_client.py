@@ -15,6 +15,8 @@ from typing import Any
 
 import grpc
 import pytest
+
+from tests.tuning_stand_in import JOB_ID, FakeCoordinator, failing, file_chunks
 from tunefarm import AutoschedulerOptions, Client
 from tunefarm.embedded import EmbeddedSettings
 from tunefarm.errors import (
@@ -37,8 +39,6 @@ from tunefarm.errors import (
     Unreachable,
 )
 from tunefarm.job import JobState, Progress
-
-from tests.tuning_stand_in import JOB_ID, FakeCoordinator, failing, file_chunks
 
 STAND_IN = Path(__file__).parents[1] / "tuning_stand_in.py"
 
@@ -348,6 +348,7 @@ def test_embedded_starts_both_programs_lazily_and_stops_them(tmp_path: Path, mod
         assert _within(5, lambda: len(_pids(tmp_path)) == 2)
         pids = _pids(tmp_path)
     assert all(_gone(pid) for pid in pids)
+    assert notices[2:] == ["stopping what was started"]
     assert len(list((tmp_path / "data" / "logs").glob("*.log"))) == 2
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import re
+import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 from collections.abc import Iterator
@@ -16,10 +22,11 @@ from typing import Any
 
 import grpc
 import pytest
-from tunefarm.cli import main
 
 from tests.contract.test_client import STAND_IN, _gone, _little_model, _pids, _within
 from tests.tuning_stand_in import JOB_ID, FakeCoordinator, failing
+from tunefarm.cli import main
+from tunefarm.diagnosis import Finding
 
 KEYS = ["job_id", "state", "tasks", "trials", "measurements", "latency_ms", "max_rel_error", "seconds", "package"]
 
@@ -191,7 +198,10 @@ def test_doctor_looks_at_the_coordinator_too(fake: FakeCoordinator, capsys: pyte
     assert {"tvm", "ray", "compiler", "linker", "disk", "tunefarm[agent]"} <= set(checks)
 
 
-def test_doctor_exits_with_1_when_the_coordinator_is_away(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_exits_with_1_when_the_coordinator_is_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tunefarm.diagnosis._importable", lambda name, _: Finding(name, "ok", ""))
     assert main(["doctor", "--connect", _refusing_address(), "--json"]) == 1
     assert [c["state"] for c in _document(capsys)["checks"] if c["name"] == "coordinator"] == ["missing"]
 
@@ -401,3 +411,42 @@ def test_ctrl_c_cancels_an_embedded_job_and_leaves_nothing_behind(
     assert len(pids) == 2
     assert _within(5, lambda: all(_gone(pid) for pid in pids))
     assert [path.name for path in folder.iterdir()] == ["m.onnx"]
+
+
+def test_the_live_view_draws_in_a_narrow_terminal(fake: FakeCoordinator) -> None:
+    fake.hold_at = 3
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 60, 0, 0))
+    program = "import sys; from tunefarm.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "tune", "m.onnx", "--connect", fake.start()]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    with subprocess.Popen(command, stdout=terminal, stderr=terminal, env=environment | {"TERM": "xterm"}) as process:
+        os.close(terminal)
+        try:
+            drawn = _read_until(controller, "8/8 trials")
+            fake.script = fake.script[:3] + failing("NO_VALID_TRIAL", "none ran")[-1:]
+            fake.script[-1].sequence = 50
+            fake.hold_at = None
+            fake.released.set()
+            drawn += _read_until(controller, "error: none ran")
+            assert process.wait(20) == 1
+        finally:
+            process.kill()
+            os.close(controller)
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace("\r", "\n").splitlines()]
+    assert max(len(line) for line in lines) <= 60
+    assert any(line.startswith("fused_conv2d") and "…" in line for line in lines)
+    assert drawn.count("\x1b[?25h") >= 1  # the cursor is back
+
+
+def _read_until(descriptor: int, text: str) -> str:
+    seen = b""
+    deadline = time.monotonic() + 20
+    while text.encode() not in seen and time.monotonic() < deadline:
+        if select.select([descriptor], [], [], 0.2)[0]:
+            try:
+                seen += os.read(descriptor, 65536)
+            except OSError:  # the terminal's last user has gone
+                break
+    assert text.encode() in seen
+    return seen.decode()

@@ -1,6 +1,7 @@
 """The compute child with real processes: real Ray, real TVM, real kills."""
 
 import asyncio
+import io
 import itertools
 import json
 import os
@@ -11,12 +12,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
 
 from tests.tiny_models import save_tiny_cnn
+from tests.unit.compute.fake_gate import FakeGate
 from tunefarm_coordinator.compute.client import ComputeClient, ComputeState
+from tunefarm_coordinator.compute.gate import host_id
 from tunefarm_coordinator.compute.messages import (
     Build,
     BuildFailed,
@@ -24,12 +28,19 @@ from tunefarm_coordinator.compute.messages import (
     CloseJob,
     ComputeFailed,
     ComputeLost,
+    Expected,
+    ExpectedOf,
+    Gate,
     Observation,
     Observe,
     OpenTask,
+    Package,
+    Packaged,
+    PreparedSummary,
     PrepareModel,
     Propose,
     Proposed,
+    Reference,
     ResolveTarget,
     TaskKey,
     UnknownTask,
@@ -212,8 +223,50 @@ async def test_a_model_is_prepared_and_found_again(compute: ComputeClient, tmp_p
     key = TaskKey("prepared", task.workload)
     await compute.ask(OpenTask(key, task, summary.target, "autoscheduler", 1, ()))
     await compute.ask(Observe(key, (Observation("default:1", default, 1e-3),)))
+    await check_package(compute, request, summary)
     request.model.unlink()
     assert await compute.ask(request) == summary
+
+
+async def check_package(compute: ComputeClient, request: PrepareModel, summary: PreparedSummary) -> None:
+    """Expected outputs, reference and package of a prepared model."""
+    task = summary.tasks[0]
+    expected: Expected = await compute.ask(ExpectedOf(task, (0, 1)))
+    assert (expected.rtol, expected.atol) == (1e-3, 1e-6)
+    first, second = (np.load(io.BytesIO(blob)) for blob in expected.blobs)
+    assert {"arg0", "out0"} <= set(first.files)
+    assert not np.array_equal(first["arg0"], second["arg0"])
+    inputs, outputs = await compute.ask(Reference(request.model, request.shapes, (5, 6)))
+    assert set(np.load(io.BytesIO(inputs)).files) == {"s0_inimage", "s1_inimage"}
+    assert np.load(io.BytesIO(outputs))["s1_out0"].shape == (1, 10)
+    traces = {task.workload: summary.baselines[task.workload]}
+    records = ((task.workload, traces[task.workload], (2e-5, 1e-5, 3e-5)),)
+    folder = request.out_dir.parent / "package"
+    packaged: Packaged = await compute.ask(Package(request.out_dir, traces, records, folder, {"job_id": "j"}))
+    assert packaged.library.read_bytes()[:4] == b"\x7fELF"
+    assert json.loads((folder / "manifest.json").read_text())["job_id"] == "j"
+
+
+async def test_a_closed_gate_holds_a_build_and_does_not_time_it_out(
+    compute: ComputeClient, matmul: TuningTask, tmp_path: Path
+) -> None:
+    gate = FakeGate(tmp_path / "gate")
+    try:
+        gate.opened.clear()
+        compute.set_gates([Gate(host_id(), gate.path)])
+        await until(lambda: compute._gates != () and not compute._side_tasks, 5)
+        build = asyncio.create_task(compute.ask(Build(matmul.module, "[]", TARGET, 0.5)))
+        assert (await asyncio.to_thread(gate.next_told))[1]["op"] == "acquire"
+        done, _ = await asyncio.wait([build], timeout=1.0)
+        assert not done
+        gate.opened.set()
+        answer = await build
+        assert isinstance(answer, BuildFailed)
+        assert answer.kind == "BUILD_ERROR"
+        assert (await asyncio.to_thread(gate.next_told))[1]["op"] == "release"
+    finally:
+        compute.set_gates([])
+        gate.stop()
 
 
 async def test_what_is_not_a_model_is_invalid(compute: ComputeClient, tmp_path: Path) -> None:
@@ -260,7 +313,7 @@ async def test_a_lost_child_is_replaced_and_close_leaves_nothing() -> None:
     with pytest.raises(ComputeLost):
         await asyncio.wait_for(waiting, 5)
     assert members(child.session) == []
-    assert (ComputeState.LOST, "Ray's gcs_server ended") in states
+    assert any(state is ComputeState.LOST and "Ray's gcs_server ended" in reason for state, reason in states)
     await client.ask(WarmUp())
     assert client.generation == 2
     assert client.state is ComputeState.READY
@@ -276,14 +329,20 @@ async def test_a_lost_child_is_replaced_and_close_leaves_nothing() -> None:
 
 async def test_a_ray_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tunefarm_coordinator.compute.client.FAILED_STARTS", 1)
-    client = ComputeClient(ComputeSettings(temp_dir=tmp_path, ray_address="nonsense"))
+    folder = tmp_path / "children"
+    folder.mkdir()
+    client = ComputeClient(ComputeSettings(temp_dir=folder, ray_address="nonsense"))
     client.start()
     with pytest.raises(ComputeLost, match="Ray did not start"):
         await client.ask(WarmUp())
     with pytest.raises(Unavailable, match="Ray did not start"):
         await client.ask(WarmUp())
     await client.close()
-    assert list(tmp_path.iterdir()) == []
+    assert left_in(folder) == []
+
+
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
 
 
 OWNER = """

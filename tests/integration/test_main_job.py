@@ -48,7 +48,7 @@ def check_package(out: Path) -> None:
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["tasks"]
     assert manifest["latency_ms"]["tuned"] > 0
-    assert {path.name for path in out.iterdir()} >= {"manifest.json", "run.py", manifest["files"]["library"]}
+    assert {path.name for path in out.iterdir()} >= {"manifest.json", "run.py", manifest["library"]}
     done = subprocess.run([sys.executable, "run.py"], cwd=out, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
 

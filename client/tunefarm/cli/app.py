@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,24 +35,26 @@ def _root(
 
 def build() -> typer.Typer:
     """The application with all its commands."""
-    app = typer.Typer(name="tunefarm", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    # Plain help: rich's tables cut long option names off in narrow terminals.
+    plain: Any = {"no_args_is_help": True, "rich_markup_mode": None, "add_completion": False}
+    app = typer.Typer(name="tunefarm", pretty_exceptions_enable=False, **plain)
     app.callback()(_root)
-    app.command()(tune.tune)
-    app.command()(plan.plan)
+    app.command(short_help="An ONNX model in, its tuned build out.")(tune.tune)
+    app.command(short_help="Show tasks and budget; spends nothing.")(plan.plan)
     # All of its arguments are the coordinator's, --help too.
     passing_through = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-    app.command(context_settings=passing_through)(serve.serve)
-    app.command("jobs")(jobs.jobs)
+    app.command(context_settings=passing_through, short_help="Run the coordinator.")(serve.serve)
+    app.command("jobs", short_help="List the jobs, newest first.")(jobs.jobs)
     job = typer.Typer(
         no_args_is_help=True, rich_markup_mode=None, help="One job: show, watch, cancel it, fetch its package."
     )
     job.command("show")(jobs.show)
-    job.command("watch")(jobs.watch)
+    job.command("watch", short_help="Follow a job until it ends.")(jobs.watch)
     job.command("cancel")(jobs.cancel)
     job.command("fetch")(jobs.fetch)
     app.add_typer(job, name="job")
-    app.command("devices")(devices.devices)
-    app.command("doctor")(doctor.doctor)
+    app.command("devices", short_help="List the devices of the farm.")(devices.devices)
+    app.command("doctor", short_help="Check this machine and the coordinator.")(doctor.doctor)
     return app
 
 
@@ -66,8 +68,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print_error(error_line(error))
         return code_of_error(error)
     except typer.TyperException as error:
-        message = " ".join(error.format_message().split())
-        print_error(f"error: {message} (see --help)" if message else "see --help")
+        if message := " ".join(error.format_message().split()):  # empty: its help was printed already
+            print_error(f"error: {message} (see --help)")
         return error.exit_code
     except typer.Abort:
         return INTERRUPTED

@@ -23,7 +23,7 @@ def devices(
     as_json: AsJson = False,
 ) -> int:
     """List the devices of the farm, and what they do now."""
-    with Reach(connect, token, insecure, data_dir).client(agent=True) as client:
+    with Reach(connect, token, insecure, data_dir).session(agent=True) as client:
         listed = client.devices()
     if as_json:
         print_document(devices_document(listed))

@@ -35,7 +35,7 @@ def jobs(
     as_json: AsJson = False,
 ) -> int:
     """List the jobs that the coordinator knows, newest first."""
-    with Reach(connect, token, insecure, data_dir).client(agent=False) as client:
+    with Reach(connect, token, insecure, data_dir).session(agent=False) as client:
         listed = client.jobs(project)
     if as_json:
         print_document(jobs_document(listed))
@@ -71,7 +71,7 @@ def show(
     as_json: AsJson = False,
 ) -> int:
     """Show one job as it is now."""
-    with Reach(connect, token, insecure, data_dir).client(agent=False) as client:
+    with Reach(connect, token, insecure, data_dir).session(agent=False) as client:
         job = client.job(job_id).status()
     if as_json:
         print_document(job_document(job))
@@ -121,7 +121,7 @@ def cancel(
     as_json: AsJson = False,
 ) -> int:
     """Cancel a job; one that has ended stays as it is."""
-    with Reach(connect, token, insecure, data_dir).client(agent=False) as client:
+    with Reach(connect, token, insecure, data_dir).session(agent=False) as client:
         job = client.job(job_id).cancel()
     if as_json:
         print_document(job_document(job))
@@ -142,9 +142,11 @@ def fetch(
     as_json: AsJson = False,
 ) -> int:
     """Write a succeeded job's package to a folder."""
-    with Reach(connect, token, insecure, data_dir).client(agent=False) as client:
+    reach = Reach(connect, token, insecure, data_dir)
+    with open_view(as_json=True) as view, reach.client(agent=False, notice=view.notice) as client:
         workflow = client.job(job_id)
         job = workflow.result()
+        view.notice("fetching the package")
         folder = out or Path(f"{_folder_name(job)}-tuned")
         with output_folder(folder):
             package = workflow.save_package(folder).absolute()

@@ -44,7 +44,7 @@ def console(*, stderr: bool) -> Console:
 
 
 def open_view(as_json: bool) -> View:
-    """Live on a terminal, else plain lines; on stderr when stdout is for the document."""
+    """Live on a terminal, else plain lines; on stderr when stdout is for a document or a table."""
     from tunefarm.view import LiveView, PlainView
 
     terminal = console(stderr=as_json)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tunefarm.cli.output import open_view
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tunefarm.client import Client
 
@@ -56,6 +59,13 @@ class Reach:
 
         settings = EmbeddedSettings(data_dir=self.data_dir.absolute() if self.data_dir else None, agent=agent)
         return Client(self.connect, token=self.token, insecure=self.insecure, embedded=settings, notice=notice)
+
+    @contextlib.contextmanager
+    def session(self, *, agent: bool) -> Iterator[Client]:
+        """A client for a short answer: says what goes on (on stderr) only where programs have to be started."""
+        with contextlib.ExitStack() as opened:
+            notice = opened.enter_context(open_view(as_json=True)).notice if self.connect is None else None
+            yield opened.enter_context(self.client(agent=agent, notice=notice))
 
     def command(self, text: str) -> str:
         """A command for the user to type next, with the same address."""

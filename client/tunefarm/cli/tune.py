@@ -99,8 +99,6 @@ def _tune_here(request: tuning.TuningRequest, reach: Reach, out: Path, as_json: 
                     package = workflow.save_package(folder).absolute()
             except KeyboardInterrupt:
                 return interrupted(workflow, reach)
-            if reach.connect is None:
-                view.notice("stopping what was started")
         next_command = f"python {out / 'run.py'}" if package else None
         return finish(job, package=package, next_command=next_command, as_json=as_json)
 

@@ -1,9 +1,12 @@
 """Ray itself: starting a private one or joining a cluster, making actors, and noticing that the head is gone."""
 
-import asyncio
 import contextlib
 import os
+import select
 import socket
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,42 +84,30 @@ def make_actor(kind: type, *arguments: object) -> ActorHandle:
     return ray.remote(**options)(kind).remote(*arguments)
 
 
-async def head_lost(cluster: Cluster) -> str:
-    """Returns, with the reason, when Ray can't go on: its head is gone, or the node that we are on."""
-    if cluster.private:
-        return await _first_exit(_services())
+def watch(cluster: Cluster, on_loss: Callable[[str], None]) -> None:
+    """Calls `on_loss` with the reason, from a thread, when Ray can't go on: its head is gone, or our node's part."""
+    wait = _first_exit if cluster.private else _first_silence
+    threading.Thread(target=lambda: on_loss(wait(cluster)), name="watch Ray", daemon=True).start()
+
+
+def _first_exit(_: Cluster) -> str:
+    """Waits for the end of one of Ray's own processes without which nothing works; all are our children."""
+    poll, names = select.poll(), {}
+    for child in psutil.Process().children():
+        if child.name() in ("gcs_server", "raylet"):
+            descriptor = os.pidfd_open(child.pid)
+            poll.register(descriptor, select.POLLIN)
+            names[descriptor] = child.name()
+    ended = poll.poll()[0][0]
+    return f"Ray's {names[ended]} ended"
+
+
+def _first_silence(cluster: Cluster) -> str:
     lost = 0
     while lost < PROBES_LOST:
-        await asyncio.sleep(PROBE_SECONDS)
-        lost = 0 if await asyncio.to_thread(_answers, cluster.head) else lost + 1
+        time.sleep(PROBE_SECONDS)
+        lost = 0 if _answers(cluster.head) else lost + 1
     return f"Ray's head at {cluster.head[0]}:{cluster.head[1]} does not answer any more"
-
-
-def _services() -> list[psutil.Process]:
-    """Ray's own processes without which nothing works; all of them are our children."""
-    return [child for child in psutil.Process().children() if child.name() in ("gcs_server", "raylet")]
-
-
-async def _first_exit(processes: list[psutil.Process]) -> str:
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[str] = loop.create_future()
-    descriptors = []
-    try:
-        for process in processes:
-            name = process.name()
-            descriptor = os.pidfd_open(process.pid)
-            descriptors.append(descriptor)
-            loop.add_reader(descriptor, _tell, ended, f"Ray's {name} ended")
-        return await ended
-    finally:
-        for descriptor in descriptors:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-
-
-def _tell(ended: "asyncio.Future[str]", reason: str) -> None:
-    if not ended.done():
-        ended.set_result(reason)
 
 
 def _answers(head: tuple[str, int]) -> bool:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import ray
+
 from tunefarm_coordinator.compute import actors
 from tunefarm_coordinator.compute.cluster import Cluster, make_actor
 from tunefarm_coordinator.compute.messages import (
@@ -28,7 +30,8 @@ from tunefarm_coordinator.compute.model_pool import ModelPool
 from tunefarm_coordinator.compute.pool import Pool
 from tunefarm_coordinator.compute.search_desk import SearchDesk
 from tunefarm_coordinator.compute.settings import ComputeSettings, FaultPlan
-from tunefarm_coordinator.compute.workers import Worker, WorkerDied, WorkerHung
+from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerHung
+from tunefarm_coordinator.compute.workers import Worker
 
 # On a cluster a node may go away under a build: the next builder decides whose fault it was.
 CLUSTER_BUILD_ATTEMPTS = 2
@@ -57,6 +60,7 @@ class Dispatcher:
             lambda: self._worker(actors.Trainer),
             sizes.searchers,
             settings.search_timeout,
+            ray.put,
         )
         self._models = ModelPool(
             lambda: self._worker(actors.ModelWorker),

@@ -101,16 +101,18 @@ async def _serve(connection: Connection, setup: Setup) -> str:
     faults = setup.settings.faults or FaultPlan.parse(os.environ.get(FAULTS_VARIABLE, ""))
     dispatcher = Dispatcher(ray, setup.settings, setup.gates, faults)
     connection.send(Ready(ray.detail))
-    serving = asyncio.create_task(connection.serve(dispatcher))
-    watching = asyncio.create_task(cluster.head_lost(ray))
-    await asyncio.wait([serving, watching], return_when=asyncio.FIRST_COMPLETED)
-    if watching.done():
-        return watching.result()
-    await serving
+    cluster.watch(ray, _give_up)
+    await connection.serve(dispatcher)
     if not ray.private:
         # A private Ray is killed by the guard, which is quicker; a cluster wants to be told.
         cluster.leave()
     return "the coordinator has closed the connection"
+
+
+def _give_up(reason: str) -> None:
+    """Ends the process at once, from whatever thread: without its head, Ray blocks the event loop for a minute."""
+    print(reason, file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _environment(settings: ComputeSettings) -> dict[str, str]:

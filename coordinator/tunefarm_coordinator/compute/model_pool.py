@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunefarm_coordinator.compute.messages import ComputeFailed
-from tunefarm_coordinator.compute.workers import Worker, WorkerDied, WorkerGone
+from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone
+
+if TYPE_CHECKING:  # it brings Ray with it, which nothing else here needs
+    from tunefarm_coordinator.compute.workers import Worker
 
 
 class ModelPool:
     """At most `size` model workers. A request that is cancelled is given up, and its worker with it."""
 
-    def __init__(self, spawn: Callable[[], Worker], size: int, time_limit: float, idle_seconds: float) -> None:
+    def __init__(self, spawn: Callable[[], "Worker"], size: int, time_limit: float, idle_seconds: float) -> None:
         """`time_limit`: seconds for one request. `idle_seconds`: after which a worker is ended."""
         self._spawn = spawn
         self._time_limit = time_limit
@@ -22,7 +25,7 @@ class ModelPool:
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     @property
-    def workers(self) -> list[Worker]:
+    def workers(self) -> "list[Worker]":
         """Those that run, or start."""
         return [*self._idle, *self._busy]
 
@@ -42,7 +45,7 @@ class ModelPool:
             finally:
                 self._give_back(worker)
 
-    def _take(self) -> Worker:
+    def _take(self) -> "Worker":
         worker = self._idle.pop() if self._idle else self._spawn()
         timer = self._timers.pop(id(worker), None)
         if timer is not None:
@@ -50,7 +53,7 @@ class ModelPool:
         self._busy.append(worker)
         return worker
 
-    def _give_back(self, worker: Worker) -> None:
+    def _give_back(self, worker: "Worker") -> None:
         self._busy.remove(worker)
         if worker.dead:
             return
@@ -58,7 +61,7 @@ class ModelPool:
         loop = asyncio.get_running_loop()
         self._timers[id(worker)] = loop.call_later(self._idle_seconds, self._end, worker)
 
-    def _end(self, worker: Worker) -> None:
+    def _end(self, worker: "Worker") -> None:
         self._timers.pop(id(worker), None)
         self._idle.remove(worker)
         worker.kill()

@@ -1,22 +1,39 @@
 """What model workers do: the model pipeline's functions in terms of the messages. Imports TVM."""
 
-from tunefarm_coordinator.compute.messages import PreparedSummary, PrepareModel, Tensor
+import io
+import time
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from tunefarm_coordinator.compute.messages import (
+    Expected,
+    ExpectedOf,
+    Package,
+    Packaged,
+    PreparedSummary,
+    PrepareModel,
+    Reference,
+    Tensor,
+)
 from tunefarm_coordinator.models.default_schedule import default_trace
+from tunefarm_coordinator.models.expected import expected_outputs
+from tunefarm_coordinator.models.matching import tolerance
+from tunefarm_coordinator.models.onnx_file import read_signature
+from tunefarm_coordinator.models.package import build_package
 from tunefarm_coordinator.models.prepare import PreparedModel, TensorSpec, load_prepared, prepare
+from tunefarm_coordinator.models.reference import reference_outputs
 from tunefarm_coordinator.models.target import resolve_target
+from tunefarm_coordinator.models.tasks import PIPELINE_VERSION
 
 
 def prepare_model(request: PrepareModel) -> PreparedSummary:
-    """See `PrepareModel`. A folder that holds a prepared model is taken as it is."""
+    """See `PrepareModel`. A folder that holds what is asked for is taken as it is."""
     target = resolve_target(request.target)
-    try:
-        prepared = load_prepared(request.out_dir)
-    except OSError:
+    prepared = _prepared_before(request, target)
+    if prepared is None:
         prepared = prepare(request.model, request.shapes, target, request.out_dir)
-    return _summary(prepared)
-
-
-def _summary(prepared: PreparedModel) -> PreparedSummary:
     return PreparedSummary(
         target=prepared.target,
         layout=prepared.layout,
@@ -26,6 +43,66 @@ def _summary(prepared: PreparedModel) -> PreparedSummary:
         inputs=tuple(_tensor(spec) for spec in prepared.inputs),
         outputs=tuple(_tensor(spec) for spec in prepared.outputs),
     )
+
+
+def expected_of(request: ExpectedOf) -> Expected:
+    """See `ExpectedOf`. One tolerance serves all outputs of a kernel: that of the least exact."""
+    blobs = tuple(expected_outputs(request.task, seed) for seed in request.seeds)
+    with np.load(io.BytesIO(blobs[0])) as arrays:
+        bounds = [tolerance(arrays[name].dtype.name) for name in arrays.files if name.startswith("out")]
+    rtol, atol = max(bound.relative for bound in bounds), max(bound.absolute for bound in bounds)
+    return Expected(blobs, rtol, atol)
+
+
+def package_model(request: Package) -> Packaged:
+    """See `Package`. Weights lie inside the library."""
+    started = time.monotonic()
+    records = [(workload, trace, median(samples)) for workload, trace, samples in request.records]
+    packaged = build_package(request.prepared, request.traces, request.out_dir, request.manifest, records)
+    return Packaged(packaged.library, None, time.monotonic() - started)
+
+
+def reference_of(request: Reference) -> tuple[bytes, bytes]:
+    """See `Reference`. Input sets are numbered in the order of the seeds."""
+    inputs: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    names = [tensor.name for tensor in read_signature(request.model).inputs]
+    with np.load(io.BytesIO(reference_outputs(request.model, request.shapes, request.seeds))) as arrays:
+        for array in arrays.files:
+            seed, kind, position = _parts(array)
+            number = request.seeds.index(seed)
+            if kind == "in":
+                inputs[f"s{number}_in{names[position]}"] = arrays[array]
+            else:
+                outputs[f"s{number}_out{position}"] = arrays[array]
+    return _archive(inputs), _archive(outputs)
+
+
+def _prepared_before(request: PrepareModel, target: str) -> PreparedModel | None:
+    try:
+        prepared = load_prepared(request.out_dir)
+    except (OSError, ValueError, KeyError, TypeError):  # none there, or one that was never completed
+        return None
+    wanted = {name: tuple(shape) for name, shape in request.shapes.items()}
+    same = (
+        prepared.target == target
+        and prepared.pipeline_version == PIPELINE_VERSION
+        and {spec.name: spec.shape for spec in prepared.inputs} == wanted
+    )
+    return prepared if same else None
+
+
+def _parts(name: str) -> tuple[int, str, int]:
+    """(seed, "in" or "out", position) of `reference_outputs`' names, such as "3_out0"."""
+    seed, _, rest = name.partition("_")
+    kind = rest.rstrip("0123456789")
+    return int(seed), kind, int(rest[len(kind) :])
+
+
+def _archive(arrays: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
 
 
 def _tensor(spec: TensorSpec) -> Tensor:

@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunefarm_coordinator.compute.messages import ComputeFailed
-from tunefarm_coordinator.compute.workers import Worker, WorkerGone
+from tunefarm_coordinator.compute.worker_errors import WorkerGone
+
+if TYPE_CHECKING:  # it brings Ray with it, which nothing else here needs
+    from tunefarm_coordinator.compute.workers import Worker
 
 # Workers that don't come up, one after the other, before a request is given up.
 START_ATTEMPTS = 3
@@ -18,14 +21,14 @@ class Pool:
     Nothing is started before the first request or `warm_up`.
     """
 
-    def __init__(self, spawn: Callable[[], Worker], size: int) -> None:
+    def __init__(self, spawn: Callable[[], "Worker"], size: int) -> None:
         self._spawn = spawn
         self._size = size
         self._workers: list[Worker] = []
         self._free: asyncio.Queue[Worker] = asyncio.Queue()
 
     @property
-    def workers(self) -> list[Worker]:
+    def workers(self) -> "list[Worker]":
         """Those that run, or start."""
         return list(self._workers)
 
@@ -60,7 +63,7 @@ class Pool:
                 self._workers.remove(worker)
                 worker.kill()
 
-    def _put_back(self, worker: Worker) -> None:
+    def _put_back(self, worker: "Worker") -> None:
         if worker.dead:
             self._workers.remove(worker)
             self.warm_up()

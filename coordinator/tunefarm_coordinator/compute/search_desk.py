@@ -8,9 +8,7 @@ The tasks of every job are unknown when the trainer died: its samples come back 
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
-
-import ray
+from typing import TYPE_CHECKING, Any
 
 from tunefarm_coordinator.compute.messages import (
     ComputeFailed,
@@ -22,7 +20,10 @@ from tunefarm_coordinator.compute.messages import (
     UnknownTask,
 )
 from tunefarm_coordinator.compute.training import Training
-from tunefarm_coordinator.compute.workers import Worker, WorkerDied, WorkerGone
+from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone
+
+if TYPE_CHECKING:  # it brings Ray with it, which nothing else here needs
+    from tunefarm_coordinator.compute.workers import Worker
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +35,17 @@ class SearchDesk:
     """Searchers and the trainer. Nothing is started before the first task or `warm_up`."""
 
     def __init__(
-        self, searcher: Callable[[], Worker], trainer: Callable[[], Worker], size: int, time_limit: float
+        self,
+        searcher: Callable[[], "Worker"],
+        trainer: Callable[[], "Worker"],
+        size: int,
+        time_limit: float,
+        share: Callable[[bytes], Any],
     ) -> None:
-        """`searcher`, `trainer`: start one. `time_limit`: seconds after which a searcher is taken for hung."""
+        """`searcher`, `trainer`: start one. `time_limit`: seconds after which a searcher is taken for hung.
+        `share`: puts a model where every process gets it from."""
         self._new_searcher = searcher
+        self._share = share
         self._size = size
         self._time_limit = time_limit
         self._searchers: list[Worker] = []
@@ -46,7 +54,7 @@ class SearchDesk:
         self._training = Training(trainer, self._spread, self._forget_all)
 
     @property
-    def workers(self) -> list[Worker]:
+    def workers(self) -> "list[Worker]":
         """Those that run, or start."""
         return [*self._searchers, *self._training.workers]
 
@@ -119,17 +127,20 @@ class SearchDesk:
                 ) from error
             raise UnknownTask(f"the searcher of task {key.workload} died: {error}") from error
 
-    def _holder(self, key: TaskKey) -> Worker:
+    def _holder(self, key: TaskKey) -> "Worker":
         searcher = self._holders.get(key)
-        if searcher is None or searcher.dead:
+        if searcher is not None and searcher.dead:
+            self._forget(searcher)
+            searcher = None
+        if searcher is None:
             raise UnknownTask(f"no searcher holds task {key.workload} of job {key.job_id}")
         return searcher
 
-    def _least_loaded(self) -> Worker:
+    def _least_loaded(self) -> "Worker":
         loads = Counter(id(searcher) for searcher in self._holders.values())
         return min(self._searchers, key=lambda searcher: loads[id(searcher)])
 
-    def _forget(self, searcher: Worker) -> None:
+    def _forget(self, searcher: "Worker") -> None:
         log.warning("a searcher ended; its tasks will be opened again", extra={"pid": searcher.pid})
         self._holders = {key: holder for key, holder in self._holders.items() if holder is not searcher}
         self.warm_up()
@@ -138,6 +149,6 @@ class SearchDesk:
         self._holders.clear()
 
     def _spread(self, job_id: str, model: bytes) -> None:
-        shared = ray.put(model)
+        shared = self._share(model)
         for searcher in self._searchers:
             searcher.tell("set_model", job_id, shared)

@@ -3,10 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from tunefarm_coordinator.compute.messages import ComputeFailed, OpenTask, TaskKey
-from tunefarm_coordinator.compute.workers import Worker, WorkerDied, WorkerGone
+from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone
 from tunefarm_coordinator.engines.cost_model import Sample
+
+if TYPE_CHECKING:  # it brings Ray with it, which nothing else here needs
+    from tunefarm_coordinator.compute.workers import Worker
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +20,7 @@ class Training:
 
     def __init__(
         self,
-        trainer: Callable[[], Worker],
+        trainer: Callable[[], "Worker"],
         on_model: Callable[[str, bytes], None],
         on_loss: Callable[[], None],
     ) -> None:
@@ -32,7 +36,7 @@ class Training:
         self._learning: asyncio.Task[None] | None = None
 
     @property
-    def workers(self) -> list[Worker]:
+    def workers(self) -> "list[Worker]":
         """The trainer, if it runs."""
         return [] if self._trainer is None or self._trainer.dead else [self._trainer]
 

@@ -10,23 +10,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from tunefarm_coordinator.compute.cluster import first_line
 from tunefarm_coordinator.compute.messages import ComputeFailed, UnknownTask
+from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone, WorkerHung
 from tunefarm_coordinator.errors import TunefarmError
-
-
-class WorkerDied(Exception):
-    """The process ended during the call. `seconds`: how long it had been computing."""
-
-    def __init__(self, message: str, seconds: float) -> None:
-        super().__init__(message)
-        self.seconds = seconds
-
-
-class WorkerHung(WorkerDied):
-    """The call took longer than its limit; the process was killed."""
-
-
-class WorkerGone(Exception):
-    """The process had ended, or did not come up, before the call began: another one may do it."""
 
 
 class Worker:
@@ -37,11 +22,12 @@ class Worker:
         self.dead = False
         self.pid: int | None = None
         self._start = asyncio.ensure_future(self._warm())
-        # Whoever waits for the start learns of its failure; where nobody does, that is no event.
-        self._start.add_done_callback(lambda start: start.cancelled() or start.exception())
+        self._start.add_done_callback(_take_note)
 
     async def ready(self) -> None:
         """Returns when the process is up and warm. Raises WorkerGone."""
+        if self.dead:
+            raise WorkerGone("its process was ended")
         try:
             await asyncio.shield(self._start)
         except (WorkerGone, WorkerDied, ComputeFailed) as error:
@@ -55,12 +41,10 @@ class Worker:
         WorkerDied, WorkerHung. A call that is cancelled still runs to its end, and the next waits for it.
         """
         await self.ready()
-        return await self._compute(method, *arguments, limit=limit)
-
-    async def note(self, method: str, *arguments: object) -> Any:
-        """Calls `method`, which costs little, without a permit. Raises as `call`."""
-        await self.ready()
-        return await self._answer(getattr(self._actor, method).remote(*arguments), time.monotonic())
+        # Goes on with its limit when the caller is cancelled, so that a hung process is found out.
+        computing = asyncio.ensure_future(self._compute(method, *arguments, limit=limit))
+        computing.add_done_callback(_take_note)
+        return await asyncio.shield(computing)
 
     def tell(self, method: str, *arguments: object) -> None:
         """Calls `method` without a permit, and does not wait for it."""
@@ -99,6 +83,12 @@ class Worker:
         except RayError as error:
             self.dead = True
             raise WorkerDied(first_line(error), time.monotonic() - started) from None
+
+
+def _take_note(ended: "asyncio.Future[Any]") -> None:
+    """Whoever waits for it learns of a failure; where nobody waits any more, it is no event."""
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _own(error: RayTaskError) -> Exception:

@@ -123,7 +123,7 @@ class MeasuringStage:
         work = Work(
             work_id=f"{self._sheet.job_id}/{name}",
             job_id=self._sheet.job_id,
-            target=self._sheet.target,
+            target=self._runner.brain.target,
             item_count=max(indices) + 1,
             kind=kind,
             time_limit=time_limit,
@@ -154,7 +154,7 @@ class MeasuringStage:
             return ()
         record = rec.new_record(
             workload=task.workload,
-            target=self._sheet.target,
+            target=self._runner.brain.target,
             identity=item.identity,
             device_fingerprint=delivered.device.fingerprint,
             outcome=outcome,
@@ -176,7 +176,7 @@ class MeasuringStage:
         verifications = tuple(
             rec.new_verification(
                 workload=event.workload,
-                target=self._sheet.target,
+                target=self._runner.brain.target,
                 identity=result.identity,
                 device_fingerprint=delivered.device.fingerprint,
                 ok=result.failure is None,
@@ -191,7 +191,7 @@ class MeasuringStage:
         outcomes = [(result.identity, _finalist_outcome(result)) for result in event.results]
         comparison = rec.new_comparison(
             workload=event.workload,
-            target=self._sheet.target,
+            target=self._runner.brain.target,
             device_fingerprint=delivered.device.fingerprint,
             results=tuple((identity, outcome) for identity, outcome in outcomes if outcome is not None),
             job_id=self._sheet.job_id,

@@ -18,7 +18,6 @@ from tunefarm_coordinator.farm.messages import Deliver, ItemLost
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.models.compare import compare_outputs
-from tunefarm_coordinator.models.onnx_file import external_files
 from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 # Input sets on which the tuned model must answer as ONNX Runtime does.
@@ -130,7 +129,9 @@ class PackagingStage:
         inputs = [
             common_pb2.TensorSpec(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype) for tensor in summary.inputs
         ]
-        external = {name: await self._put(path) for name, path in external_files(self._sheet.model).items()}
+        home = self._sheet.model.parent
+        beside = [path for path in home.rglob("*") if path.is_file() and path != self._sheet.model]
+        external = {path.relative_to(home).as_posix(): await self._put(path) for path in beside}
         return [
             await self._tvm(TUNED, self._folder, inputs, report_outputs=True),
             await self._tvm(UNTUNED, self._untuned, inputs, report_outputs=False),
@@ -148,12 +149,10 @@ class PackagingStage:
         self, name: str, folder: Path, inputs: list[common_pb2.TensorSpec], *, report_outputs: bool
     ) -> farm_pb2.ModelContender:
         manifest = json.loads(await asyncio.to_thread((folder / "manifest.json").read_text))
-        files = manifest["files"]
         return farm_pb2.ModelContender(
             name=name,
             runtime=farm_pb2.ModelContender.RUNTIME_TVM,
-            artifact=await self._put(folder / files["library"]),
-            parameters=await self._put(folder / files["parameters"]) if files.get("parameters") else "",
+            artifact=await self._put(folder / manifest["library"]),
             inputs=inputs,
             report_outputs=report_outputs,
             run_timeout=leases.MODEL_TIMEOUT_SECONDS,

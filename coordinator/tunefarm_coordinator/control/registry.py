@@ -90,9 +90,7 @@ class JobRegistry:
             created = time.time()
             job_id = f"job-{uuid.uuid4().hex[:12]}"
             # What the target means may change with the farm; the job keeps what it means now.
-            resolved = tuning_pb2.JobSpec()
-            resolved.CopyFrom(spec)
-            resolved.targets[:] = [await self._target(spec)]
+            resolved = await self._resolved(spec)
             sheet = await self._sheet(job_id, resolved, created)
             row = AddJob(
                 job_id=job_id,
@@ -111,9 +109,7 @@ class JobRegistry:
     async def plan(self, spec: tuning_pb2.JobSpec) -> PlannedJob:
         """What the job would come to; spends no trial."""
         check_spec(spec)
-        resolved = tuning_pb2.JobSpec()
-        resolved.CopyFrom(spec)
-        resolved.targets[:] = [await self._target(spec)]
+        resolved = await self._resolved(spec)
         sheet = await self._sheet("plan", resolved, time.time())
         folder = self._services.folders.prepared(spec.model_id, sheet.shapes, sheet.target)
         summary = await self._services.compute.ask(PrepareModel(sheet.model, sheet.shapes, sheet.target, folder))
@@ -176,12 +172,21 @@ class JobRegistry:
 
     # ---- inside
 
+    async def _resolved(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.JobSpec:
+        """The spec with its target as TVM's JSON."""
+        target = await self._target(spec)
+        resolved = tuning_pb2.JobSpec()
+        resolved.CopyFrom(spec)
+        del resolved.targets[:]
+        resolved.targets.append(target)
+        return resolved
+
     async def _target(self, spec: tuning_pb2.JobSpec) -> common_pb2.TargetSpec:
         """TVM's JSON for what the user asked for, served by a device of the farm."""
         text = spec.targets[0].text if spec.targets else targets.HOST
         devices = self._services.farm.devices()
         named = targets.by_name(text, devices)
-        target: str = await self._services.compute.ask(ResolveTarget(text if named is None else named))
+        target: str = named or await self._services.compute.ask(ResolveTarget(text))
         targets.check_served(target, devices)
         return common_pb2.TargetSpec(text=target)
 

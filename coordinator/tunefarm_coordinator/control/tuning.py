@@ -108,9 +108,15 @@ class TuningStage:
 
     async def expected(self, workload: str) -> tuple[farm_pb2.ExpectedOutputs, ...]:
         """Inputs and expected outputs of the workload, one set for each of EXPECTED_SEEDS."""
+        return await asyncio.shield(self._begin_expected(workload))
+
+    def _begin_expected(self, workload: str) -> asyncio.Task[tuple[farm_pb2.ExpectedOutputs, ...]]:
         if workload not in self._expected:
-            self._expected[workload] = asyncio.create_task(self._compute_expected(workload))
-        return await asyncio.shield(self._expected[workload])
+            task = asyncio.create_task(self._compute_expected(workload))
+            # Whoever awaits it hears of a failure; until then it is nobody's.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._expected[workload] = task
+        return self._expected[workload]
 
     async def _compute_expected(self, workload: str) -> tuple[farm_pb2.ExpectedOutputs, ...]:
         answer: Expected = await self.ask(ExpectedOf(await self._task(workload), EXPECTED_SEEDS))
@@ -124,13 +130,12 @@ class TuningStage:
     async def propose(self, wanted: ins.Propose) -> None:
         """One round of search; the task is opened with its history where the searcher does not hold it."""
         # What a candidate's outputs must be is needed by the time that it is built.
-        expected = asyncio.create_task(self.expected(wanted.workload))
+        self._begin_expected(wanted.workload)
         answer = await self._with_task(wanted.workload, Propose(self._key(wanted.workload), wanted.count))
         rows = tuple(CandidateTrace(wanted.workload, new.identity, new.trace) for new in answer.proposals)
         self._traces.update({(row.workload, row.identity): row.trace for row in rows})
         identities = tuple(proposal.identity for proposal in answer.proposals)
         await self._runner.record(ev.Proposed(wanted.round, identities, answer.seconds), AddCandidates(rows))
-        await expected
 
     async def observe(self, wanted: ins.Observe) -> None:
         """Tells search how its candidates did. A searcher that lost the task learns it from the history instead."""

@@ -36,6 +36,7 @@ class WorkRecord:
         durable: (attempt, index) of outcomes that are safe.
         suspicions: losses in the middle of an item.
         grants: leases given out; spent: those in a row that ended without an outcome.
+        last_loss: why its last lease ended badly, for people.
         avoid: devices that lost it or gave it up; others go first.
     """
 
@@ -44,6 +45,7 @@ class WorkRecord:
     sequence: int
     grants: int = 0
     spent: int = 0
+    last_loss: str = ""
     current: "LeaseRecord | None" = None
     leases: "dict[int, LeaseRecord]" = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)

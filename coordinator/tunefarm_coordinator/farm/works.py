@@ -155,6 +155,7 @@ class WorkBook:
             return
         if lease.heard <= lease.returned:
             lease.record.spent += 1
+            lease.record.last_loss = reason
             lease.spent = True
         if move is not LeaseMove.FINISH:
             lease.holder.health.lost(now, reason)
@@ -176,7 +177,7 @@ class WorkBook:
         if record.current is None and (missing := record.missing()):
             work = record.work
             if record.spent >= self._policy.attempts or record.grants >= GRANTS_PER_EPOCH - 1:
-                lost = f"{record.spent} devices in a row were lost or gave up before any outcome"
+                lost = f"{record.spent} leases in a row ended before any outcome, the last one: {record.last_loss}"
                 for index in missing:
                     self._lose(record, index, LossKind.DEVICE_LOST, lost)
             elif delay > 0:

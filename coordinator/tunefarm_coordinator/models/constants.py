@@ -26,6 +26,12 @@ BINARY = {
 }
 
 
+def operator_name(expr: Any) -> str:
+    """The Relax operator that `expr` calls, as in "relax.add"; empty where it calls none."""
+    is_call = isinstance(expr, tvm.ir.Call) and isinstance(expr.op, tvm.ir.Op)
+    return str(expr.op.name) if is_call else ""
+
+
 def is_constant(expr: Any) -> bool:
     return isinstance(expr, tvm.ir.GenericConst)
 
@@ -37,7 +43,7 @@ def constant(array: Any) -> Any:
 
 def folded(call: Any) -> Any | None:
     """The constant that `call` comes to, where it only moves the bytes of one; otherwise None."""
-    name = call.op.name if isinstance(call.op, tvm.ir.Op) else ""
+    name = operator_name(call)
     if not call.args or not is_constant(call.args[0]):
         return None
     array = call.args[0].value.numpy()
@@ -52,7 +58,7 @@ def folded(call: Any) -> Any | None:
 def with_scalars(call: Any) -> Any:
     """A binary `call` whose one-element constant is a scalar, which legalisation turns into an immediate;
     otherwise each would be one more argument of the kernel."""
-    if not isinstance(call.op, tvm.ir.Op) or call.op.name not in BINARY:
+    if operator_name(call) not in BINARY:
         return call
     left, right = call.args
     left_scalar, right_scalar = _scalar(left, right), _scalar(right, left)

@@ -35,6 +35,4 @@ def write_database(directory: Path, prepared: PreparedModel, records: Sequence[T
         schedule = trace_text.replay(module, trace, target)
         committed = database.commit_workload(module)
         arguments = ms.arg_info.ArgInfo.from_prim_func(module["main"])
-        database.commit_tuning_record(
-            ms.database.TuningRecord(schedule.trace, committed, [seconds], target, arguments)
-        )
+        database.commit_tuning_record(ms.database.TuningRecord(schedule.trace, committed, [seconds], target, arguments))

@@ -13,35 +13,23 @@ Rules, each tried on a copy and dropped where the schedule refuses it:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from math import prod
 from typing import Any
 
 import tvm
 from tvm.s_tir import Schedule
 from tvm.s_tir.analysis import estimate_tir_flops
-from tvm.target import Target, codegen
 from tvm.tirx import IterVar
 from tvm.tirx.analysis import undefined_vars
 
 from tunefarm_coordinator.engines import trace_text
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
+from tunefarm_coordinator.models.tiling import Vectors, lane_tile, register_tile, vectors_of
 
 # A kernel with less work than this is done before a second thread has woken up.
 _PARALLEL_FLOPS = 20_000.0
 _PARALLEL_BYTES = 64 * 1024
-
-# TVM puts a larger temporary on the heap, where LLVM can't keep it in registers (kMaxStackAlloca, 1 KiB).
-_STACK_ELEMENTS = 256
-
-
-@dataclass(frozen=True)
-class _Vectors:
-    """What the target's vector unit offers: 32-bit lanes of a register, and how many hold accumulators."""
-
-    lanes: int
-    accumulators: int
 
 
 def default_trace(task_module: str | Any, target_json: str) -> str:
@@ -59,7 +47,7 @@ def default_trace(task_module: str | Any, target_json: str) -> str:
 
 def default_schedule(module: Any, target_json: str) -> Any:
     """The scheduled kernel; see `default_trace`."""
-    vectors = _vectors(target_json)
+    vectors = vectors_of(target_json)
     schedule = Schedule(module, debug_mask="none", error_render_level="fast")
     schedule = _inline_spatial(schedule)
     done: set[str] = set()
@@ -71,7 +59,7 @@ def default_schedule(module: Any, target_json: str) -> Any:
     return schedule
 
 
-def _schedule_leaf(schedule: Any, name: str, vectors: _Vectors) -> tuple[Any, set[str]]:
+def _schedule_leaf(schedule: Any, name: str, vectors: Vectors) -> tuple[Any, set[str]]:
     if _reduces(schedule, name):
         epilogue = _epilogue(schedule, name)
         if epilogue is not None:
@@ -104,8 +92,12 @@ def _inline_spatial(schedule: Any) -> Any:
     for name in _leaf_names(schedule):
         if _reduces(schedule, name) or not _worth_inlining(schedule, name):
             continue
-        schedule = _attempt(schedule, lambda s, n=name: s.compute_inline(s.get_sblock(n))) or schedule
+        schedule = _attempt(schedule, partial(_inline, name=name)) or schedule
     return schedule
+
+
+def _inline(schedule: Any, name: str) -> None:
+    schedule.compute_inline(schedule.get_sblock(name))
 
 
 def _worth_inlining(schedule: Any, name: str) -> bool:
@@ -134,14 +126,14 @@ def _epilogue(schedule: Any, name: str) -> str | None:
     return reader if same_sizes and not _reduces(schedule, reader) else None
 
 
-def _tile_reduction(schedule: Any, name: str, epilogue: str, vectors: _Vectors) -> None:
+def _tile_reduction(schedule: Any, name: str, epilogue: str, vectors: Vectors) -> None:
     block = schedule.get_sblock(name)
     parallel = _is_large(schedule)
     row_axis, lanes_first = _row_axis(schedule, name), _weights_dominate(schedule, name)
     outer_block = schedule.get_sblock(epilogue) if epilogue else schedule.cache_write(block, 0, "global")
     loops = schedule.get_loops(outer_block)
     extents = [_extent(schedule, loop) for loop in loops]
-    rows, lanes = _tile(1 if row_axis is None else extents[row_axis], extents[-1], vectors)
+    rows, lanes = register_tile(1 if row_axis is None else extents[row_axis], extents[-1], vectors)
     lane_outer, lane_inner = schedule.split(loops[-1], [None, lanes])
     outer = [loop for index, loop in enumerate(loops[:-1]) if index != row_axis]
     inner = [lane_inner]
@@ -223,12 +215,12 @@ def _variables(region: Any) -> list[Any]:
 # Rule 3
 
 
-def _plain_reduction(schedule: Any, name: str, vectors: _Vectors) -> None:
+def _plain_reduction(schedule: Any, name: str, vectors: Vectors) -> None:
     block = schedule.get_sblock(name)
     rank = len(_extents(schedule, name, IterVar.DataPar))
     loops = schedule.get_loops(block)
     spatial, reduction = loops[:rank], loops[rank:]
-    lanes = _lane_tile(_extent(schedule, spatial[-1]), vectors.lanes)
+    lanes = lane_tile(_extent(schedule, spatial[-1]), vectors.lanes)
     lane_outer, lane_inner = schedule.split(spatial[-1], [None, lanes])
     outer = schedule.fuse(*spatial[:-1], lane_outer)
     schedule.reorder(outer, *reduction, lane_inner)
@@ -241,14 +233,14 @@ def _plain_reduction(schedule: Any, name: str, vectors: _Vectors) -> None:
         schedule.vectorize(schedule.get_loops(init)[-1])
 
 
-def _spatial(schedule: Any, name: str, vectors: _Vectors) -> None:
+def _spatial(schedule: Any, name: str, vectors: Vectors) -> None:
     loops = schedule.get_loops(schedule.get_sblock(name))
     extents = [_extent(schedule, loop) for loop in loops]
     if extents[-1] < vectors.lanes // 2:
         flat = schedule.fuse(*loops)
-        outer, inner = schedule.split(flat, [None, _lane_tile(prod(extents), vectors.lanes)])
+        outer, inner = schedule.split(flat, [None, lane_tile(prod(extents), vectors.lanes)])
     else:
-        lane_outer, inner = schedule.split(loops[-1], [None, _lane_tile(extents[-1], vectors.lanes)])
+        lane_outer, inner = schedule.split(loops[-1], [None, lane_tile(extents[-1], vectors.lanes)])
         outer = schedule.fuse(*loops[:-1], lane_outer)
     if _is_large(schedule) and _extent(schedule, outer) > 1:
         schedule.parallel(outer)
@@ -288,56 +280,3 @@ def _is_large(schedule: Any) -> bool:
     function = schedule.mod["main"]
     touched = sum(4 * prod(int(extent) for extent in parameter.shape) for parameter in function.params)
     return touched >= _PARALLEL_BYTES or float(estimate_tir_flops(schedule.mod)) >= _PARALLEL_FLOPS
-
-
-def _tile(rows: int, lanes: int, vectors: _Vectors) -> tuple[int, int]:
-    """Sizes (divisors of `rows` and `lanes`) of the tile that does most work per cycle.
-
-    A tile of r rows and v registers each needs r*v multiply-adds, one a cycle; v loads and r broadcasts, two
-    a cycle; and at least four cycles, the latency of the chain through one accumulator.
-    """
-
-    def work_per_cycle(tile: tuple[int, int]) -> float:
-        registers = -(-tile[1] // vectors.lanes)
-        cycles = max(tile[0] * registers, (tile[0] + registers) / 2, 4.0)
-        return tile[0] * tile[1] * _regularity(tile[1], vectors.lanes) / cycles
-
-    tiles = [
-        (row, lane)
-        for row in _divisors(rows, vectors.accumulators)
-        for lane in _divisors(lanes, 4 * vectors.lanes)
-        if row * -(-lane // vectors.lanes) <= vectors.accumulators and row * lane <= _STACK_ELEMENTS
-    ]
-    return max(tiles, key=lambda tile: (work_per_cycle(tile), tile[0] * tile[1]))
-
-
-def _lane_tile(extent: int, lanes: int) -> int:
-    """The divisor of `extent`, up to four registers wide, that fills its registers best."""
-
-    def filled(size: int) -> tuple[float, int]:
-        registers = -(-size // lanes)
-        return size * _regularity(size, lanes) / (registers * lanes), size
-
-    return max(_divisors(extent, 4 * lanes), key=filled)
-
-
-def _regularity(size: int, lanes: int) -> float:
-    """How well LLVM keeps a vector of `size` in registers: powers of two best, a part of one register almost,
-    anything else is cut up and spilled (measured on Zen 4, AVX-512: 10 GFLOP/s against 50 and 110)."""
-    if size & (size - 1) == 0:
-        return 1.0
-    return 0.75 if size < lanes else 0.15
-
-
-def _divisors(extent: int, limit: int) -> list[int]:
-    return [size for size in range(1, min(extent, limit) + 1) if extent % size == 0]
-
-
-@cache
-def _vectors(target_json: str) -> _Vectors:
-    target = Target(target_json)
-    if codegen.llvm_cpu_has_features("avx512f", target):
-        return _Vectors(lanes=16, accumulators=24)
-    if codegen.llvm_cpu_has_features("avx2", target):
-        return _Vectors(lanes=8, accumulators=12)
-    return _Vectors(lanes=4, accumulators=16)

@@ -22,6 +22,7 @@ from tunefarm_coordinator.models.constants import (
     constant,
     folded,
     is_constant,
+    operator_name,
     static_shape,
     with_scalars,
 )
@@ -32,11 +33,30 @@ TO_FIRST = (0, 3, 1, 2)
 _LAST_AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 
 _ELEMENTWISE = {
-    f"relax.{name}"
-    for name in (
-        "abs astype ceil clip cos erf exp floor log negative nn.gelu nn.gelu_tanh nn.leakyrelu nn.relu nn.silu "
-        "nn.softplus round rsqrt sigmoid sign sin sqrt square tanh"
-    ).split()
+    "relax.abs",
+    "relax.astype",
+    "relax.ceil",
+    "relax.clip",
+    "relax.cos",
+    "relax.erf",
+    "relax.exp",
+    "relax.floor",
+    "relax.log",
+    "relax.negative",
+    "relax.nn.gelu",
+    "relax.nn.gelu_tanh",
+    "relax.nn.leakyrelu",
+    "relax.nn.relu",
+    "relax.nn.silu",
+    "relax.nn.softplus",
+    "relax.round",
+    "relax.rsqrt",
+    "relax.sigmoid",
+    "relax.sign",
+    "relax.sin",
+    "relax.sqrt",
+    "relax.square",
+    "relax.tanh",
 }
 _REDUCTIONS = {"relax.max", "relax.mean", "relax.min", "relax.sum", "relax.prod", "relax.variance"}
 _POOLS = {"relax.nn.avg_pool2d": relax.op.nn.avg_pool2d, "relax.nn.max_pool2d": relax.op.nn.max_pool2d}
@@ -51,7 +71,7 @@ def convert_layout(mod: Any) -> tuple[Any, str]:
         return mod, "NCHW"  # a graph with control flow
     work = {True: 0.0, False: 0.0}
     for binding in blocks[0].bindings:
-        if _op_name(binding.value) == "relax.nn.conv2d":
+        if operator_name(binding.value) == "relax.nn.conv2d":
             work[_convertible(binding.value)] += _macs(binding.value)
     channels_last = work[True] > work[False]
     new_main = _Rewriter(channels_last).rewrite(function)
@@ -59,11 +79,6 @@ def convert_layout(mod: Any) -> tuple[Any, str]:
     new_mod = tvm.IRModule(functions, mod.attrs)
     new_mod["main"] = new_main
     return relax.transform.DeadCodeElimination()(new_mod), "NHWC" if channels_last else "NCHW"
-
-
-def _op_name(expr: Any) -> str:
-    is_operator = isinstance(expr, tvm.ir.Call) and isinstance(expr.op, tvm.ir.Op)
-    return str(expr.op.name) if is_operator else ""
 
 
 def _convertible(call: Any) -> bool:
@@ -121,11 +136,11 @@ class _Rewriter:
         source = value.args[0] if isinstance(value, tvm.ir.Call) and value.args else None
         if source in self._last and source not in self._first:
             last = self._last[source]
-            if _op_name(value) == "relax.permute_dims" and value.attrs.axes is not None:
+            if operator_name(value) == "relax.permute_dims" and value.attrs.axes is not None:
                 axes = [_LAST_AXIS[int(axis)] for axis in value.attrs.axes]
                 return last if axes == [0, 1, 2, 3] else relax.op.permute_dims(last, axes)
             target = static_shape(value)
-            if _op_name(value) == "relax.reshape" and target and _movable(static_shape(last)):
+            if operator_name(value) == "relax.reshape" and target and _movable(static_shape(last)):
                 return relax.op.reshape(last, target)
         return self._plain(value)
 
@@ -160,7 +175,7 @@ class _Rewriter:
     # Rules: each returns the NHWC form of a call, or None where it can't be had.
 
     def _rule(self, value: Any) -> Callable[[Any], Any] | None:
-        name = _op_name(value)
+        name = operator_name(value)
         if name == "relax.nn.conv2d" and _convertible(value):
             return self._convolution
         if name == "relax.nn.conv2d_transpose" and _unfolds(value):
@@ -208,9 +223,7 @@ class _Rewriter:
         batch, _, rows, columns = static_shape(call.args[0]) or (0, 0, 0, 0)
         kernel = constant(weight.transpose(0, 2, 3, 1).reshape(1, 1, inputs, height * width * outputs))
         emit, op = self._builder.emit, relax.op
-        pixels = emit(
-            op.nn.conv2d(self._as_last(call.args[0]), kernel, data_layout="NHWC", kernel_layout="HWIO")
-        )
+        pixels = emit(op.nn.conv2d(self._as_last(call.args[0]), kernel, data_layout="NHWC", kernel_layout="HWIO"))
         windows = emit(op.reshape(pixels, (batch, rows, columns, height, width, outputs)))
         placed = emit(op.permute_dims(windows, (0, 1, 3, 2, 4, 5)))
         return op.reshape(placed, (batch, rows * height, columns * width, outputs))

@@ -74,9 +74,7 @@ def resolve_shapes(signature: Signature, given: dict[str, list[int]]) -> dict[st
     shapes = {t.name: _resolved(t, given.get(t.name), symbols) for t in signature.inputs}
     _ask_for_missing(signature.inputs, shapes)
     return {
-        name: tuple(size for size in shape if size is not None)
-        for name, shape in shapes.items()
-        if shape is not None
+        name: tuple(size for size in shape if size is not None) for name, shape in shapes.items() if shape is not None
     }
 
 
@@ -110,14 +108,10 @@ def _check_given(tensor: TensorSignature, shape: list[int]) -> None:
         )
     for axis, (dim, size) in enumerate(zip(tensor.dims, shape, strict=True)):
         if isinstance(dim, int) and dim != size:
-            raise InvalidInput(
-                f"input {tensor.name!r}: dimension {axis} is fixed at {dim} in the model, got {size}"
-            )
+            raise InvalidInput(f"input {tensor.name!r}: dimension {axis} is fixed at {dim} in the model, got {size}")
 
 
-def _ask_for_missing(
-    inputs: tuple[TensorSignature, ...], shapes: dict[str, tuple[int | None, ...] | None]
-) -> None:
+def _ask_for_missing(inputs: tuple[TensorSignature, ...], shapes: dict[str, tuple[int | None, ...] | None]) -> None:
     asked = [t for t in inputs if (shape := shapes[t.name]) is None or None in shape]
     if not asked:
         return
@@ -177,7 +171,7 @@ def _check_external_data(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _bytes(tensor: onnx.TensorProto) -> int:
-    return prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:

@@ -162,8 +162,9 @@ def _with_weights(module: Any, prepared: PreparedModel) -> Any:
 
 def prepacked(module: Any, weights: Sequence[NDArray[Any]]) -> list[Any]:
     """What `main_transform_params` makes of the weights, computed on this machine."""
-    host_module = relax.transform.DeadCodeElimination([_TRANSFORM])(module)
-    host_module = tvm.IRModule({g: f for g, f in host_module.functions.items() if g.name_hint != "main"})
+    # `main` has to go first, or its kernels would be kept and compiled as well.
+    host_module = tvm.IRModule({g: f for g, f in module.functions.items() if g.name_hint != "main"})
+    host_module = relax.transform.DeadCodeElimination([_TRANSFORM])(host_module)
     executable = relax.build(host_module, target=Target(host_target()))
     machine = relax.VirtualMachine(executable, tvm.cpu())
     return list(machine[_TRANSFORM]([tvm.runtime.tensor(weight) for weight in weights]))

@@ -101,8 +101,7 @@ def prepare(
         layout=layout,
         inputs=tuple(TensorSpec(t.name, t.dtype, tuple(shapes[t.name])) for t in signature.inputs),
         outputs=tuple(
-            TensorSpec(t.name, dtype, shape)
-            for t, (dtype, shape) in zip(signature.outputs, outputs, strict=True)
+            TensorSpec(t.name, dtype, shape) for t, (dtype, shape) in zip(signature.outputs, outputs, strict=True)
         ),
         kernels=len(kernels),
         tasks=tuple(tasks_of(kernels)),
@@ -168,9 +167,7 @@ def _output_types(path: Path, mod: Any) -> list[tuple[str, tuple[int, ...]]]:
     for tensor_type in types:
         shape = static_shape(_Typed(tensor_type))
         if shape is None:
-            raise InvalidInput(
-                f"{path}: an output's sizes depend on the input's values; only static sizes are served"
-            )
+            raise InvalidInput(f"{path}: an output's sizes depend on the input's values; only static sizes are served")
         found.append((str(tensor_type.dtype), shape))
     return found
 

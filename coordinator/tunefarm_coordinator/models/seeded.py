@@ -49,9 +49,7 @@ def _weight_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     for node in list(graph.node):
         if node.op_type == "ConstantOfShape":
             shape_name = node.input[0]
-            shapes[node.output[0]] = tuple(
-                int(d) for d in numpy_helper.to_array(initializers.pop(shape_name))
-            )
+            shapes[node.output[0]] = tuple(int(d) for d in numpy_helper.to_array(initializers.pop(shape_name)))
             graph.node.remove(node)
     for name, tensor in list(initializers.items()):
         if tensor.data_type == onnx.TensorProto.FLOAT:

@@ -9,6 +9,8 @@ import tvm_ffi
 from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.meta_schedule.tune_context import _normalize_mod
 
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
+from tunefarm_coordinator.models.constants import operator_name
 from tunefarm_coordinator.models.task import TuningTask
 
 # Version of everything that decides what the kernels of a model are: passes, their order, their options.
@@ -75,9 +77,7 @@ def kernels_of(mod: Any) -> list[Kernel]:
     for workload, (function, module) in modules.items():
         name = _readable(function, module, taken)
         flops = float(estimate_tir_flops(module))
-        kernels.append(
-            Kernel(workload, function, name, calls[workload], flops, module, _has_reduction(module))
-        )
+        kernels.append(Kernel(workload, function, name, calls[workload], flops, module, _has_reduction(module)))
     return kernels
 
 
@@ -96,17 +96,22 @@ def _called(main: Any) -> list[Any]:
     found: list[Any] = []
 
     def visit(expr: Any) -> None:
-        if isinstance(expr, tvm.ir.Call) and isinstance(expr.op, tvm.ir.Op):
-            if expr.op.name == "relax.call_tir":
-                found.append(expr.args[0])
+        if operator_name(expr) == "relax.call_tir":
+            found.append(expr.args[0])
 
     tvm.relax.analysis.post_order_visit(main, visit)
     return found
 
 
 def _has_reduction(module: Any) -> bool:
-    schedule = tvm.s_tir.Schedule(module)
-    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    """Whether one of its blocks reduces; False for a kernel that comes scheduled, or can't be (sorting)."""
+    if module["main"].attrs.get("tirx.is_scheduled"):
+        return False
+    try:
+        schedule = tvm.s_tir.Schedule(module)
+        blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    except TVM_ERRORS:
+        return False
     return any(
         axis.iter_type == tvm.tirx.IterVar.CommReduce and int(axis.dom.extent) > 1
         for block in blocks

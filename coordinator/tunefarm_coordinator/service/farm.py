@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
-from tunefarm_coordinator.artifacts import ArtifactStore, check_digest
+from tunefarm_coordinator.artifacts import LARGEST_ARTIFACT_BYTES, ArtifactStore, check_digest
 from tunefarm_coordinator.control.attachment import Attachment
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.errors import InvalidInput
@@ -25,9 +25,13 @@ LARGEST_PAGE = 1000
 class FarmServicer(farm_pb2_grpc.FarmServiceServicer):
     """See farm.proto for what each RPC promises."""
 
-    def __init__(self, farm: FarmControl, artifacts: ArtifactStore) -> None:
+    def __init__(
+        self, farm: FarmControl, artifacts: ArtifactStore, largest_artifact: int = LARGEST_ARTIFACT_BYTES
+    ) -> None:
+        """`largest_artifact`: bytes that an agent may upload in one piece."""
         self._farm = farm
         self._artifacts = artifacts
+        self._largest_artifact = largest_artifact
 
     # ---- the control stream
 
@@ -74,7 +78,7 @@ class FarmServicer(farm_pb2_grpc.FarmServiceServicer):
         if first is None:
             raise InvalidInput("an upload begins with a message that names the artifact's digest")
         digest = check_digest(first.digest)
-        kept, size = await self._artifacts.receive(digest, _data(first, requests))
+        kept, size = await self._artifacts.receive(digest, _data(first, requests), self._largest_artifact)
         return farm_pb2.Artifact(digest=kept, size=size)
 
     # ---- devices

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+
 from tunefarm.errors import InvalidInput
 from tunefarm.model_files import model_files
 

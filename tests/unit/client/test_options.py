@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
+
 from tunefarm.errors import InvalidInput
 from tunefarm.options import AutoschedulerOptions, AutoTVMOptions, options_of_tuner, pick_tuner
 from tunefarm.request import JobRequest

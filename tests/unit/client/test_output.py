@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+
+from tests.tuning_stand_in import failing, job_at, succeeding
 from tunefarm.cli.exits import code_of_error, code_of_job, error_line
 from tunefarm.cli.output import output_folder, print_document
 from tunefarm.documents import job_document
 from tunefarm.errors import EmbeddedFailed, InvalidInput, JobFailed, TunefarmError, Unavailable, Unreachable
 from tunefarm.wire import job_from
-
-from tests.tuning_stand_in import failing, job_at, succeeding
 
 
 def test_the_job_document_has_every_promised_key() -> None:

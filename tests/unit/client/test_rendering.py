@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
+
+from tests.tuning_stand_in import TASK_NAMES, failing, job_at, succeeding
 from tunefarm.formats import duration, failures, kernel_time, milliseconds, size
 from tunefarm.rendering import progress_lines, summary
 from tunefarm.view import LiveView, PlainView
 from tunefarm.wire import job_from
-
-from tests.tuning_stand_in import TASK_NAMES, failing, job_at, succeeding
 
 
 def _text(renderable: RenderableType, width: int) -> str:

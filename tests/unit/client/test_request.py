@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from tunefarm.address import Address, parse_address
 from tunefarm.errors import InvalidInput
 from tunefarm.request import JobRequest, caps_of, check_shapes, parse_inputs, target_text
@@ -48,8 +49,15 @@ def test_targets() -> None:
 
 @pytest.mark.parametrize(
     "caps",
-    [{"max_trials": 0}, {"max_trials": -4}, {"max_seconds": 0.0}, {"max_seconds": float("nan")}, {"seed": -1}]
-    + [{"seed": 2**64}, {"priority": 2**31}],
+    [
+        {"max_trials": 0},
+        {"max_trials": -4},
+        {"max_seconds": 0.0},
+        {"max_seconds": float("nan")},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"priority": 2**31},
+    ],
 )
 def test_refuses_caps_that_cannot_be_served(caps: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.tuning_stand_in import file_chunks
 from tunefarm.errors import BrokenTransfer, InvalidInput
 from tunefarm.transfer import save_package
 from tunefarm_proto.v1 import tuning_pb2
-
-from tests.tuning_stand_in import file_chunks
 
 
 def test_writes_files_in_folders_and_replaces_older_ones(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import pytest
+
+from tests.tuning_stand_in import JOB_ID, job_at
 from tunefarm.errors import NotFound, TunefarmError, Unavailable, Unreachable
 from tunefarm.job import JobState
 from tunefarm.watching import Outage, watch_job
 from tunefarm_proto.v1 import tuning_pb2
-
-from tests.tuning_stand_in import JOB_ID, job_at
 
 
 class _Streams:

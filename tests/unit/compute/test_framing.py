@@ -5,6 +5,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tunefarm_coordinator.compute import framing
 from tunefarm_coordinator.compute.messages import TaskKey
 from tunefarm_coordinator.compute.settings import Answer

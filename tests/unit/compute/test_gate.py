@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tunefarm_coordinator.compute.gate import HostGates, host_id
-from tunefarm_coordinator.compute.messages import Gate
 
 from tests.unit.compute.fake_gate import FakeGate
+from tunefarm_coordinator.compute.gate import HostGates, host_id
+from tunefarm_coordinator.compute.messages import Gate
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import pytest
+
 from tunefarm_coordinator.compute.settings import FaultPlan, candidate_digest
 
 

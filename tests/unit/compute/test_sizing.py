@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tunefarm_coordinator.compute.sizing import OTHER_BYTES, WORKER_BYTES, PoolSizes, pool_sizes
 
 GIB = 2**30

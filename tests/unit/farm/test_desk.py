@@ -136,6 +136,7 @@ def test_three_grants_in_a_row_without_an_outcome_end_the_items_as_device_lost()
         scene.after(2, Requested("s1", "cpu0", 1))
     assert len(scene.grants) == 3
     assert {(each.index, each.kind) for each in scene.lost} == {(i, LossKind.DEVICE_LOST) for i in range(3)}
+    assert all("no space left on device" in each.message for each in scene.lost)
 
 
 def test_a_lease_given_up_goes_to_another_device_first() -> None:
@@ -147,6 +148,51 @@ def test_a_lease_given_up_goes_to_another_device_first() -> None:
     scene.tell(Requested("s1", "cpu0", 1))
     assert [each.session for each in only(Grant, scene.after(2, Tick()))] == ["s2"]
     assert scene.lost == []
+
+
+def test_work_that_a_device_lost_goes_to_another_even_one_with_less_room() -> None:
+    scene = Scene()
+    scene.submit(work("w1"), work("w2"))
+    scene.attach("s1", "a")
+    scene.attach("s2", "b", slots=2)
+    assert [(grant.session, grant.work.work_id) for grant in scene.grants] == [("s1", "w1"), ("s2", "w2")]
+    scene.tell(LeaseFinished("s1", scene.grants[0].lease, "artifact does not load"))
+    scene.tell(Requested("s1", "cpu0", 1))
+    assert [grant.session for grant in only(Grant, scene.after(2, Tick()))] == ["s2"]
+    assert scene.desk.devices()[0].state is DeviceState.IDLE
+
+
+def test_work_whose_last_outcome_is_on_its_way_to_the_disk_is_given_to_nobody() -> None:
+    scene = Scene()
+    scene.submit(work(items=1))
+    lease = only(Grant, scene.attach())[0].lease
+    scene.tell(Detached("s1"))
+    scene.after(11, Tick())
+    scene.attach("s2", leases=(), slots=0)
+    scene.outcome(lease, 0, "s2")
+    assert only(Grant, scene.attach("s3", "b")) == []
+    scene.tell(OutcomeRefused(lease, 0, "disk full"))
+    assert [grant.indices for grant in only(Grant, scene.tell(Tick()) + scene.after(6, Tick()))] in ([(0,)], [])
+    assert len(scene.grants) == 2
+
+
+def test_an_outcome_that_comes_again_over_a_new_stream_is_acknowledged_there() -> None:
+    scene = Scene()
+    scene.submit(work())
+    lease = only(Grant, scene.attach())[0].lease
+    scene.outcome(lease, 0)
+    scene.tell(Detached("s1"))
+    scene.attach("s2", leases=(lease,))
+    assert scene.outcome(lease, 0, "s2") == []
+    assert scene.tell(OutcomeDurable(lease, 0)) == [Acknowledge("s2", lease, 0)]
+
+
+def test_an_agent_that_is_through_with_a_lease_is_not_told_to_cancel_it() -> None:
+    scene = Scene()
+    scene.submit(work(items=1))
+    lease = only(Grant, scene.attach())[0].lease
+    scene.outcome_kept(lease, 0)
+    assert scene.tell(Withdrawn(("w1",))) == []
 
 
 def test_an_agent_that_reports_a_lost_device_gets_the_item_again_once() -> None:

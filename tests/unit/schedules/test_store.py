@@ -1,4 +1,4 @@
-"""What every back end promises: one suite, run over each (conftest.py)."""
+"""What every back end promises of jobs, journals and writing: one suite, run over each (conftest.py)."""
 
 import os
 import threading
@@ -12,35 +12,17 @@ from alembic.runtime.migration import MigrationContext
 from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound, StoreError
 from tunefarm_coordinator.schedules import tables
 from tunefarm_coordinator.schedules.changes import (
-    AddCandidates,
-    AddComparison,
-    AddDevices,
-    AddRecords,
-    AddVerifications,
     AppendEvents,
-    CandidateTrace,
-    DeviceFacts,
     JournalEntry,
     UpdateJob,
 )
-from tunefarm_coordinator.schedules.record import Censored, Failed, Measured, Record, Source
-from tunefarm_coordinator.schedules.record_reads import RecordFilter
-from tunefarm_coordinator.schedules.store import Merged, Store
+from tunefarm_coordinator.schedules.store import Store
 
 from tests.unit.schedules.schedule_examples import (
-    ARM,
-    DEVICES,
-    PI_CLASS,
-    WORKLOAD,
-    X86,
-    ZEN_CLASS,
     append,
-    comparison,
     entry,
     job,
     model,
-    record,
-    verification,
 )
 
 
@@ -241,155 +223,3 @@ class TestOpening:
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             assert compare_metadata(context, tables.metadata) == []
         engine.dispose()
-
-
-class TestRecords:
-    def test_every_outcome_comes_back_as_it_was(self, store: Store) -> None:
-        written = [
-            record("c1", outcome=Measured((1e-3, 0.1 + 0.2, 5e-324)), conditions={"temperature": 41.5}),
-            record("c2", outcome=Censored(0.25)),
-            record("c3", outcome=Failed("RUN_ERROR", "SIGSEGV \N{SNOWMAN}")),
-        ]
-        store.write(AddRecords(tuple(written))).result()
-        assert store.records(RecordFilter()) == sorted(written, key=lambda item: item.record_id)
-        assert store.records(RecordFilter(valid_only=True)) == [written[0]]
-
-    def test_one_record_is_kept_once(self, store: Store) -> None:
-        store.write(AddRecords((record(), record()))).result()
-        store.write(AddRecords((record(),)), AddRecords((record("c2"),))).result()
-        assert len(store.records(RecordFilter())) == 2
-        assert store.merge([], [record(), record("c3"), record("c3")]).result() == Merged(added=1, known=2)
-
-    def test_a_record_that_is_not_what_its_name_says_is_refused(self, store: Store) -> None:
-        with pytest.raises(InvalidInput, match="content"):
-            store.write(AddRecords((replace(record(), outcome=Measured((1e-9,))),))).result()
-
-    def test_our_own_record_stays_ours_when_it_is_imported(self, store: Store) -> None:
-        ours, back = record(conditions={"number": 3}), record(source=Source.IMPORTED)
-        assert ours.record_id == back.record_id
-        store.write(AddRecords((back,))).result()
-        store.write(AddRecords((ours,))).result()
-        store.write(AddRecords((back,))).result()
-        assert store.records(RecordFilter()) == [ours]
-
-    def test_records_are_filtered_and_paged(self, store: Store) -> None:
-        kinds = [
-            {"workload": "w2"},
-            {"target": ARM},
-            {"device": "pi"},
-            {"device": "zen-b"},
-            {"project": "audio"},
-        ]
-        written = [record()] + [record(**kind) for kind in kinds]  # type: ignore[arg-type]
-        store.write(DEVICES, AddRecords(tuple(written))).result()
-
-        def matching(wanted: RecordFilter) -> list[str]:
-            return [found.record_id for found in store.records(wanted)]
-
-        ids = {item.record_id for item in written}
-        assert set(matching(RecordFilter(workload="w2"))) == {written[1].record_id}
-        assert set(matching(RecordFilter(target=ARM.replace(",", " , ")))) == {written[2].record_id}
-        assert set(matching(RecordFilter(device_class=PI_CLASS))) == {written[3].record_id}
-        assert set(matching(RecordFilter(device_class=ZEN_CLASS))) == ids - {written[3].record_id}
-        assert set(matching(RecordFilter(project="audio"))) == {written[5].record_id}
-        first = store.records(RecordFilter(), limit=4)
-        rest = store.records(RecordFilter(), limit=4, after=first[-1].record_id)
-        assert [item.record_id for item in first + rest] == sorted(ids)
-
-    def test_traces_come_back_and_the_first_one_stays(self, store: Store) -> None:
-        long = '["' + "split" * 5000 + '"]'
-        store.write(AddCandidates((CandidateTrace("w", "a", long), CandidateTrace("w", "b", "[]")))).result()
-        store.write(AddCandidates((CandidateTrace("w", "a", "[1]"), CandidateTrace("v", "a", "[2]")))).result()
-        assert store.traces("w", ["a", "b", "c"]) == {"a": long, "b": "[]"}
-        assert store.traces("v", ["a"]) == {"a": "[2]"}
-
-    def test_a_merge_replaces_no_trace_and_takes_all_or_nothing(self, store: Store) -> None:
-        store.write(AddCandidates((CandidateTrace(WORKLOAD, "c1", "[]"),))).result()
-        store.merge([CandidateTrace(WORKLOAD, "c1", "[]")], [record()]).result()
-        with pytest.raises(Conflict, match="another trace"):
-            store.merge(
-                [CandidateTrace(WORKLOAD, "c2", "[]"), CandidateTrace(WORKLOAD, "c1", "[6]")], [record("c2")]
-            ).result()
-        assert store.traces(WORKLOAD, ["c1", "c2"]) == {"c1": "[]"}
-        assert store.records(RecordFilter()) == [record()]
-
-    def test_devices_never_change(self, store: Store) -> None:
-        store.write(DEVICES, DEVICES).result()
-        assert store.device_facts("pi") == DEVICES.devices[2].facts
-        assert store.device_facts("unknown") is None
-        with pytest.raises(Conflict, match="pi"):
-            store.write(AddDevices((DeviceFacts("pi", {"cores": "5"}),))).result()
-
-
-class TestBest:
-    """A fast record of another target, device class or workload must never show (design.md, invariant 5)."""
-
-    def test_only_what_is_verified_is_best(self, store: Store) -> None:
-        slow, fast = record("slow", 3e-3, device="zen-b"), record("fast", 1e-3)
-        store.write(DEVICES, AddRecords((slow, fast))).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (fast, False)
-        store.write(AddVerifications((verification("slow"),))).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (slow, True)
-        store.write(AddVerifications((verification("fast"),))).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (fast, True)
-        store.write(AddVerifications((verification("fast", ok=False, created=501.0),))).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (slow, True)
-
-    def test_a_comparison_decides_between_the_two_fastest(self, store: Store) -> None:
-        lucky, winner = record("lucky", 1.0e-3), record("winner", 1.1e-3)
-        checks = AddVerifications((verification("lucky"), verification("winner")))
-        store.write(DEVICES, AddRecords((lucky, winner)), checks).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (lucky, True)
-        store.write(AddComparison(comparison(("lucky", 1.2e-3), ("winner", 1.0e-3)))).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (winner, True)
-
-    def test_an_imported_record_is_never_best(self, store: Store) -> None:
-        ours, theirs = record("c1", 2e-3), record("c1", 1e-6, source=Source.IMPORTED)
-        store.write(DEVICES, AddRecords((ours, theirs)), AddVerifications((verification("c1"),))).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (ours, True)
-
-    def test_no_scope_sees_into_another(self, store: Store) -> None:
-        workloads, targets = (WORKLOAD, "p1:dense"), (X86, ARM)
-        written: dict[tuple[str, str, str], Record] = {}
-        for number, workload in enumerate(workloads):
-            for other, target in enumerate(targets):
-                for third, (device, name) in enumerate((("zen-a", ZEN_CLASS), ("pi", PI_CLASS))):
-                    seconds = 1e-3 * (1 + number + 2 * other + 4 * third)
-                    written[workload, target, name] = record(
-                        "same", seconds, workload=workload, target=target, device=device
-                    )
-        store.write(DEVICES, AddRecords(tuple(written.values()))).result()
-        for (workload, target, name), expected in written.items():
-            assert store.best(workload, target, name) == (expected, False)
-            assert store.history(workload, target, name, 9) == [expected]
-            assert store.count_valid([workload], target, name) == {workload: 1}
-        # verified in one scope, that is not verified in any other
-        store.write(AddVerifications((verification("same"),))).result()
-        for (workload, target, name), expected in written.items():
-            verified = (workload, target, name) == (WORKLOAD, X86, ZEN_CLASS)
-            assert store.best(workload, target, name) == (expected, verified)
-
-    def test_nothing_valid_is_nothing(self, store: Store) -> None:
-        failed = record("c1", outcome=Failed("RUN_ERROR", "")), record("c2", outcome=Censored(1.0))
-        store.write(AddRecords((*failed, record("c3", 1e-3, device="zen-a")))).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) is None  # the device itself is not known yet
-        store.write(DEVICES).result()
-        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (record("c3", 1e-3), False)
-        assert store.best(WORKLOAD, X86, PI_CLASS) is None
-        with pytest.raises(InvalidInput, match="target"):
-            store.best(WORKLOAD, "llvm -mcpu=znver4", ZEN_CLASS)
-
-    def test_incumbents_of_a_whole_job_are_those_of_each_task(self, store: Store) -> None:
-        workloads = [f"w{number}" for number in range(1200)]
-        written = [record(f"c{n % 3}", 1e-3 * (n % 5 + 1), workload=name) for n, name in enumerate(workloads[:900])]
-        checks = [verification(item.identity, workload=item.workload) for item in written[::7]]
-        store.write(DEVICES, AddRecords(tuple(written)), AddVerifications(tuple(checks))).result()
-        found = store.incumbents(workloads, X86, ZEN_CLASS)
-        assert found == {item.workload: (item, index % 7 == 0) for index, item in enumerate(written)}
-
-    def test_history_has_each_candidates_fastest_first(self, store: Store) -> None:
-        records = [record("a", 3e-3), record("a", 1e-3), record("b", 2e-3), record("c", outcome=Censored(1.0))]
-        store.write(DEVICES, AddRecords(tuple(records))).result()
-        assert store.history(WORKLOAD, X86, ZEN_CLASS, 10) == [records[1], records[2]]
-        assert store.history(WORKLOAD, X86, ZEN_CLASS, 1) == [records[1]]
-        assert store.count_valid([WORKLOAD, "other"], X86, ZEN_CLASS) == {WORKLOAD: 3}

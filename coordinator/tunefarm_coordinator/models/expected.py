@@ -1,0 +1,137 @@
+"""What a kernel has to answer: seeded inputs of the right kind, and the unscheduled kernel's outputs."""
+
+import io
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+import tvm
+from numpy.typing import NDArray
+from tvm.s_tir import Schedule
+from tvm.target import Target
+from tvm.tirx import IterVar
+
+from tunefarm_coordinator.models.target import host_target
+from tunefarm_coordinator.models.task import TuningTask
+
+# Functions that want positive arguments, and a division by anything but a literal.
+_POSITIVE_DOMAIN = re.compile(r"T\.(log\w*|sqrt|rsqrt|pow)\(|/ (?!T\.(float|int)\w*\(|\d)")
+
+# Where an integer selects nothing, its size hardly matters.
+_PLAIN_INTEGERS = 100
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One input of a kernel and what its values may be."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    positive: bool
+    below: int
+    scale: float
+
+
+def expected_outputs(task: TuningTask, seed: int) -> bytes:
+    """An npz archive: `arg0`, `arg1`, ... inputs in the workload's own layout, `out0`, ... outputs.
+
+    The outputs are computed on this machine by the kernel as it is, without a schedule: slow (up to about a
+    second for a large convolution), and nobody's candidate. The same (task, seed) gives the same inputs in
+    any process.
+    """
+    inputs = [_values(spec, seed, index) for index, spec in enumerate(_inputs(task.module))]
+    outputs = _run(task.module, inputs)
+    arrays = {f"arg{index}": value for index, value in enumerate(inputs)}
+    arrays |= {f"out{index}": value for index, value in enumerate(outputs)}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _values(spec: _Input, seed: int, index: int) -> NDArray[Any]:
+    rng = np.random.default_rng([seed, index])
+    kind = np.dtype(spec.dtype).kind
+    if kind == "b":
+        return rng.integers(0, 2, spec.shape).astype(spec.dtype)
+    if kind in "iu":
+        below = min(spec.below, np.iinfo(spec.dtype).max)
+        return rng.integers(0, below, spec.shape).astype(spec.dtype)
+    if spec.positive:
+        return rng.uniform(0.5, 1.5, spec.shape).astype(spec.dtype)
+    return (spec.scale * rng.standard_normal(spec.shape)).astype(spec.dtype)
+
+
+@lru_cache(maxsize=64)
+def _inputs(module_json: str) -> list[_Input]:
+    module = tvm.ir.load_json(module_json)
+    function = module["main"]
+    text = str(module.script(show_meta=False))
+    # The header's buffer shapes hold no arithmetic; the body does.
+    positive = _POSITIVE_DOMAIN.search(text) is not None
+    outputs = _output_count(module)
+    weights = {int(index) for index in (function.attrs.get("layout_free_buffers") or ())}
+    blocks = _blocks(module)
+    specs = []
+    for index, parameter in enumerate(function.params[: len(function.params) - outputs]):
+        shape = tuple(int(size) for size in parameter.shape)
+        scale = sqrt(2.0 / _terms(blocks, parameter)) if index in weights and len(shape) > 1 else 1.0
+        specs.append(_Input(shape, str(parameter.dtype), positive, _index_bound(blocks, parameter), scale))
+    return specs
+
+
+def _run(module_json: str, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    kernel, shapes = _reference_kernel(module_json)
+    outputs = [tvm.runtime.empty(shape, dtype) for shape, dtype in shapes]
+    kernel(*[tvm.runtime.tensor(value) for value in inputs], *outputs)
+    return [output.numpy() for output in outputs]
+
+
+@lru_cache(maxsize=8)
+def _reference_kernel(module_json: str) -> tuple[Any, list[tuple[tuple[int, ...], str]]]:
+    module = tvm.ir.load_json(module_json)
+    parameters = module["main"].params[len(module["main"].params) - _output_count(module) :]
+    shapes = [(tuple(int(size) for size in p.shape), str(p.dtype)) for p in parameters]
+    return tvm.tirx.build(module, target=Target(host_target()))["main"], shapes
+
+
+def _output_count(module: Any) -> int:
+    """Outputs are the last parameters, and the only ones that are written."""
+    written = [region.source for block in _blocks(module) for region in block.writes]
+    return sum(any(p.same_as(buffer) for buffer in written) for p in module["main"].params)
+
+
+def _blocks(module: Any) -> list[Any]:
+    schedule = Schedule(module)
+    children = schedule.get_child_blocks(schedule.get_sblock("root"))
+    return [schedule.get(child) for child in children]
+
+
+def _terms(blocks: list[Any], parameter: Any) -> int:
+    """Terms of the sums that a weight takes part in (its fan-in); 1 where it is in none."""
+    terms = [
+        prod(int(axis.dom.extent) for axis in block.iter_vars if axis.iter_type == IterVar.CommReduce)
+        for block in blocks
+        if any(parameter.same_as(read.source) for read in block.reads)
+    ]
+    return max(terms, default=1)
+
+
+def _index_bound(blocks: list[Any], parameter: Any) -> int:
+    """Integers below this are in range wherever the parameter is used as an index.
+
+    A block that reads a tensor at places that values decide declares that it may read all of those axes; the
+    smallest of them bounds the index.
+    """
+    bounds = [
+        int(dimension.extent)
+        for block in blocks
+        if any(parameter.same_as(read.source) for read in block.reads)
+        for read in block.reads
+        if not parameter.same_as(read.source)
+        for dimension in read.region
+        if int(dimension.extent) > 1
+    ]
+    return min(bounds, default=_PLAIN_INTEGERS)

@@ -1,0 +1,70 @@
+"""When two tensors are the same: one rule and one table of tolerances, for kernels and for whole models."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Of `|a - b| <= absolute + relative * max|b|`."""
+
+    relative: float
+    absolute: float
+
+
+# Relative: the order of a sum is free, so a thousand terms may differ in their last three digits. The absolute
+# part is for outputs that are zero all over, or probabilities of which all are tiny.
+_TOLERANCES = {
+    "float64": Tolerance(1e-6, 1e-12),
+    "float32": Tolerance(1e-3, 1e-6),
+    "float16": Tolerance(2e-2, 1e-3),
+    "bfloat16": Tolerance(5e-2, 1e-2),
+}
+_EXACT = Tolerance(0.0, 0.0)
+
+
+def tolerance(dtype: str) -> Tolerance:
+    """For values of `dtype`; integers and booleans have to be equal."""
+    return _TOLERANCES.get(dtype, _EXACT)
+
+
+def match(actual: NDArray[Any], expected: NDArray[Any], rtol: float | None = None, atol: float | None = None) -> bool:
+    """Whether `actual` is `expected`: same shape, same places that aren't finite, and elsewhere
+    `|actual - expected| <= atol + rtol * max|expected|`; the tolerances of the dtype where none are given."""
+    default = tolerance(expected.dtype.name)
+    rtol = default.relative if rtol is None else rtol
+    atol = default.absolute if atol is None else atol
+    if actual.shape != expected.shape:
+        return False
+    difference, scale = _difference(actual, expected)
+    return bool(difference <= atol + rtol * scale)
+
+
+def relative_error(actual: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Greatest difference over the greatest expected magnitude, in units that `match` compares with its
+    relative tolerance: `max|a - b| / (max|b| + absolute / relative)`. Infinite where `match` can't hold."""
+    if actual.shape != expected.shape:
+        return float("inf")
+    bound = tolerance(expected.dtype.name)
+    difference, scale = _difference(actual, expected)
+    if difference == 0.0:
+        return 0.0
+    floor = bound.absolute / bound.relative if bound.relative else 0.0
+    return float("inf") if scale + floor == 0.0 else difference / (scale + floor)
+
+
+def _difference(actual: NDArray[Any], expected: NDArray[Any]) -> tuple[float, float]:
+    """(greatest difference, greatest expected magnitude) of the finite values; the difference is infinite
+    where the values that aren't finite differ."""
+    if expected.size == 0:
+        return 0.0, 0.0
+    a, b = actual.astype(np.float64), expected.astype(np.float64)
+    finite = np.isfinite(b)
+    if not np.array_equal(np.isfinite(a), finite) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return float("inf"), 0.0
+    if not finite.any():
+        return 0.0, 0.0
+    return float(np.abs(a[finite] - b[finite]).max()), float(np.abs(b[finite]).max())

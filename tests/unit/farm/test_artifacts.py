@@ -1,0 +1,112 @@
+"""Artifacts on disk: whole or not there, and named by what they hold."""
+
+import errno
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from tunefarm_coordinator.artifacts import CHUNK_BYTES, ArtifactStore, DiskFull, TooLarge
+from tunefarm_coordinator.errors import InvalidInput, NotFound, StoreError
+
+
+def digest_of(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def contents(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in folder.iterdir()]
+
+
+async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+def test_what_is_put_is_there_under_its_digest(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "new" / "folder")
+    content = b"x" * (CHUNK_BYTES + 1)
+    source = tmp_path / "source"
+    source.write_bytes(content)
+    assert store.put(content) == store.put(content) == store.put_file(source) == digest_of(content)
+    assert store.exists(digest_of(content))
+    assert store.size(digest_of(content)) == len(content)
+    assert store.path(digest_of(content)).read_bytes() == content
+    assert [len(chunk) for chunk in store.chunks(digest_of(content))] == [CHUNK_BYTES, 1]
+    assert b"".join(store.chunks(digest_of(content), CHUNK_BYTES)) == b"x"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "sha256:", "sha256:" + "g" * 64, "sha256:" + "0" * 64 + "\n", "/etc/passwd"]
+)
+def test_only_digests_name_artifacts(tmp_path: Path, name: str) -> None:
+    store = ArtifactStore(tmp_path)
+    for ask in (store.path, store.exists, store.size, store.chunks):
+        with pytest.raises(InvalidInput):
+            ask(name)
+
+
+def test_an_artifact_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        ArtifactStore(tmp_path).path(digest_of(b"x"))
+    assert not ArtifactStore(tmp_path).exists(digest_of(b"x"))
+
+
+def test_an_offset_past_the_end_is_refused(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    with pytest.raises(InvalidInput):
+        store.chunks(store.put(b"abc"), 4)
+
+
+async def test_chunks_are_received_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    assert await store.receive(digest_of(b"abc"), stream(b"a", b"bc")) == (digest_of(b"abc"), 3)
+    with pytest.raises(InvalidInput):
+        await store.receive(digest_of(b"abd"), stream(b"abc"))
+    with pytest.raises(TooLarge):
+        await store.receive(digest_of(b"abcd"), stream(b"ab", b"cd"), limit=3)
+    assert contents(tmp_path) == [b"abc"]
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"a"
+        raise ConnectionResetError
+
+    with pytest.raises(StoreError):
+        await ArtifactStore(tmp_path).receive(digest_of(b"abc"), breaking())
+    assert contents(tmp_path) == []
+
+
+def test_what_an_earlier_process_left_unfinished_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "tmp123.part").write_bytes(b"half")
+    ArtifactStore(tmp_path)
+    assert contents(tmp_path) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_self: ArtifactStore, _file: BinaryIO, _digest: str) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = ArtifactStore(tmp_path)
+    monkeypatch.setattr(ArtifactStore, "_finish", full)
+    with pytest.raises(DiskFull, match="No space left"):
+        store.put(b"abc")
+    assert contents(tmp_path) == []
+
+
+def test_a_folder_that_can_not_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError):
+        ArtifactStore(tmp_path / "file")
+
+
+def test_sweeping_keeps_what_is_named_and_uploads_under_way(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    kept, swept = store.put(b"kept"), store.put(b"swept")
+    (tmp_path / "upload.part").write_bytes(b"half")
+    assert store.sweep({kept}) == 1
+    assert store.exists(kept)
+    assert not store.exists(swept)
+    assert (tmp_path / "upload.part").exists()
