@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 from google.protobuf.duration_pb2 import Duration
-from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 from tests.farm_stand_in import FakeCoordinator
+from tests.hostile_kernels import HOSTILE, hostile
+from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 SHAPE = (64, 64)
-RUN_TIMEOUT = 1.0
+# Seconds: for a candidate that ends by itself, and for one that never does.
+RUN_TIMEOUT = 20.0
+NEVER_ENDS_TIMEOUT = 1.0
 
 
 class AgentProcess:
@@ -67,7 +70,7 @@ async def start_agent(address: str, state_dir: Path, *options: str, pass_fds: tu
     with log.open("ab") as file:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tunefarm_agent", "run", "--connect", address),
-            *("--state-dir", str(state_dir), "--memory-limit", "512", "--json-logs", *options),
+            *("--state-dir", str(state_dir), "--memory-limit", "256", "--json-logs", *options),
             stdout=file,
             stderr=file,
             pass_fds=pass_fds,
@@ -91,23 +94,30 @@ def candidate(farm: FakeCoordinator, kernel: bytes, timeout: float = RUN_TIMEOUT
     return farm_pb2.Candidate(artifact=farm.put(kernel), arguments=[argument] * 2, run_timeout=timeout)
 
 
+def hostile_candidate(farm: FakeCoordinator, name: str) -> farm_pb2.Candidate:
+    """One of `HOSTILE`, with little time if it needs to run out of it."""
+    timeout = NEVER_ENDS_TIMEOUT if HOSTILE[name][1] == "RUN_TIMEOUT" else RUN_TIMEOUT
+    return candidate(farm, hostile(name), timeout)
+
+
 EVALUATOR = farm_pb2.Evaluator(number=1, repeat=3, min_repeat_ms=1.0)
 
 
-def measure(farm: FakeCoordinator, lease_id: str, *kernels: bytes, limit: float = 60.0) -> farm_pb2.Lease:
-    lease = farm_pb2.Lease(
-        lease_id=lease_id,
-        attempt=1,
-        device_id="cpu0",
-        time_limit=seconds(limit),
-        measure=farm_pb2.MeasureWork(
-            candidates=[candidate(farm, kernel) for kernel in kernels],
-            evaluator=EVALUATOR,
-            expected=[expected(farm, 0), expected(farm, 1)],
-        ),
+def measure(
+    farm: FakeCoordinator, lease_id: str, *kernels: bytes, limit: float = 60.0, timeout: float = RUN_TIMEOUT
+) -> None:
+    """Give out a lease to check and time these kernels."""
+    measure_all(farm, lease_id, [candidate(farm, kernel, timeout) for kernel in kernels], limit)
+
+
+def measure_all(
+    farm: FakeCoordinator, lease_id: str, candidates: list[farm_pb2.Candidate], limit: float = 60.0
+) -> None:
+    """Give out a lease to check and time these candidates."""
+    work = farm_pb2.MeasureWork(
+        candidates=candidates, evaluator=EVALUATOR, expected=[expected(farm, 0), expected(farm, 1)]
     )
-    farm.lease(lease)
-    return lease
+    one_lease(farm, lease_id, limit, measure=work)
 
 
 def seconds(value: float) -> Duration:
@@ -137,15 +147,14 @@ def kind(report: farm_pb2.OutcomeReport) -> str:
 
 
 async def none_left(agent: AgentProcess) -> None:
-    """The agent, its measurer, and nothing else; no scratch."""
-    for _ in range(250):
-        if len(agent.below()) <= 1 and len(agent.marked()) <= 1:
-            break
-        await asyncio.sleep(0.02)
-    else:
-        raise AssertionError(f"left: {agent.below()}, {agent.marked()}")
+    """In a moment: the agent, its measurer, and nothing else; no scratch."""
     scratch = agent.state_dir / "scratch"
-    assert not scratch.exists() or not list(scratch.iterdir())
+    for _ in range(500):
+        folders = list(scratch.iterdir()) if scratch.exists() else []
+        if len(agent.below()) <= 1 and len(agent.marked()) <= 1 and not folders:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"left: {agent.below()}, {agent.marked()}, {folders}")
 
 
 async def spool_empties(agent: AgentProcess) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf.duration_pb2 import Duration
+
 from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 _CHUNK = 64 << 10
@@ -45,6 +46,7 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
         self.endings: dict[str, farm_pb2.LeaseFinished] = {}
         self.slots: dict[str, int] = defaultdict(int)
         self.address = ""
+        self._ending: tuple[grpc.StatusCode, str] | None = None
         self._waiting: list[farm_pb2.Lease] = []
         self._outbox: asyncio.Queue[farm_pb2.CoordinatorMessage | None] | None = None
         self._changed = asyncio.Condition()
@@ -91,8 +93,9 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
         assert self._outbox is not None, "no agent is attached"
         self._outbox.put_nowait(message)
 
-    def lose_stream(self) -> None:
-        """End the agent's stream, as a proxy would that restarts."""
+    def lose_stream(self, status: tuple[grpc.StatusCode, str] | None = None) -> None:
+        """End the agent's stream, as a proxy would that restarts; or with a status."""
+        self._ending = status
         if self._outbox is not None:
             self._outbox.put_nowait(None)
 
@@ -130,6 +133,8 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
         try:
             while (message := await outbox.get()) is not None:
                 yield message
+            if self._ending is not None:
+                await context.abort(*self._ending)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)

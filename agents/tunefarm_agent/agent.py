@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import structlog
-from tunefarm_proto.v1 import common_pb2, farm_pb2, farm_pb2_grpc
 
 from tunefarm_agent.artifacts import Artifacts, Cache
 from tunefarm_agent.benchmark import Benchmark
@@ -28,6 +27,7 @@ from tunefarm_agent.settings import Settings
 from tunefarm_agent.spool import Spool
 from tunefarm_agent.stand import Stand
 from tunefarm_agent.supervised import Household
+from tunefarm_proto.v1 import common_pb2, farm_pb2, farm_pb2_grpc
 
 _log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ async def run(settings: Settings, lifeline: int | None) -> None:
         adopt_orphans()
         _sweep(settings.state_dir)
         async with open_channel(settings.address, settings.insecure) as channel:
-            stub = farm_pb2_grpc.FarmServiceStub(channel)  # type: ignore[no-untyped-call]
+            stub = farm_pb2_grpc.FarmServiceStub(channel)
             await _run(settings, device, stub, _stop_event(lifeline))
 
 
@@ -96,7 +96,7 @@ async def _running(gate: GateServer, stand: Stand, household: Household) -> Asyn
     finally:
         await gate.stop()
         await stand.close()
-        await household.bury_orphans()
+        await household.bury_all()
 
 
 def _hello(settings: Settings, device: common_pb2.Device, gate: GateServer) -> farm_pb2.Hello:

@@ -12,9 +12,9 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import structlog
-from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 from tunefarm_agent.errors import ArtifactUnavailable
+from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _CHUNK = 1 << 20

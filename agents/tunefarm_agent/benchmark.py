@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from tunefarm_proto.v1 import farm_pb2
-
 from tunefarm_agent import commands, wire
 from tunefarm_agent.artifacts import Artifacts
 from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, RUN_TIMEOUT, Confinement, Json
@@ -19,6 +17,7 @@ from tunefarm_agent.errors import CommandTimedOut, LeaseGivenUp, ProcessDied
 from tunefarm_agent.gate import GateServer
 from tunefarm_agent.results import Failed, Measured, Result
 from tunefarm_agent.supervised import Household, SupervisedProcess
+from tunefarm_proto.v1 import farm_pb2
 
 _MODULES = {
     farm_pb2.ModelContender.RUNTIME_TVM: "tunefarm_agent.measurer",
@@ -55,7 +54,7 @@ class _Entrant:
         try:
             reply = await self.process.call(command, max(0.0, self.left))
         except CommandTimedOut:
-            self.failure = Failed(RUN_TIMEOUT, f"took longer than {self.contender.run_timeout:.3g} s")
+            self.failure = Failed(RUN_TIMEOUT, f"took longer than {wire.time_of(self.contender):.3g} s")
             return None
         except ProcessDied as error:
             self.failure = Failed(RUN_ERROR, str(error))
@@ -97,7 +96,7 @@ class Benchmark:
         """Every contender's samples, or its failure. Raises LeaseGivenUp, ArtifactUnavailable."""
         inputs = str(files[work.inputs])
         entrants = [
-            _Entrant(contender, scratch / f"contender{i}", contender.run_timeout)
+            _Entrant(contender, scratch / f"contender{i}", wire.time_of(contender))
             for i, contender in enumerate(work.contenders)
         ]
         async with self._ended(entrants):

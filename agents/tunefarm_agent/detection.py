@@ -9,10 +9,10 @@ import platform
 from pathlib import Path
 
 import psutil
-from tunefarm_proto.v1 import common_pb2
 
 from tunefarm_agent.cpu_models import llvm_cpu
 from tunefarm_agent.errors import InvalidInput
+from tunefarm_proto.v1 import common_pb2
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MACHINE_ID = Path("/etc/machine-id")

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 import structlog
-from tunefarm_proto.v1 import farm_pb2
 
 from tunefarm_agent import wire
 from tunefarm_agent.commands import CANCELLED, DEVICE_LOST
@@ -13,6 +12,7 @@ from tunefarm_agent.detection import temperatures
 from tunefarm_agent.errors import ArtifactUnavailable, LeaseGivenUp
 from tunefarm_agent.leases import LeaseRunner
 from tunefarm_agent.spool import Spool
+from tunefarm_proto.v1 import farm_pb2
 
 _log = structlog.get_logger()
 

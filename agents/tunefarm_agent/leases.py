@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-
-from tunefarm_proto.v1 import farm_pb2
 
 from tunefarm_agent import wire
 from tunefarm_agent.artifacts import Artifacts
@@ -17,6 +15,7 @@ from tunefarm_agent.errors import LeaseGivenUp
 from tunefarm_agent.gate import GateServer
 from tunefarm_agent.results import Failed, Measured, Result
 from tunefarm_agent.stand import Stand
+from tunefarm_proto.v1 import farm_pb2
 
 # Takes (index, outcome without its address); returns when the outcome is safe on this host.
 Report = Callable[[int, farm_pb2.OutcomeReport], Awaitable[None]]
@@ -79,7 +78,7 @@ class LeaseRunner:
                     work = lease.measure
                     async with self._gate.closed(), clock.running():
                         await self._batch(
-                            work.candidates,
+                            wire.wanted(lease, work.candidates),
                             wire.expected_of(work.expected, files),
                             wire.evaluation_of(work.evaluator),
                             files,
@@ -88,14 +87,15 @@ class LeaseRunner:
                 case "verify":
                     expected = wire.expected_of(lease.verify.expected, files)
                     async with clock.running():
-                        await self._batch(lease.verify.candidates, expected, None, files, report)
+                        candidates = wire.wanted(lease, lease.verify.candidates)
+                        await self._batch(candidates, expected, None, files, report)
                 case "calibrate":
                     evaluation = wire.evaluation_of(lease.calibrate.evaluator)
                     async with self._gate.closed(), clock.running():
-                        await self._batch([lease.calibrate.reference], (), evaluation, files, report)
+                        await self._batch({0: lease.calibrate.reference}, (), evaluation, files, report)
                 case "compare":
                     async with self._gate.closed(), clock.running():
-                        for index, group in enumerate(lease.compare.groups):
+                        for index, group in wire.wanted(lease, lease.compare.groups).items():
                             await report(index, await self._compare(lease.compare, group, files))
                 case "benchmark":
                     start = self._conditions_from()
@@ -106,16 +106,16 @@ class LeaseRunner:
 
     async def _batch(
         self,
-        candidates: Iterable[farm_pb2.Candidate],
+        candidates: Mapping[int, farm_pb2.Candidate],
         expected: tuple[Expected, ...],
         evaluation: Evaluation | None,
         files: wire.Files,
         report: Report,
     ) -> None:
-        for index, candidate in enumerate(candidates):
+        for index, candidate in candidates.items():
             start = self._conditions_from()
             kernel = wire.kernel_of(candidate, files)
-            result = await self._stand.run(kernel, expected, evaluation, candidate.run_timeout)
+            result = await self._stand.run(kernel, expected, evaluation, wire.time_of(candidate))
             conditions = self._conditions(start, evaluation)
             await report(index, wire.item_report(result, conditions))
 
@@ -126,7 +126,7 @@ class LeaseRunner:
         start = self._conditions_from()
         evaluation = wire.evaluation_of(work.evaluator)
         expected = wire.expected_of(group.expected, files)
-        entrants = [_Entrant(candidate, candidate.run_timeout) for candidate in group.candidates]
+        entrants = [_Entrant(candidate, wire.time_of(candidate)) for candidate in group.candidates]
         self._stand.renew()
         for entrant in entrants:
             await self._turn(entrant, expected, None, files)
@@ -146,7 +146,7 @@ class LeaseRunner:
     ) -> None:
         """One turn of an entrant: its check or one round of its timing."""
         if entrant.left <= 0:
-            entrant.failure = Failed(RUN_TIMEOUT, f"took longer than {entrant.candidate.run_timeout:.3g} s")
+            entrant.failure = Failed(RUN_TIMEOUT, f"took longer than {wire.time_of(entrant.candidate):.3g} s")
             return
         start = time.monotonic()
         kernel = wire.kernel_of(entrant.candidate, files)

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import grpc
 import grpc.aio
 import structlog
-from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 from tunefarm_agent.backoff import pauses
 from tunefarm_agent.errors import Refused, Superseded
 from tunefarm_agent.settings import Settings
+from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 PROTOCOLS = (1,)
 _REFUSALS = (
@@ -71,12 +71,11 @@ class Session:
             pause = next(tries)
             _log.warning("no coordinator", address=self._settings.address, reason=reason, next_try=round(pause, 2))
             until_lost = last_seen + self._timeout - loop.time()
-            if until_lost < pause:
-                until_lost = max(0.0, until_lost)
-                await asyncio.sleep(until_lost)
+            first = min(pause, max(0.0, until_lost))
+            await asyncio.sleep(first)
+            if until_lost <= first:
                 self._party.session_lost()
-                pause -= until_lost
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause - first)
 
     def _pauses(self) -> Any:
         return pauses(self._settings.first_pause, self._settings.longest_pause, random.Random())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 from google.protobuf.message import DecodeError
+
 from tunefarm_proto.v1 import farm_pb2
 
 _log = structlog.get_logger()

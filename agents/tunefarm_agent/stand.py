@@ -62,9 +62,10 @@ class Stand:
     async def _tidy(self, scratch: Path) -> None:
         try:
             if self._process.alive:
-                await self._process.call(commands.end(), _OWN_SECONDS)
-        except (ProcessDied, CommandTimedOut) as error:
+                self._granted(await self._process.call(commands.end(), _OWN_SECONDS))
+        except (ProcessDied, CommandTimedOut, LeaseGivenUp) as error:
             _log.warning("the measuring process had to go", error=str(error))
+            await self._process.kill()
         finally:
             self._confinement = None
             shutil.rmtree(scratch, ignore_errors=True)

@@ -15,6 +15,7 @@ from tunefarm_agent.errors import CommandTimedOut, ProcessDied
 _START_SECONDS = 60.0
 # How long a process has to answer for its shot children before it is shot itself.
 _GRACE_SECONDS = 2.0
+_NEXT_SHOT_SECONDS = 0.05
 _LONGEST_REPLY = 64 << 20
 
 
@@ -25,6 +26,11 @@ class Household:
         self.own: set[int] = set()
         # A child that was just started must not be taken for an orphan.
         self.changing = asyncio.Lock()
+
+    async def bury_all(self) -> None:
+        """The end: kill and reap every process below this one."""
+        self.own.clear()
+        await self.bury_orphans(patience=10.0)
 
     async def bury_orphans(self, patience: float = 2.0) -> None:
         """Kill and reap everything below this process that is none of its own."""
@@ -100,10 +106,15 @@ class SupervisedProcess:
             raise
 
     async def kill(self) -> None:
-        """SIGKILL to the process and everything under it; returns when all are gone."""
+        """SIGKILL to the process and everything under it; returns when all are gone.
+
+        Goes on to its end if the caller is cancelled: half a kill would leave orphans.
+        """
         process, self._process = self._process, None
-        if process is None:
-            return
+        if process is not None:
+            await asyncio.shield(asyncio.ensure_future(self._kill(process)))
+
+    async def _kill(self, process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
@@ -127,14 +138,20 @@ class SupervisedProcess:
             yield
             return
 
+        shots: list[asyncio.TimerHandle] = []
+
         def gone() -> None:
             loop.remove_reader(handle)
             kill_descendants(pid)
+            # One that forked while it was counted got away: again, until the command has ended.
+            shots[:] = [loop.call_later(_NEXT_SHOT_SECONDS, gone)]
 
         loop.add_reader(handle, gone)
         try:
             yield
         finally:
+            for shot in shots:
+                shot.cancel()
             loop.remove_reader(handle)
             os.close(handle)
 
@@ -146,7 +163,7 @@ class SupervisedProcess:
                 async with asyncio.timeout(_GRACE_SECONDS):
                     while not reply.done():
                         kill_descendants(self._process.pid)
-                        await asyncio.wait([reply], timeout=0.05)
+                        await asyncio.wait([reply], timeout=_NEXT_SHOT_SECONDS)
                 await reply
                 return
             except (TimeoutError, ProcessDied):

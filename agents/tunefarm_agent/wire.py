@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-from tunefarm_proto.v1 import common_pb2, farm_pb2
+from typing import TypeVar
 
 from tunefarm_agent.commands import Argument, Evaluation, Expected, Kernel, Prepack
 from tunefarm_agent.desk import Ref
 from tunefarm_agent.results import Failed, Measured, Result
+from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 Files = Mapping[str, Path]
+Item = TypeVar("Item")
+
+# Seconds, where the lease does not say.
+_RUN_TIMEOUT = 30.0
 
 
 def ref_of(message: farm_pb2.Lease | farm_pb2.LeaseRef | farm_pb2.OutcomeAck | farm_pb2.OutcomeReport) -> Ref:
@@ -18,6 +22,11 @@ def ref_of(message: farm_pb2.Lease | farm_pb2.LeaseRef | farm_pb2.OutcomeAck | f
 
 def ref_to_wire(ref: Ref) -> farm_pb2.LeaseRef:
     return farm_pb2.LeaseRef(lease_id=ref.lease_id, attempt=ref.attempt)
+
+
+def time_of(item: farm_pb2.Candidate | farm_pb2.ModelContender) -> float:
+    """Seconds that a candidate or contender may take."""
+    return item.run_timeout or _RUN_TIMEOUT
 
 
 def kernel_of(candidate: farm_pb2.Candidate, files: Files) -> Kernel:
@@ -43,7 +52,7 @@ def evaluation_of(evaluator: farm_pb2.Evaluator) -> Evaluation:
 
 def failure(kind: str, message: str) -> common_pb2.Failure:
     """`kind` without its prefix, as `commands` has it."""
-    return common_pb2.Failure(kind=common_pb2.FailureKind.Value(f"FAILURE_KIND_{kind}"), message=message)
+    return common_pb2.Failure(kind=f"FAILURE_KIND_{kind}", message=message)
 
 
 def measured_to_wire(measured: Measured) -> farm_pb2.Measured:
@@ -77,11 +86,12 @@ def artifacts_of(lease: farm_pb2.Lease) -> set[str]:
     """Digests of everything that the lease needs."""
     match lease.WhichOneof("work"):
         case "measure":
-            return _of_batch(lease.measure.candidates, lease.measure.expected)
+            return _of_batch(wanted(lease, lease.measure.candidates), lease.measure.expected)
         case "verify":
-            return _of_batch(lease.verify.candidates, lease.verify.expected)
+            return _of_batch(wanted(lease, lease.verify.candidates), lease.verify.expected)
         case "compare":
-            return set().union(*(_of_batch(g.candidates, g.expected) for g in lease.compare.groups))
+            groups = wanted(lease, lease.compare.groups).values()
+            return set().union(*(_of_batch(dict(enumerate(g.candidates)), g.expected) for g in groups))
         case "calibrate":
             return {lease.calibrate.reference.artifact}
         case "benchmark":
@@ -90,8 +100,14 @@ def artifacts_of(lease: farm_pb2.Lease) -> set[str]:
             return set()
 
 
-def _of_batch(candidates: Iterable[farm_pb2.Candidate], expected: Iterable[farm_pb2.ExpectedOutputs]) -> set[str]:
-    return {c.artifact for c in candidates} | {e.artifact for e in expected}
+def wanted(lease: farm_pb2.Lease, items: Iterable[Item]) -> dict[int, Item]:
+    """The items to work on, by index. The others have their outcome already, or never had an artifact."""
+    chosen = set(lease.indices)
+    return {index: item for index, item in enumerate(items) if not chosen or index in chosen}
+
+
+def _of_batch(candidates: Mapping[int, farm_pb2.Candidate], expected: Iterable[farm_pb2.ExpectedOutputs]) -> set[str]:
+    return {c.artifact for c in candidates.values()} | {e.artifact for e in expected}
 
 
 def _of_benchmark(work: farm_pb2.BenchmarkWork) -> set[str]:

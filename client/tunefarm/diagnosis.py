@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tunefarm.embedded import default_data_dir
 from tunefarm.errors import TunefarmError
@@ -23,8 +22,7 @@ _COMPILERS = ("cc", "gcc", "clang")
 State = Literal["ok", "optional", "missing"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One check. "optional": not here, and only needed for the purpose that `detail` names."""
 
     name: str

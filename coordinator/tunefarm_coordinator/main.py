@@ -139,8 +139,9 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
         log.info("stopping")
     finally:
         await registry.stop()
-        await server.stop(GRACE_SECONDS)
+        # First the streams, so that agents hear of it at once; then whatever calls are left.
         await farm.stop()
+        await server.stop(GRACE_SECONDS)
         await compute.close()
 
 

@@ -35,5 +35,5 @@ class _Collector:
 def start(host: str, port: int, registry: JobRegistry, farm: FarmControl) -> None:
     """Serves /metrics in a thread of its own."""
     collectors = CollectorRegistry()
-    collectors.register(_Collector(registry, farm))  # type: ignore[arg-type]
+    collectors.register(_Collector(registry, farm))
     start_http_server(port, host, registry=collectors)

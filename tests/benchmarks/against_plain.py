@@ -43,10 +43,10 @@ def tune_with_plain(model: Path, out: Path, trials: int, round_size: int, cores:
     """plain_tvm.py in a process of its own; its figures and `wall` seconds."""
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
+    options = ["--trials", str(trials), "--round", str(round_size), "--cores", str(cores)]
     with (out / "log").open("w") as log:
         subprocess.run(
-            [sys.executable, str(PLAIN), str(model), str(out), "--trials", str(trials), "--round", str(round_size)]
-            + ["--cores", str(cores)],
+            [sys.executable, str(PLAIN), str(model), str(out), *options],
             check=True,
             stdout=log,
             stderr=log,

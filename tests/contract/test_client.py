@@ -18,6 +18,7 @@ import pytest
 
 from tests.tuning_stand_in import JOB_ID, FakeCoordinator, failing, file_chunks
 from tunefarm import AutoschedulerOptions, Client
+from tunefarm.channel import CONNECT_SECONDS
 from tunefarm.embedded import EmbeddedSettings
 from tunefarm.errors import (
     BrokenTransfer,
@@ -282,7 +283,9 @@ def test_nobody_there_is_said_within_five_seconds_with_the_address() -> None:
         assert time.monotonic() - started < 5
 
 
-def test_somebody_who_never_answers_is_given_up_within_five_seconds() -> None:
+def test_somebody_who_never_answers_is_given_up_within_five_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CONNECT_SECONDS < 5
+    monkeypatch.setattr("tunefarm.channel.CONNECT_SECONDS", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

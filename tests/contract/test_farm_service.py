@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.compute.messages import Gate
 from tunefarm_coordinator.control.farm import FarmControl

@@ -7,6 +7,17 @@ import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.unit.schedules.schedule_examples import (
+    ARM,
+    DEVICES,
+    PI_CLASS,
+    WORKLOAD,
+    X86,
+    ZEN_CLASS,
+    record,
+    verification,
+)
 from tunefarm_coordinator.schedules.changes import AddCandidates, AddRecords, AddVerifications, CandidateTrace
 from tunefarm_coordinator.schedules.record import Censored, Failed, Outcome, Record, Source
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
@@ -20,17 +31,6 @@ from tunefarm_coordinator.service.schedule import (
     unix_seconds,
 )
 from tunefarm_proto.v1 import common_pb2, schedule_pb2, schedule_pb2_grpc
-
-from tests.unit.schedules.schedule_examples import (
-    ARM,
-    DEVICES,
-    PI_CLASS,
-    WORKLOAD,
-    X86,
-    ZEN_CLASS,
-    record,
-    verification,
-)
 
 TRACE = '["trace"]'
 Messages = Sequence[schedule_pb2.ScheduleRecord]

@@ -14,14 +14,15 @@ from pathlib import Path
 import grpc
 import psutil
 import pytest
-from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 from tests.agent_process import (
     EVALUATOR,
     AgentProcess,
     candidate,
+    hostile_candidate,
     kind,
     measure,
+    measure_all,
     none_left,
     one_lease,
     spool_empties,
@@ -29,6 +30,7 @@ from tests.agent_process import (
 )
 from tests.farm_stand_in import FakeCoordinator
 from tests.hostile_kernels import HOSTILE, good, hostile, library, nameless
+from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 
 @pytest.fixture
@@ -63,12 +65,13 @@ async def test_says_what_it_is(farm: FakeCoordinator) -> None:
 
 
 async def test_hostile_candidates_cost_themselves_alone(farm: FakeCoordinator, agent: AgentProcess) -> None:
-    kernels, wanted = [good()], ["measured"]
+    honest = candidate(farm, good())
+    candidates, wanted = [honest], ["measured"]
     for name, (_, failure) in HOSTILE.items():
-        kernels += [hostile(name), good()]
+        candidates += [hostile_candidate(farm, name), honest]
         wanted += [failure or "measured", "measured"]
-    measure(farm, "batch", *kernels, nameless(), good())
-    reports = await farm.reports("batch", len(kernels) + 2, 60)
+    measure_all(farm, "batch", [*candidates, candidate(farm, nameless()), honest], limit=100)
+    reports = await farm.reports("batch", len(candidates) + 2, 100)
     assert [kind(r) for r in reports] == [*wanted, "LOAD_ERROR", "measured"]
     assert [r.index for r in reports] == list(range(len(reports)))
     ending = await farm.finished("batch")
@@ -80,10 +83,10 @@ async def test_hostile_candidates_cost_themselves_alone(farm: FakeCoordinator, a
     assert "told so" in messages["raises"]
     assert "1 s" in messages["loops_deaf"]
     assert "0.2" in messages["wrong"] or "0.1" in messages["wrong"]
-    honest = reports[0].measured
-    assert len(honest.seconds) == 3
-    assert all(0 < s < 0.01 for s in honest.seconds)
-    assert honest.max_rel_error == 0.0
+    measured = reports[0].measured
+    assert len(measured.seconds) == 3
+    assert all(0 < s < 0.01 for s in measured.seconds)
+    assert measured.max_rel_error == 0.0
     assert reports[0].conditions.number > 1
     assert 0 < reports[0].conditions.elapsed < 10
     await none_left(agent)
@@ -97,7 +100,7 @@ async def test_takes_the_next_lease_at_once(farm: FakeCoordinator) -> None:
 
 async def delay_after(farm: FakeCoordinator, name: str, lease_id: str) -> float:
     """Seconds from a hostile candidate's outcome to the first outcome of the lease queued behind."""
-    measure(farm, lease_id, hostile(name))
+    measure_all(farm, lease_id, [hostile_candidate(farm, name)])
     measure(farm, f"{lease_id}-next", good())
     (report,) = await farm.reports(f"{lease_id}-next", 1)
     assert kind(report) == "measured"
@@ -155,8 +158,8 @@ async def test_cancel_is_prompt(farm: FakeCoordinator, agent: AgentProcess) -> N
     for lease_id in "ab":
         ending = await farm.finished(lease_id)
         assert ending.failure.kind == common_pb2.FAILURE_KIND_CANCELLED
-    await farm.reports("c", 1)
     assert time.monotonic() - start < 2.0
+    await farm.reports("c", 1)
     assert not farm.outcomes["b"]
     await none_left(agent)
 
@@ -397,3 +400,37 @@ async def test_one_agent_for_a_state_folder(agent: AgentProcess, farm: FakeCoord
     other = await start_agent(farm.address, agent.state_dir)
     assert await other.ended() == 2
     assert "another agent" in other.log
+
+
+async def test_gives_way_to_its_successor(farm: FakeCoordinator, agent: AgentProcess) -> None:
+    farm.lose_stream((grpc.StatusCode.ABORTED, "attached again"))
+    assert await agent.ended() == 1
+    assert "another agent attached" in agent.log
+    assert not agent.marked()
+
+
+@pytest.mark.usefixtures("agent")
+async def test_drains(farm: FakeCoordinator) -> None:
+    await farm.until(lambda: farm.slots["cpu0"] == 2)
+    farm.tell(farm_pb2.CoordinatorMessage(drain=farm_pb2.Drain(reason="test")))
+    await farm.until(lambda: farm.slots["cpu0"] == 0)
+    farm.lose_stream()
+    await farm.attached(times=2)
+    await farm.until(lambda: farm.slots["cpu0"] == 2)
+
+
+async def test_starts_nothing_that_was_given_to_others(tmp_path: Path) -> None:
+    async with FakeCoordinator(session_timeout=1.0) as farm:
+        agent = await start_agent(farm.address, tmp_path / "state")
+        try:
+            await farm.attached()
+            measure(farm, "running", hostile("loops"))
+            measure(farm, "queued", good())
+            await farm.until(lambda: any(len(h.leases) == 2 for h in farm.heartbeats))
+            await farm.stop()
+            await asyncio.sleep(2.5)
+            await farm.start()
+            await farm.attached(times=2)
+            assert [r.lease_id for r in farm.hellos[1].leases] == ["running"]
+        finally:
+            await agent.killed()

@@ -17,7 +17,6 @@ import pytest
 import tvm
 from onnx import TensorProto, numpy_helper
 from onnx import helper as onnx_helper
-from tunefarm_proto.v1 import common_pb2, farm_pb2
 from tvm import relax, te
 
 from tests.agent_process import (
@@ -34,6 +33,7 @@ from tests.agent_process import (
 )
 from tests.farm_stand_in import FakeCoordinator
 from tests.hostile_kernels import good, hostile, library
+from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 TARGET = {"kind": "llvm", "num-cores": 2}
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tests.programs import agent, assert_nothing_left, coordinator, tunefarm, until
 from tests.tiny_models import save_tiny_cnn, save_unsupported
 

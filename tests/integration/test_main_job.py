@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from tests.programs import BIN, Program, agent, assert_nothing_left, coordinator, document, environment, tunefarm, until
 from tests.tiny_models import save_tiny_cnn
 

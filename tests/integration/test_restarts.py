@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.programs import Program, agent, assert_nothing_left, coordinator, document, ours, tunefarm, until
 from tests.tiny_models import save_tiny_cnn
 
@@ -82,13 +83,12 @@ def test_coordinator_killed(home: Path, tmp_path: Path) -> None:
 
 def test_agent_killed(home: Path, tmp_path: Path) -> None:
     model = save_tiny_cnn(tmp_path / "tiny.onnx")
-    with coordinator(home) as (_, address):
-        with agent(home, address) as first:
-            job = submit(home, model, address)
-            wait_for_trials(home, job, address, 6)
-            first.kill()
-            with agent(home, address):
-                check_ended_well(home, job, address)
+    with coordinator(home) as (_, address), agent(home, address) as first:
+        job = submit(home, model, address)
+        wait_for_trials(home, job, address, 6)
+        first.kill()
+        with agent(home, address):
+            check_ended_well(home, job, address)
     assert_nothing_left(home)
 
 

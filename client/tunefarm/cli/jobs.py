@@ -100,12 +100,10 @@ def watch(
 ) -> int:
     """Follow a job until it ends; exits with 1 if it failed or was cancelled."""
     reach = Reach(connect, token, insecure, data_dir)
-    view = open_view(as_json)
-    with reach.client(agent=True, notice=view.notice) as client:
+    with open_view(as_json) as view, reach.client(agent=True, notice=view.notice) as client:
         workflow = client.job(job_id)
         try:
-            with view:
-                job = follow(workflow, view)
+            job = follow(workflow, view)
         except KeyboardInterrupt:
             return interrupted(workflow, reach)
     fetch_command = reach.command(f"job fetch {job_id}") if job.has_package else None

@@ -50,8 +50,8 @@ def plan(
         project=project,
         name=name,
     )
-    view = open_view(as_json)
-    with Reach(connect, token, insecure, data_dir).client(agent=True, notice=view.notice) as client, view:
+    reach = Reach(connect, token, insecure, data_dir)
+    with open_view(as_json) as view, reach.client(agent=True, notice=view.notice) as client:
         variant = client.upload_model(model, request.shapes, project=project, name=name, progress=view.transferred)
         view.notice("preparing the model")
         planned = variant.plan(target, request.options, **request.caps)

@@ -25,15 +25,23 @@ PROBE_SECONDS = 1.0
 PROBES_LOST = 3
 # Sockets' paths hold 107 bytes; Ray puts some 75 of them below its folder.
 _LONGEST_RAY_FOLDER = 32
+_SHORT_RAY_FOLDER = "/tmp/ray"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray that runs. `head`: host and port of its control store; `private`: ours alone, on this machine."""
+    """A Ray that runs.
+
+    Attributes:
+        head: host and port of its control store.
+        private: ours alone, on this machine.
+        cpus_each: what Ray books for a worker, so that all of them fit.
+    """
 
     head: tuple[str, int]
     private: bool
     sizes: PoolSizes
+    cpus_each: float
     detail: str
 
 
@@ -66,7 +74,7 @@ def _start_private(settings: ComputeSettings, folder: Path) -> Cluster:
         log_to_driver=False,
         logging_level="ERROR",
         namespace="tunefarm",
-        _temp_dir=str(folder) if len(str(folder)) <= _LONGEST_RAY_FOLDER else None,
+        _temp_dir=str(folder) if len(str(folder)) <= _LONGEST_RAY_FOLDER else _SHORT_RAY_FOLDER,
     )
     return _cluster(context, private=True, sizes=sizes, cores=cores)
 
@@ -75,12 +83,13 @@ def _cluster(context: Any, *, private: bool, sizes: PoolSizes, cores: int) -> Cl
     host, _, port = context.address_info["gcs_address"].rpartition(":")
     where = "a private Ray" if private else f"Ray at {host}:{port}"
     detail = f"{where}, {cores} cores: {sizes.searchers} searchers, {sizes.builders} builders"
-    return Cluster((host.strip("[]"), int(port)), private, sizes, detail)
+    cpus_each = 1.0 if private else min(1.0, cores * 1000 // sizes.processes / 1000)
+    return Cluster((host.strip("[]"), int(port)), private, sizes, cpus_each, detail)
 
 
-def make_actor(kind: type, *arguments: object) -> ActorHandle:
+def make_actor(cluster: Cluster, kind: type, *arguments: object) -> ActorHandle:
     """A new process with an instance of `kind`; on a cluster, where there is room. Never restarted by Ray."""
-    options = {"num_cpus": 1, "max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
+    options = {"num_cpus": cluster.cpus_each, "max_restarts": 0, "max_task_retries": 0, "scheduling_strategy": "SPREAD"}
     return ray.remote(**options)(kind).remote(*arguments)
 
 

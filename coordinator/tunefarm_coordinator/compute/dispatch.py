@@ -49,6 +49,7 @@ class Dispatcher:
     """One for the life of a driver. `answer` may be called any number of times at once."""
 
     def __init__(self, cluster: Cluster, settings: ComputeSettings, gates: tuple[Gate, ...], faults: FaultPlan) -> None:
+        self._cluster = cluster
         self._settings = settings
         self._gates = gates
         self._faults = faults
@@ -94,7 +95,7 @@ class Dispatcher:
         raise ComputeFailed(f"{kind.__name__} is no request")
 
     def _worker(self, kind: type) -> Worker:
-        return Worker(make_actor(kind, self._gates, self._faults))
+        return Worker(make_actor(self._cluster, kind, self._gates, self._faults))
 
     async def _build(self, request: Build) -> Built | BuildFailed:
         self._building += 1

@@ -21,7 +21,6 @@ from tunefarm_coordinator.compute.settings import (
     Answer,
     Ask,
     Cancel,
-    ComputeSettings,
     FaultPlan,
     Ready,
     Setup,
@@ -88,7 +87,7 @@ async def run(sock: socket.socket) -> None:
 
 async def _serve(connection: Connection, setup: Setup) -> str:
     """Returns why it ended."""
-    os.environ.update(_environment(setup.settings))
+    os.environ.update(_environment(setup))
     from tunefarm_coordinator.compute import cluster
     from tunefarm_coordinator.compute.dispatch import Dispatcher
 
@@ -115,13 +114,15 @@ def _give_up(reason: str) -> None:
     os._exit(1)
 
 
-def _environment(settings: ComputeSettings) -> dict[str, str]:
-    """What Ray reads from the environment while it is imported."""
-    if settings.ray_address is not None:
+def _environment(setup: Setup) -> dict[str, str]:
+    """What Ray reads from the environment while it is imported, and what its processes here inherit."""
+    if setup.settings.ray_address is not None:
         return {"RAY_USAGE_STATS_ENABLED": "0"}
     # A token of this Ray's own, which no file ever holds: its ports are open on every interface.
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Where killed builders leave their temporary files, to be removed with the folder.
+        "TMPDIR": str(setup.folder),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         # The default of the next version; said here, Ray does not warn of it.

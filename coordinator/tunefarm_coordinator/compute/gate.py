@@ -45,7 +45,12 @@ class PermitConnection:
         return self._held.is_set()
 
     def acquire(self) -> bool:
-        """Waits for a permit, however long; False where the gate can't be reached: go on without."""
+        """Waits for a permit, however long; False where the gate can't be reached: go on without.
+
+        With a permit in hand it returns at once.
+        """
+        if self._held.is_set():
+            return True
         for _ in range(2):  # the agent may have been restarted since the last permit
             if self._request_permit():
                 self._held.set()

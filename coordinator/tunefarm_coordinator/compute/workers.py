@@ -21,6 +21,7 @@ class Worker:
         self._actor = actor
         self.dead = False
         self.pid: int | None = None
+        self._turn = asyncio.Lock()
         self._start = asyncio.ensure_future(self._warm())
         self._start.add_done_callback(_take_note)
 
@@ -61,14 +62,16 @@ class Worker:
         self.pid = await self._compute("warm", limit=None)
 
     async def _compute(self, method: str, *arguments: object, limit: float | None) -> Any:
-        try:
-            await self._answer(self._actor.acquire.remote(), time.monotonic())
-        except WorkerDied as error:
-            raise WorkerGone(str(error)) from error
-        started = time.monotonic()
-        answer = getattr(self._actor, method).remote(*arguments)
-        # Behind the call itself in the actor's queue, also when nobody waits for the answer any more.
-        self._actor.release.remote()
+        # From asking for a permit until its return stands in the actor's queue, nobody else may ask: the actor
+        # would wait for a second permit with the first one in its hands.
+        async with self._turn:
+            try:
+                await self._answer(self._actor.acquire.remote(), time.monotonic())
+            except WorkerDied as error:
+                raise WorkerGone(str(error)) from error
+            started = time.monotonic()
+            answer = getattr(self._actor, method).remote(*arguments)
+            self._actor.release.remote()
         try:
             return await asyncio.wait_for(self._answer(answer, started), limit)
         except TimeoutError:

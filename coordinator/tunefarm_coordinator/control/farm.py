@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any
 
-from tunefarm_proto.v1 import farm_pb2
-
 from tunefarm_coordinator.compute.messages import Gate
 from tunefarm_coordinator.control.attachment import Attachment, Hello, SessionReplaced
 from tunefarm_coordinator.errors import NoDevice, TunefarmError, Unavailable
@@ -39,6 +37,7 @@ from tunefarm_coordinator.farm.placement import serves
 from tunefarm_coordinator.farm.states import FarmPolicy
 from tunefarm_coordinator.farm.views import DeviceState, DeviceView
 from tunefarm_coordinator.schedules.device_class import device_class
+from tunefarm_proto.v1 import farm_pb2
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,14 @@ from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Work, WorkKind
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.schedules import record as rec
-from tunefarm_coordinator.schedules.changes import AddComparison, AddDevices, AddRecords, AddVerifications, Change, DeviceFacts
+from tunefarm_coordinator.schedules.changes import (
+    AddComparison,
+    AddDevices,
+    AddRecords,
+    AddVerifications,
+    Change,
+    DeviceFacts,
+)
 from tunefarm_proto.v1 import farm_pb2
 
 # Set-up of a session and loading of its artifacts, beside what the candidates themselves take.

@@ -160,7 +160,9 @@ class PackagingStage:
 
     async def _put(self, content: bytes | Path) -> str:
         store = self._services.artifacts
-        return await asyncio.to_thread(store.put, content) if isinstance(content, bytes) else await asyncio.to_thread(store.put_file, content)
+        if isinstance(content, bytes):
+            return await asyncio.to_thread(store.put, content)
+        return await asyncio.to_thread(store.put_file, content)
 
     def _complete_manifest(self, event: ev.Benchmarked) -> None:
         """Adds what was measured of the package to its manifest."""

@@ -20,7 +20,7 @@ def job_message(runner: JobRunner) -> tuning_pb2.Job:
     brain, sheet = runner.brain, runner.sheet
     job = tuning_pb2.Job(
         job_id=sheet.job_id,
-        state=tuning_pb2.JobState.Value(f"JOB_STATE_{brain.state.value}"),
+        state=f"JOB_STATE_{brain.state.value}",
         spec=sheet.spec,
         target=sheet.target,
         tuner=sheet.tuner,
@@ -44,8 +44,7 @@ def job_message(runner: JobRunner) -> tuning_pb2.Job:
         job.seconds_left = left / runner.trials_per_second + FINAL_SECONDS
     if brain.error is not None:
         kind, message = brain.error
-        job.error.kind = tuning_pb2.JobErrorKind.Value(f"JOB_ERROR_KIND_{kind}")
-        job.error.message = message
+        job.error.CopyFrom(tuning_pb2.JobError(kind=f"JOB_ERROR_KIND_{kind}", message=message))
     _add_benchmark(job, runner)
     return job
 
@@ -83,7 +82,7 @@ def _trials(runner: JobRunner) -> tuning_pb2.Trials:
 def _seconds(runner: JobRunner) -> tuning_pb2.StageSeconds:
     spent = runner.brain.seconds
     total = (runner.ended or time.time()) - runner.sheet.created
-    stages = {stage: spent[stage] for stage in ("prepare", "search", "build", "measure", "package")}
+    stages = {stage: spent.get(stage, 0.0) for stage in ("prepare", "search", "build", "measure", "package")}
     return tuning_pb2.StageSeconds(total=total, **stages)
 
 

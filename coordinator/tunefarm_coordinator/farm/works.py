@@ -103,9 +103,11 @@ class WorkBook:
 
     def cancel(self, lease: LeaseRecord, now: float, reason: str) -> None:
         """Take a lease back that nobody needs any more. An agent that is through with it anyway is left in peace."""
-        if not lease.heard.issuperset(lease.indices):
+        through = lease.heard.issuperset(lease.indices)
+        if not through:
             self._emit(Cancel(lease.session, lease.ref, reason))
-        self.end(lease, LeaseMove.WITHDRAW, now, reason)
+        done = through and not lease.unfinished()
+        self.end(lease, LeaseMove.FINISH if done else LeaseMove.WITHDRAW, now, reason)
 
     def hand_over(self, lease: LeaseRecord, session: str, now: float) -> None:
         """The lease's agent is back under another session, and still holds it."""
@@ -181,6 +183,7 @@ class WorkBook:
                 for index in missing:
                     self._lose(record, index, LossKind.DEVICE_LOST, lost)
             elif delay > 0:
+                self.backlog.discard(work.work_id)
                 self._not_before[work.work_id] = now + delay
             else:
                 self._push(record)

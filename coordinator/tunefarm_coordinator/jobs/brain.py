@@ -211,11 +211,12 @@ class JobBrain:
 
     def _fail(self, round_: Round, item: Item, failure: ev.Failure) -> None:
         item.ended = True
+        item.lost = failure.kind in REFUNDED
         if not item.trial:
             return
         self.messages[failure.kind, failure.message] += 1
         task = self.tasks[round_.workload]
-        if failure.kind in REFUNDED:
+        if item.lost:
             self._refund(task, 1)
             return
         self._charge(task)
@@ -241,7 +242,8 @@ class JobBrain:
         trials = [item for item in round_.items if item.trial]
         brought = any(item.seconds is not None and item.seconds == task.best_seconds for item in trials)
         task.dull_rounds = 0 if brought else task.dull_rounds + bool(trials)
-        results = tuple((item.identity, item.seconds) for item in round_.items if item.ended)
+        # What was lost says nothing of the candidate: search learns nothing of it.
+        results = tuple((item.identity, item.seconds) for item in round_.items if not item.lost)
         observe: list[ins.Instruction] = [ins.Observe(round_.workload, results)] if results else []
         return wanted + observe + self._next()
 

@@ -24,6 +24,7 @@ class Item:
     trial: bool
     artifact: Artifact | None = None
     ended: bool = False
+    lost: bool = False
     seconds: float | None = None
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tvm.s_tir import Schedule
 from tvm.target import Target
 from tvm.tirx import IterVar
+from tvm.tirx.analysis import undefined_vars
 
 from tunefarm_coordinator.models.target import host_target
 from tunefarm_coordinator.models.task import TuningTask
@@ -120,18 +121,21 @@ def _terms(blocks: list[Any], parameter: Any) -> int:
 
 
 def _index_bound(blocks: list[Any], parameter: Any) -> int:
-    """Integers below this are in range wherever the parameter is used as an index.
-
-    A block that reads a tensor at places that values decide declares that it may read all of those axes; the
-    smallest of them bounds the index.
-    """
+    """Integers below this are in range wherever the parameter is used as an index: the smallest axis that
+    is read or written at a place that the parameter's values decide."""
     bounds = [
-        int(dimension.extent)
+        int(size)
         for block in blocks
         if any(parameter.same_as(read.source) for read in block.reads)
-        for read in block.reads
-        if not parameter.same_as(read.source)
-        for dimension in read.region
-        if int(dimension.extent) > 1
+        for region in (*block.reads, *block.writes)
+        if not parameter.same_as(region.source)
+        for dimension, size in zip(region.region, region.source.shape, strict=True)
+        if _decides(parameter, dimension)
     ]
     return min(bounds, default=_PLAIN_INTEGERS)
+
+
+def _decides(parameter: Any, dimension: Any) -> bool:
+    """Whether the place depends on the parameter; a range of several may (TVM writes "anywhere" that way)."""
+    used = undefined_vars(dimension.min, [])
+    return int(dimension.extent) > 1 or any(parameter.same_as(variable) for variable in used)

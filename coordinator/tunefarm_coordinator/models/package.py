@@ -14,7 +14,7 @@ weights, 2 cores: 1.2 s more to package than with a parameter file, 0.3 s to loa
 
 Running it takes TVM's runtime alone (`TVM_USE_RUNTIME_LIB=1`). Over TVM RPC, with `remote` a session:
 
-    remote.upload("model.so", "unique-name.so")
+    remote.upload(bytearray(Path("model.so").read_bytes()), "unique-name.so")     # a path would stay open
     library = remote.load_module("unique-name.so")
     machine = tvm.runtime.vm.VirtualMachine(library, remote.cpu())
     machine.set_input("main", *[tvm.runtime.tensor(value, remote.cpu()) for value in inputs])
@@ -40,7 +40,7 @@ from tvm.target.codegen import llvm_get_system_triple
 from tunefarm_coordinator.engines import linker, trace_text
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.models.database import TuningRecord, write_database
-from tunefarm_coordinator.models.default_schedule import default_trace
+from tunefarm_coordinator.models.default_schedule import default_schedule
 from tunefarm_coordinator.models.prepare import (
     MODULE_FILE,
     WEIGHTS_FILE,
@@ -118,7 +118,6 @@ def _scheduled(module: Any, traces: dict[str, str], target_json: str) -> tuple[A
     # Before scheduling: afterwards a kernel that is but a view could no longer be told from a copy.
     views = relax.transform.RewriteDataflowReshape()(module)
     module = relax.transform.DeadCodeElimination()(views)
-    target = Target(target_json)
     tuned: list[str] = []
     untuned: list[str] = []
     for gvar, function in module.functions.items():
@@ -126,23 +125,35 @@ def _scheduled(module: Any, traces: dict[str, str], target_json: str) -> tuple[A
             continue
         kernel = normalized(function)
         workload = workload_of(kernel)
-        schedule = _replayed(kernel, workload, traces.get(workload), target)
+        schedule = _replayed(kernel, workload, traces.get(workload), target_json)
         (untuned if schedule is None else tuned).append(workload)
         if schedule is None:
-            schedule = trace_text.replay(kernel, default_trace(kernel, target_json), target)
-        body = schedule.mod["main"]
-        scheduled = tvm.tirx.PrimFunc(body.params, body.body, body.ret_type, function.attrs)
-        module[gvar] = scheduled.with_attr("tirx.is_scheduled", True)
+            schedule = _default(kernel, target_json)
+        if schedule is not None:
+            body = schedule.mod["main"]
+            scheduled = tvm.tirx.PrimFunc(body.params, body.body, body.ret_type, function.attrs)
+            module[gvar] = scheduled.with_attr("tirx.is_scheduled", True)
     return module, tuned, untuned
 
 
-def _replayed(kernel: Any, workload: str, trace: str | None, target: Any) -> Any | None:
+def _replayed(kernel: Any, workload: str, trace: str | None, target_json: str) -> Any | None:
     if trace is None:
         return None
     try:
-        return trace_text.replay(kernel, trace, target)
+        return trace_text.replay(kernel, trace, Target(target_json))
     except TVM_ERRORS as error:
         logger.warning("the trace of %s no longer fits, default schedule instead: %s", workload, first_line(error))
+        return None
+
+
+def _default(kernel: Any, target_json: str) -> Any | None:
+    """None for a kernel that comes scheduled from its legalisation, or that no schedule can be made of."""
+    if kernel["main"].attrs.get("tirx.is_scheduled"):
+        return None
+    try:
+        return default_schedule(kernel, target_json)
+    except TVM_ERRORS as error:
+        logger.warning("no default schedule, the kernel stays as it is: %s", first_line(error))
         return None
 
 

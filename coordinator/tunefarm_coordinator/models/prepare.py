@@ -156,6 +156,9 @@ def _lowered(mod: Any, target: Any) -> Any:
                 transform.FuseOps(),
                 transform.FuseTIR(),
                 transform.DeadCodeElimination(),
+                # With the patterns of the fused kernels known, stock `compile_relax` fuses nothing again, so
+                # that its kernels are those of the records.
+                transform.AnnotateTIROpPattern(),
             ]
         )(mod)
 

@@ -8,7 +8,6 @@ from importlib.metadata import version
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 from tunefarm_coordinator.control.attachment import Attachment, Hello, ToAgent
 from tunefarm_coordinator.errors import InvalidInput
@@ -27,6 +26,7 @@ from tunefarm_coordinator.farm.messages import (
 )
 from tunefarm_coordinator.farm.states import FarmPolicy
 from tunefarm_coordinator.farm.views import DeviceState, DeviceView
+from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 LONGEST_NAME = 200
 BEATS_PER_TIMEOUT = 4

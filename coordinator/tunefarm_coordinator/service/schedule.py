@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from tunefarm_proto.v1 import common_pb2, schedule_pb2, schedule_pb2_grpc
 
 from tunefarm_coordinator.errors import InvalidInput, NotFound
 from tunefarm_coordinator.schedules.changes import CandidateTrace
@@ -22,6 +21,7 @@ from tunefarm_coordinator.schedules.record import (
 )
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
 from tunefarm_coordinator.schedules.store import Store
+from tunefarm_proto.v1 import common_pb2, schedule_pb2, schedule_pb2_grpc
 
 _PAGE = 200
 _FAILURE_PREFIX = "FAILURE_KIND_"
@@ -108,7 +108,7 @@ def record_message(record: Record, trace: str) -> schedule_pb2.ScheduleRecord:
     elif isinstance(record.outcome, Censored):
         message.at_least_seconds = record.outcome.at_least_seconds
     else:
-        kind = common_pb2.FailureKind.Value(_FAILURE_PREFIX + record.outcome.kind)
+        kind = _FAILURE_PREFIX + record.outcome.kind
         message.failure.CopyFrom(common_pb2.Failure(kind=kind, message=record.outcome.message))
     return message
 

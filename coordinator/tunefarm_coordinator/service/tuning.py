@@ -9,8 +9,9 @@ from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.library import Chunk, ModelFile, ModelLibrary, StoredModel, UploadHeader
 from tunefarm_coordinator.control.registry import JobRegistry, PlannedJob
 from tunefarm_coordinator.control.report import timestamp
-from tunefarm_coordinator.errors import Conflict, InvalidInput
+from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.onnx_file import TensorSignature
+from tunefarm_coordinator.service.errors import NotReady
 from tunefarm_proto.v1 import common_pb2, tuning_pb2, tuning_pb2_grpc
 
 CHUNK_BYTES = 256 << 10
@@ -82,7 +83,7 @@ class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
         job = await self._registry.get(request.job_id)
         if not job.has_package:
             state = tuning_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
-            raise Conflict(f"job {request.job_id} has no package: it is {state}")
+            raise NotReady(f"job {request.job_id} has no package: it is {state}")
         folder = self._folders.package(request.job_id)
         for path in await asyncio.to_thread(lambda: sorted(p for p in folder.rglob("*") if p.is_file())):
             header = await asyncio.to_thread(_file_header, folder, path)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tunefarm_agent.artifacts import Cache, hex_of
 from tunefarm_agent.errors import ArtifactUnavailable
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from tunefarm_agent import detection
 from tunefarm_agent.cpu_models import llvm_cpu
 from tunefarm_agent.errors import InvalidInput

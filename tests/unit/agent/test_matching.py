@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from tunefarm_agent.matching import matches, max_rel_error
 
 

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+
 from tunefarm_agent.backoff import pauses
 from tunefarm_agent.channel import is_loopback
 from tunefarm_agent.errors import InvalidInput

@@ -13,6 +13,7 @@ class FakeWorker:
     def __init__(self, behaviour: Behaviour) -> None:
         self.dead = False
         self.pid = 1
+        self.limit: float | None = None
         self.asked: list[tuple[str, Any]] = []
         self.told: list[tuple[Any, ...]] = []
         self._behaviour = behaviour
@@ -21,6 +22,7 @@ class FakeWorker:
     async def call(self, method: str, *arguments: Any, limit: float | None = None) -> Any:
         async with self._turn:
             self.asked.append((method, arguments))
+            self.limit = limit
             answer = self._behaviour(method, *arguments)
             return await answer if asyncio.iscoroutine(answer) or asyncio.isfuture(answer) else answer
 

@@ -40,6 +40,13 @@ def test_one_connection_serves_one_permit_after_the_other(gate: FakeGate, gates:
     assert {connection for connection, _ in told} == {1}
 
 
+def test_a_permit_in_hand_is_not_asked_for_again(gate: FakeGate, gates: HostGates) -> None:
+    gates.acquire()
+    gates.acquire()
+    gates.release()
+    assert gate.ops(2) == ["acquire", "release"]
+
+
 def test_a_closed_gate_is_waited_for(gate: FakeGate, gates: HostGates) -> None:
     gate.opened.clear()
     computing = threading.Event()

@@ -54,10 +54,12 @@ class Scene:
             return [f"sample {observation.identity}" for observation in arguments[1]]
         return Proposed((), 0.1)
 
-    async def _learn(self, worker: FakeWorker, _: str, job: str, seed: int, samples: list[str]) -> CostModel:
+    async def _learn(self, worker: FakeWorker, _: str, *learning: Any) -> CostModel:
         if self.trainer_dies:
             worker.dead = True
             raise WorkerDied("it crashed", 1.0)
+        _, seed, samples = learning
+        assert seed == 1
         self.learned.append(list(samples))
         if self.learning is not None:
             await self.learning
@@ -88,6 +90,7 @@ async def test_a_dead_searcher_takes_only_its_own_tasks_with_it() -> None:
     with pytest.raises(UnknownTask):
         await scene.desk.propose(Propose(TaskKey("job", "first"), 4))
     await scene.desk.propose(Propose(TaskKey("job", "second"), 4))
+    assert scene.searchers.started[1].limit == 60
     scene.fatal_task = ""
     with pytest.raises(UnknownTask):
         await scene.desk.propose(Propose(TaskKey("job", "first"), 4))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from tunefarm_coordinator.engines.cost_model import (
     CostModelTrainer,
     Sample,
@@ -9,17 +10,25 @@ from tunefarm_coordinator.engines.cost_model import (
     relative_throughputs,
 )
 
-_COLUMNS = 12
+_COLUMNS = 164
+_VARIED = 12
+_ITERATIONS = 161
 
 
 def _program(rng: np.random.Generator) -> np.ndarray:
-    return rng.uniform(0, 8, size=(rng.integers(1, 4), _COLUMNS)).astype(np.float32)
+    """One to three stores; twelve columns that matter or seem to, and the iterations of each store."""
+    features = np.zeros((rng.integers(1, 4), _COLUMNS), np.float32)
+    features[:, :_VARIED] = rng.uniform(0, 8, size=(len(features), _VARIED))
+    features[:, _ITERATIONS] = rng.uniform(5, 20, size=len(features))
+    features[0, _ITERATIONS] = 21
+    return features
 
 
 def _seconds(features: np.ndarray, scale: float, rng: np.random.Generator) -> float:
     """Each store costs more with work, less with vectors, more beyond a cache: some 30-fold in all, as random
-    schedules of a convolution do; with 5% noise."""
+    schedules of a convolution do; most of it in the busiest store; with 5% noise."""
     cost = np.exp2(0.3 * features[:, 0] - 0.2 * features[:, 1]) * np.where(features[:, 2] > 5, 2.0, 1.0)
+    cost[1:] *= 0.1
     return float(scale * cost.sum() * rng.normal(1.0, 0.05))
 
 
@@ -35,7 +44,7 @@ def _samples(count: int, seed: int, workloads: int = 4) -> list[Sample]:
 
 def _rank_correlation(left: np.ndarray, right: np.ndarray) -> float:
     ranks = [np.argsort(np.argsort(values)) for values in (left, right)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
 
 
 def _fitted(samples: list[Sample], seed: int = 0) -> ScoreModel:
@@ -65,7 +74,7 @@ def test_learns_across_tasks_of_any_size() -> None:
 def test_shuffled_seconds_teach_nothing() -> None:
     """The mutation that shows the test above can fail."""
     samples = _samples(300, seed=1, workloads=1)
-    seconds = np.random.default_rng(0).permutation([sample.seconds for sample in samples])
+    seconds = np.random.default_rng(0).permutation([sample.seconds or 0.0 for sample in samples])
     model = _fitted([Sample(s.workload, s.features, float(t)) for s, t in zip(samples, seconds, strict=True)])
     unseen = _samples(200, seed=2, workloads=1)
     scores = model.score([sample.features for sample in unseen])
@@ -134,6 +143,22 @@ def test_avoids_what_failed() -> None:
     for good, bad in zip(sound, doomed, strict=True):
         good[:, 11], bad[:, 11] = 3.0, 7.5
     assert np.mean(model.score(doomed) < model.score(sound)) > 0.8
+
+
+def test_single_candidates_of_a_task_teach_nothing() -> None:
+    """Each would be the best of its task, however slow."""
+    singles = [Sample(f"single-{n}", s.features, s.seconds) for n, s in enumerate(_samples(60, seed=13))]
+    trainer = CostModelTrainer(seed=0)
+    assert trainer.update(singles).model is None
+    others = _samples(60, seed=14)
+    assert trainer.update(others).model is not None
+    unseen = _samples(50, seed=15)
+    both, alone = (
+        ScoreModel.from_bytes(model).score([sample.features for sample in unseen])
+        for model in (trainer.model.model, CostModelTrainer(seed=0).update(others).model)
+        if model is not None
+    )
+    assert np.array_equal(both, alone)
 
 
 def test_scores_nothing_for_nothing() -> None:

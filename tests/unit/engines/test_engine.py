@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from tunefarm_coordinator.engines.engine import engine
 from tunefarm_coordinator.errors import InvalidInput
 

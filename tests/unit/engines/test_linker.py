@@ -1,13 +1,16 @@
 """Which linker serves which architecture, and what is said when none does."""
 
 import platform
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tunefarm_coordinator.engines import linker
 
 
-def _only(*present: str):
+def _only(*present: str) -> Callable[[str], str | None]:
     return lambda name: f"/usr/bin/{name}" if name in present else None
 
 
@@ -30,18 +33,18 @@ def x86_host(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_picks_a_linker_of_the_architecture(
     x86_host: pytest.MonkeyPatch, present: tuple[str, ...], triple: str, command: list[str]
 ) -> None:
-    x86_host.setattr(linker.shutil, "which", _only(*present))
+    x86_host.setattr(shutil, "which", _only(*present))
     assert linker.command_for(triple) == command
 
 
 def test_ziglang_serves_where_no_binutils_do(x86_host: pytest.MonkeyPatch) -> None:
-    x86_host.setattr(linker.shutil, "which", _only("ld"))
+    x86_host.setattr(shutil, "which", _only("ld"))
     x86_host.setattr(linker, "find_spec", lambda name: object() if name == "ziglang" else None)
     assert linker.command_for("aarch64-linux-gnu")[1:4] == ["-m", "ziglang", "ld.lld"]
 
 
 def test_says_what_to_install_where_none_serves(x86_host: pytest.MonkeyPatch) -> None:
-    x86_host.setattr(linker.shutil, "which", _only("ld"))
+    x86_host.setattr(shutil, "which", _only("ld"))
     with pytest.raises(linker.LinkError, match=r"aarch64.*binutils-aarch64-linux-gnu.*ziglang"):
         linker.command_for("aarch64-linux-gnu")
 

@@ -1,10 +1,14 @@
 """The analytic prior and its blend with the learned model."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
+from tvm.target import Target
+
+from tunefarm_coordinator.engines.cost_model import ScoreModel
 from tunefarm_coordinator.engines.prior import RooflinePrior
 from tunefarm_coordinator.engines.ranking import Ranking
-from tvm.target import Target
 
 _COLUMNS = 164
 _X86 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "znver4", "num-cores": 2}
@@ -18,13 +22,13 @@ def _store(iterations: float, vector: float = 0, parallel: float = 0) -> np.ndar
     return row
 
 
-class _Model:
+class _Model(ScoreModel):
     """Likes the candidates in the order given, last best."""
 
     def __init__(self, samples: int) -> None:
         self.samples = samples
 
-    def score(self, candidates: list[np.ndarray]) -> np.ndarray:
+    def score(self, candidates: Sequence[np.ndarray]) -> np.ndarray:
         return np.arange(len(candidates), dtype=np.float64)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+
 from tunefarm_coordinator.artifacts import CHUNK_BYTES, ArtifactStore, DiskFull, TooLarge
 from tunefarm_coordinator.errors import InvalidInput, NotFound, StoreError
 

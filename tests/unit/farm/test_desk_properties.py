@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.unit.farm.farm_scenes import device, work
 from tunefarm_coordinator.farm.desk import FarmDesk
 from tunefarm_coordinator.farm.messages import (
     Acknowledge,
@@ -37,8 +39,6 @@ from tunefarm_coordinator.farm.messages import (
     Tick,
     Work,
 )
-
-from tests.unit.farm.farm_scenes import device, work
 
 AGENTS = ("a", "b")
 WORKS = tuple(work(f"w{i}", items=1 + i % 3, job_id=f"job{i % 2}") for i in range(4))

@@ -5,11 +5,11 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.unit.farm.farm_scenes import TARGET, Scene, device, only, work
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.farm.messages import Grant, LeaseFinished, Requested
 from tunefarm_coordinator.farm.placement import serves
-
-from tests.unit.farm.farm_scenes import TARGET, Scene, device, only, work
 
 X86 = {"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "znver4", "num-cores": 2}
 

@@ -1,6 +1,8 @@
 """Hypothesis strategies for jobs and farms, and the invariants that hold after every event of every one of them."""
 
 from hypothesis import strategies as st
+
+from tests.unit.jobs.simulated_farm import Scenario, SimulatedFarm, expand
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.jobs.brain import JobBrain
@@ -8,8 +10,6 @@ from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_coordinator.jobs.policy import DynamicPolicy
 from tunefarm_coordinator.jobs.round import Stage
 from tunefarm_coordinator.jobs.state import JobState
-
-from tests.unit.jobs.simulated_farm import Scenario, SimulatedFarm, expand
 
 ENDLESS = 1_000_000
 

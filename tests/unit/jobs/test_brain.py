@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pytest
+
+from tests.unit.jobs.scenarios import ENDLESS, new_brain, spec
+from tests.unit.jobs.simulated_farm import Scenario, SimulatedFarm, artifact_of
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_coordinator.jobs.state import JobState
-
-from tests.unit.jobs.scenarios import ENDLESS, new_brain, spec
-from tests.unit.jobs.simulated_farm import Scenario, SimulatedFarm, artifact_of
 
 BASELINE = "default:task0"
 WRONG = ev.Failure("WRONG_OUTPUT", "off by 7")

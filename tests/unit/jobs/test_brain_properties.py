@@ -2,9 +2,6 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tunefarm_coordinator.jobs import events as ev
-from tunefarm_coordinator.jobs.brain import JobBrain
-from tunefarm_coordinator.jobs.state import JobState
 
 from tests.unit.jobs.scenarios import (
     check_coverage,
@@ -16,9 +13,12 @@ from tests.unit.jobs.scenarios import (
     scenarios,
 )
 from tests.unit.jobs.simulated_farm import Scenario, SimulatedFarm, expand, snapshot, through_json
+from tunefarm_coordinator.jobs import events as ev
+from tunefarm_coordinator.jobs.brain import JobBrain
+from tunefarm_coordinator.jobs.state import JobState
 
-RUNS = settings(max_examples=150, deadline=None)
-FEW = settings(max_examples=40, deadline=None)
+RUNS = settings(max_examples=80)
+FEW = settings(max_examples=25)
 
 
 def drive(farm: SimulatedFarm, most: int | None = None) -> None:

@@ -6,16 +6,16 @@ import pydantic
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tunefarm_coordinator.jobs import events as ev
 
 from tests.unit.jobs.simulated_farm import through_json
+from tunefarm_coordinator.jobs import events as ev
 
 KINDS = typing.get_args(ev.Event)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @given(data=st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_event_survives_the_journal(kind: type[ev.Event], data: st.DataObject) -> None:
     event = data.draw(st.from_type(kind))
     # repr, because a NaN (the error of a model that answers NaN) equals nothing.

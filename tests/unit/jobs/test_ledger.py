@@ -1,6 +1,7 @@
 """Trials are reserved, then charged or refunded, once."""
 
 import pytest
+
 from tunefarm_coordinator.jobs.ledger import Ledger
 from tunefarm_coordinator.jobs.options import JobOptions
 

@@ -1,9 +1,8 @@
 """Which task is next, and with how many trials."""
 
+from tests.unit.jobs.scenarios import spec
 from tunefarm_coordinator.jobs.policy import DynamicPolicy
 from tunefarm_coordinator.jobs.task import TaskState
-
-from tests.unit.jobs.scenarios import spec
 
 POLICY = DynamicPolicy(first_round=4, round_size=8)
 

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from tunefarm_coordinator.jobs.state import TRANSITIONS, JobState, check_transition
 
 

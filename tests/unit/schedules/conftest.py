@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+
 from tunefarm_coordinator.schedules.store import Store
 
 _POSTGRESQL = os.environ.get("TUNEFARM_TEST_POSTGRESQL", "")

@@ -1,9 +1,9 @@
 """Which devices are compared with each other."""
 
 import pytest
-from tunefarm_coordinator.schedules.device_class import device_class
 
 from tests.unit.schedules.schedule_examples import PI, ZEN
+from tunefarm_coordinator.schedules.device_class import device_class
 
 FULL = {**ZEN, "features": "avx2 avx512f fma"}
 

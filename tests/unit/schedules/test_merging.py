@@ -6,6 +6,17 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from tests.unit.schedules.schedule_examples import (
+    ARM,
+    DEVICES,
+    PI_CLASS,
+    WORKLOAD,
+    X86,
+    ZEN_CLASS,
+    record,
+    verification,
+)
 from tunefarm_coordinator.schedules import ranking
 from tunefarm_coordinator.schedules.changes import (
     AddCandidates,
@@ -19,17 +30,6 @@ from tunefarm_coordinator.schedules.changes import (
 from tunefarm_coordinator.schedules.record import Comparison, Measured, Record, Source, Verification, new_comparison
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
 from tunefarm_coordinator.schedules.store import Store
-
-from tests.unit.schedules.schedule_examples import (
-    ARM,
-    DEVICES,
-    PI_CLASS,
-    WORKLOAD,
-    X86,
-    ZEN_CLASS,
-    record,
-    verification,
-)
 
 NAMES = ["a", "b", "c"]
 CLASSES = {"zen-a": ZEN_CLASS, "zen-b": ZEN_CLASS, "pi": PI_CLASS}

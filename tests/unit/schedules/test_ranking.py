@@ -5,6 +5,8 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.unit.schedules.schedule_examples import comparison, record, verification
 from tunefarm_coordinator.schedules import ranking
 from tunefarm_coordinator.schedules.record import (
     Censored,
@@ -17,8 +19,6 @@ from tunefarm_coordinator.schedules.record import (
     Verification,
     new_comparison,
 )
-
-from tests.unit.schedules.schedule_examples import comparison, record, verification
 
 NAMES = ["a", "b", "c"]
 SECONDS = st.sampled_from([1e-3, 2e-3, 3e-3])

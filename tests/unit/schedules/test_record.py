@@ -3,6 +3,8 @@
 import math
 
 import pytest
+
+from tests.unit.schedules.schedule_examples import X86, record, verification
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.schedules.record import (
     LONGEST_MESSAGE,
@@ -13,8 +15,6 @@ from tunefarm_coordinator.schedules.record import (
     Source,
     canonical_target,
 )
-
-from tests.unit.schedules.schedule_examples import X86, record, verification
 
 
 def test_the_name_is_of_the_content() -> None:

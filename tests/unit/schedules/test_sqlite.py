@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from tunefarm_coordinator.errors import InvalidInput, StoreError
-from tunefarm_coordinator.schedules.store import Store
 
 from tests.unit.schedules.schedule_examples import append, job, model
+from tunefarm_coordinator.errors import InvalidInput, StoreError
+from tunefarm_coordinator.schedules.store import Store
 
 
 def _url(path: Path) -> str:

@@ -9,6 +9,13 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+
+from tests.unit.schedules.schedule_examples import (
+    append,
+    entry,
+    job,
+    model,
+)
 from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound, StoreError
 from tunefarm_coordinator.schedules import tables
 from tunefarm_coordinator.schedules.changes import (
@@ -17,13 +24,6 @@ from tunefarm_coordinator.schedules.changes import (
     UpdateJob,
 )
 from tunefarm_coordinator.schedules.store import Store
-
-from tests.unit.schedules.schedule_examples import (
-    append,
-    entry,
-    job,
-    model,
-)
 
 
 class TestModelsAndJobs:

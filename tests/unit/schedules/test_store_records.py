@@ -3,6 +3,18 @@
 from dataclasses import replace
 
 import pytest
+
+from tests.unit.schedules.schedule_examples import (
+    ARM,
+    DEVICES,
+    PI_CLASS,
+    WORKLOAD,
+    X86,
+    ZEN_CLASS,
+    comparison,
+    record,
+    verification,
+)
 from tunefarm_coordinator.errors import Conflict, InvalidInput
 from tunefarm_coordinator.schedules.changes import (
     AddCandidates,
@@ -16,18 +28,6 @@ from tunefarm_coordinator.schedules.changes import (
 from tunefarm_coordinator.schedules.record import Censored, Failed, Measured, Record, Source
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
 from tunefarm_coordinator.schedules.store import Merged, Store
-
-from tests.unit.schedules.schedule_examples import (
-    ARM,
-    DEVICES,
-    PI_CLASS,
-    WORKLOAD,
-    X86,
-    ZEN_CLASS,
-    comparison,
-    record,
-    verification,
-)
 
 
 class TestRecords:

@@ -1,0 +1,107 @@
+"""The schedule of an untuned kernel: right, parallel, vectorised, and a trace like any other."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tvm
+from onnx import NodeProto, helper
+from tvm.target import Target
+
+from tests.unit.models import graphs
+from tunefarm_coordinator.engines import trace_text
+from tunefarm_coordinator.models.default_schedule import default_schedule, default_trace
+from tunefarm_coordinator.models.expected import expected_outputs
+from tunefarm_coordinator.models.matching import match
+from tunefarm_coordinator.models.prepare import prepare
+from tunefarm_coordinator.models.target import host_target
+from tunefarm_coordinator.models.task import TuningTask
+from tunefarm_coordinator.models.tasks import Kernel, kernels_of
+
+_CONV = {"w": graphs.random_weights(48, 24, 3, 3), "b": graphs.random_weights(48)}
+_DEPTHWISE = {"w": graphs.random_weights(24, 1, 3, 3)}
+_GROUPED = {"w": graphs.random_weights(24, 6, 3, 3)}
+_DENSE = {"w": graphs.random_weights(50, 200), "b": graphs.random_weights(50)}
+_TABLE = {"table": graphs.random_weights(40, 64), "rows": np.array([[3, 39, 0, 7]])}
+_IMAGE: graphs.Dims = [1, 24, 13, 14]
+_FLAT: graphs.Dims = [3, 200]
+
+Case = tuple[list[NodeProto], graphs.Dims, dict[str, Any]]
+
+
+def _node(operator: str, *inputs: str, output: str = "y", **attributes: Any) -> NodeProto:
+    return helper.make_node(operator, inputs, [output], **attributes)
+
+
+CASES: dict[str, Case] = {
+    "conv": ([_node("Conv", "x", "w", "b", output="c", pads=[1] * 4), _node("Relu", "c")], _IMAGE, _CONV),
+    "strided_conv": ([_node("Conv", "x", "w", strides=[2, 2])], _IMAGE, {"w": _CONV["w"]}),
+    "depthwise": ([_node("Conv", "x", "w", group=24, pads=[1] * 4)], _IMAGE, _DEPTHWISE),
+    "grouped": ([_node("Conv", "x", "w", group=4, pads=[1] * 4)], _IMAGE, _GROUPED),
+    "dense": ([_node("Gemm", "x", "w", "b", transB=1)], _FLAT, _DENSE),
+    "max_pool": ([_node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2])], _IMAGE, {}),
+    "average_pool": ([_node("AveragePool", "x", kernel_shape=[3, 3], pads=[1] * 4)], _IMAGE, {}),
+    "softmax": ([_node("Softmax", "x", axis=-1)], _FLAT, {}),
+    "maximum_of_all": ([_node("ReduceMax", "x", axes=[0, 1], keepdims=0)], _FLAT, {}),
+    "mean_of_rows": ([_node("ReduceMean", "x", axes=[1], keepdims=1)], _FLAT, {}),
+    "transpose": ([_node("Transpose", "x", perm=[0, 2, 3, 1])], _IMAGE, {}),
+    "hard_swish": ([_node("HardSwish", "x")], _IMAGE, {}),
+    "odd_sizes": ([_node("Sqrt", "x")], [7, 11, 13], {}),
+    "gather": (
+        [_node("Gather", "table", "rows", output="g"), _node("Mul", "g", "x")],
+        [1, 4, 64],
+        _TABLE,
+    ),
+}
+
+
+def _kernels(folder: Path, case: Case) -> list[Kernel]:
+    nodes, dims, weights = case
+    path = graphs.save(folder / "m.onnx", nodes, {"x": dims}, ["y"], weights, opset=14)
+    shapes = {"x": tuple(int(d) for d in dims if d)}
+    return kernels_of(prepare(path, shapes, host_target(), folder / "prepared").module())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_scheduled_is_unscheduled(name: str, tmp_path: Path) -> None:
+    for kernel in _kernels(tmp_path, CASES[name]):
+        text = str(tvm.ir.save_json(kernel.module))
+        with np.load(io.BytesIO(expected_outputs(TuningTask(kernel.workload, kernel.name, 1, text, 0.0), 5))) as npz:
+            inputs = [npz[f"arg{i}"] for i in range(sum(n.startswith("arg") for n in npz.files))]
+            expected = npz["out0"]
+        output = tvm.runtime.empty(expected.shape, expected.dtype.name)
+        scheduled = default_schedule(kernel.module, host_target()).mod
+        library = tvm.tirx.build(scheduled, target=Target(host_target()))
+        library["main"](*[tvm.runtime.tensor(value) for value in inputs], output)
+        assert match(output.numpy(), expected), kernel.name
+        assert np.ptp(expected) > 0 or expected.size == 1
+
+
+@pytest.mark.parametrize("name", ["conv", "strided_conv", "depthwise", "grouped", "dense"])
+def test_reductions_accumulate_in_an_unrolled_vectorised_tile(name: str, tmp_path: Path) -> None:
+    kernel = max(_kernels(tmp_path, CASES[name]), key=lambda k: k.flops)
+    script = str(default_schedule(kernel.module, host_target()).mod.script())
+    assert "T.parallel(" in script
+    assert "T.unroll(" in script
+    # Initialisation, update and epilogue of the tile are each a vector loop.
+    assert script.count("T.vectorized(") >= 3
+
+
+def test_trace_replays_to_the_same_schedule(tmp_path: Path) -> None:
+    for kernel in _kernels(tmp_path, CASES["conv"]):
+        trace = default_trace(str(tvm.ir.save_json(kernel.module)), host_target())
+        assert isinstance(json.loads(trace), list)
+        replayed = trace_text.replay(kernel.module, trace, Target(host_target())).mod
+        tvm.ir.assert_structural_equal(replayed, default_schedule(kernel.module, host_target()).mod)
+
+
+def test_another_target_has_other_tiles(tmp_path: Path) -> None:
+    kernel = max(_kernels(tmp_path, CASES["conv"]), key=lambda k: k.flops)
+    wide, narrow = (
+        default_trace(kernel.module, f'{{"kind":"llvm","mcpu":"{cpu}","num-cores":2}}')
+        for cpu in ("skylake-avx512", "x86-64")
+    )
+    assert wide != narrow

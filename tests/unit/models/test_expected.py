@@ -1,0 +1,67 @@
+"""Inputs of the right kind, and the same ones everywhere."""
+
+import io
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import te, topi
+
+from tunefarm_coordinator.models.expected import expected_outputs
+from tunefarm_coordinator.models.task import TuningTask
+from tunefarm_coordinator.models.tasks import normalized, workload_of
+
+
+def _task(*tensors: Any, free: tuple[int, ...] = ()) -> TuningTask:
+    function = te.create_prim_func(list(tensors)).with_attr("layout_free_buffers", list(free))
+    module = normalized(function)
+    return TuningTask(workload_of(module), "test", 1, str(tvm.ir.save_json(module)), 0.0)
+
+
+def _arrays(task: TuningTask, seed: int) -> dict[str, Any]:
+    with np.load(io.BytesIO(expected_outputs(task, seed))) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def test_inputs_are_seeded_and_outputs_computed() -> None:
+    a, b = te.placeholder((16, 40), name="a"), te.placeholder((40, 8), name="b")
+    task = _task(a, b, topi.matmul(a, b), free=(1,))
+    first, again, other = _arrays(task, 1), _arrays(task, 1), _arrays(task, 2)
+    assert set(first) == {"arg0", "arg1", "out0"}
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["arg0"], other["arg0"])
+    assert np.allclose(first["out0"], first["arg0"] @ first["arg1"], atol=1e-4)
+    # He: the weight's variance makes up for the forty terms of the sum.
+    assert 0.5 < np.std(first["arg1"]) / np.sqrt(2 / 40) < 1.5
+
+
+def test_indices_stay_in_range() -> None:
+    table, rows = te.placeholder((11, 16), name="table"), te.placeholder((50,), "int64", name="rows")
+    arrays = _arrays(_task(table, rows, topi.take(table, rows, axis=0)), 0)
+    assert arrays["arg1"].min() >= 0
+    assert 5 < arrays["arg1"].max() < 11
+    assert np.array_equal(arrays["out0"], arrays["arg0"][arrays["arg1"]])
+
+
+def test_domains_are_respected() -> None:
+    x = te.placeholder((64,), name="x")
+    for output in (topi.log(x), topi.sqrt(x), topi.rsqrt(x), topi.power(x, 0.5), topi.divide(1.0, x)):
+        arrays = _arrays(_task(x, output), 3)
+        assert arrays["arg0"].min() > 0
+        assert np.isfinite(arrays["out0"]).all()
+    assert _arrays(_task(x, topi.divide(x, 6.0)), 3)["arg0"].min() < 0
+
+
+def test_booleans_are_both() -> None:
+    condition = te.placeholder((64,), "bool", name="condition")
+    x, y = te.placeholder((64,), name="x"), te.placeholder((64,), name="y")
+    arrays = _arrays(_task(condition, x, y, topi.where(condition, x, y)), 0)
+    assert set(arrays["arg0"]) == {True, False}
+    assert np.array_equal(arrays["out0"], np.where(arrays["arg0"], arrays["arg1"], arrays["arg2"]))
+
+
+def test_several_outputs_are_told_from_inputs() -> None:
+    x = te.placeholder((8,), name="x")
+    arrays = _arrays(_task(x, topi.add(x, 1.0), topi.multiply(x, 2.0)), 0)
+    assert set(arrays) == {"arg0", "out0", "out1"}
+    assert np.array_equal(arrays["out1"], arrays["arg0"] * 2)
