@@ -26,6 +26,10 @@ from tunefarm_coordinator.engines.space import DesignSpace, Draft, schedule_iden
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
 
+# Draws for each draft that is missing which may give one known already, and which may give none.
+_KNOWN_DRAWS = 2
+_VOID_DRAWS = 20
+
 
 @dataclass(frozen=True)
 class SearchOptions:
@@ -179,18 +183,23 @@ class TaskSearch:
         return self._space.mutate(self._rng.choice(parents))
 
     def _draw(self, drafts: dict[str, _Scored], wanted: int, draw: Callable[[], Draft | None]) -> None:
-        """Adds new drafts until there are `wanted`, or until three tries for each have not been enough:
-        the space is small, or its decisions seldom fit together."""
-        for _ in range(3 * (wanted - len(drafts))):
-            if len(drafts) >= wanted:
-                return
+        """Adds new drafts until there are `wanted`, or too many draws gave one that was known (the space is
+        small) or none at all (its decisions seldom fit together, as on a GPU)."""
+        missing = wanted - len(drafts)
+        known, none = _KNOWN_DRAWS * missing, _VOID_DRAWS * missing
+        while len(drafts) < wanted and known > 0 and none > 0:
             draft = draw()
-            if draft is None or draft.identity in self._seen or draft.identity in drafts:
+            if draft is None:
+                none -= 1
+                continue
+            if draft.identity in self._seen or draft.identity in drafts:
+                known -= 1
                 continue
             try:
                 features = self._extractor.extract(draft.schedule)
             except TVM_ERRORS:  # can't be lowered, so it can't be built
                 self._seen.add(draft.identity)
+                none -= 1
                 continue
             drafts[draft.identity] = _Scored(draft.identity, draft.schedule, features)
 

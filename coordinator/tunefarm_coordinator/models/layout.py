@@ -17,6 +17,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from tunefarm_coordinator.models.axes import LAST_AXIS, TO_FIRST, TO_LAST, reordered, same_bytes
 from tunefarm_coordinator.models.constants import (
     BINARY,
     constant,
@@ -26,11 +27,6 @@ from tunefarm_coordinator.models.constants import (
     static_shape,
     with_scalars,
 )
-
-TO_LAST = (0, 2, 3, 1)
-TO_FIRST = (0, 3, 1, 2)
-# Axis of the NHWC form that holds an axis of the NCHW form.
-_LAST_AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 
 _ELEMENTWISE = {
     "relax.abs",
@@ -137,10 +133,10 @@ class _Rewriter:
         if source in self._last and source not in self._first:
             last = self._last[source]
             if operator_name(value) == "relax.permute_dims" and value.attrs.axes is not None:
-                axes = [_LAST_AXIS[int(axis)] for axis in value.attrs.axes]
+                axes = [LAST_AXIS[int(axis)] for axis in value.attrs.axes]
                 return last if axes == [0, 1, 2, 3] else relax.op.permute_dims(last, axes)
             target = static_shape(value)
-            if operator_name(value) == "relax.reshape" and target and _movable(static_shape(last)):
+            if operator_name(value) == "relax.reshape" and target and same_bytes(static_shape(last)):
                 return relax.op.reshape(last, target)
         return self._plain(value)
 
@@ -159,7 +155,7 @@ class _Rewriter:
 
     def _as_first(self, var: Any) -> Any:
         if var not in self._first:
-            self._first[var] = self._builder.emit(_moved(self._last[var], TO_FIRST))
+            self._first[var] = self._builder.emit(reordered(self._last[var], TO_FIRST))
         return self._first[var]
 
     def _as_last(self, expr: Any) -> Any:
@@ -169,7 +165,7 @@ class _Rewriter:
                 array = first.value.numpy()
                 padded = array.reshape((1,) * (4 - array.ndim) + array.shape)
                 return constant(padded.transpose(TO_LAST))
-            self._last[expr] = self._builder.emit(_moved(first, TO_LAST))
+            self._last[expr] = self._builder.emit(reordered(first, TO_LAST))
         return self._last[expr]
 
     # Rules: each returns the NHWC form of a call, or None where it can't be had.
@@ -258,13 +254,13 @@ class _Rewriter:
     def _reduction(self, call: Any) -> Any:
         if call.attrs.axis is None or not call.attrs.keepdims:
             return None
-        axes = sorted(_LAST_AXIS[int(axis) % 4] for axis in call.attrs.axis)
+        axes = sorted(LAST_AXIS[int(axis) % 4] for axis in call.attrs.axis)
         reduce = getattr(relax.op, call.op.name.removeprefix("relax."))
         return reduce(self._as_last(call.args[0]), axes, keepdims=True)
 
     def _concat(self, call: Any) -> Any:
         fields = [self._as_last(field) for field in call.args[0].fields]
-        return relax.op.concat(fields, _LAST_AXIS[int(call.attrs.axis) % 4])
+        return relax.op.concat(fields, LAST_AXIS[int(call.attrs.axis) % 4])
 
     def _resize(self, call: Any) -> Any:
         attrs = call.attrs
@@ -298,20 +294,3 @@ def _unfolds(call: Any) -> bool:
         and not any(int(p) for p in [*attrs.padding, *attrs.output_padding])
         and all(int(d) == 1 for d in attrs.dilation)
     )
-
-
-def _movable(last: tuple[int, ...] | None) -> bool:
-    """Whether NHWC sizes `last` lie in memory as their NCHW form does: one channel, or one pixel."""
-    return last is not None and (last[3] == 1 or last[1] * last[2] == 1)
-
-
-def _moved(expr: Any, order: tuple[int, ...]) -> Any:
-    """`expr` with its axes in `order`; a reshape, which costs nothing, where no byte would move."""
-    shape = static_shape(expr)
-    if shape is None:
-        return relax.op.permute_dims(expr, order)
-    sizes = [shape[axis] for axis in order]
-    last = sizes if order == TO_LAST else shape
-    if _movable(tuple(last)):
-        return relax.op.reshape(expr, sizes)
-    return relax.op.permute_dims(expr, order)

@@ -227,10 +227,16 @@ here = Path(__file__).resolve().parent
 manifest = json.loads((here / "manifest.json").read_text())
 machine = VirtualMachine(tvm.runtime.load_module(str(here / manifest["library"])), tvm.cpu())
 generator = np.random.default_rng(0)
-inputs = [
-    tvm.runtime.tensor(generator.standard_normal(spec["shape"]).astype(spec["dtype"]))
-    for spec in manifest["inputs"]
-]
+
+
+
+def random_input(shape, dtype):
+    integral = np.dtype(dtype).kind != "f"
+    values = generator.integers(0, 2, shape) if integral else generator.standard_normal(shape)
+    return tvm.runtime.tensor(values.astype(dtype))
+
+
+inputs = [random_input(spec["shape"], spec["dtype"]) for spec in manifest["inputs"]]
 outputs = machine["main"](*inputs)
 for spec, value in zip(manifest["outputs"], [outputs] if hasattr(outputs, "shape") else outputs):
     print(f"{spec['name']}: {value.dtype} {tuple(value.shape)}")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tunefarm_coordinator.errors import InvalidInput
-from tunefarm_coordinator.models.constants import is_constant, static_shape
+from tunefarm_coordinator.models.constants import is_constant, operator_name, static_shape
 from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.layout import convert_layout
 from tunefarm_coordinator.models.onnx_file import read_signature
@@ -91,7 +91,9 @@ def prepare(
     imported = import_onnx(path, shapes)
     converted, layout = convert_layout(imported) if "cpu" in target.keys else (imported, "NCHW")
     outputs = _output_types(path, converted)
-    mod, weights = weights_as_parameters(_lowered(converted, target))
+    lowered = _lowered(converted, target)
+    _refuse_unlowered(path, lowered)
+    mod, weights = weights_as_parameters(lowered)
     mod = relax.transform.AttachAttrLayoutFreeBuffers()(mod)
     kernels = kernels_of(mod)
     prepared = PreparedModel(
@@ -150,6 +152,8 @@ def _lowered(mod: Any, target: Any) -> Any:
                 transform.FoldBatchnormToConv2D(),
                 transform.DecomposeOpsForInference(),
                 transform.CanonicalizeBindings(),
+                relax.backend.DispatchSampling(),
+                relax.backend.DispatchSortScan(),
                 transform.LegalizeOps(),
                 transform.AnnotateTIROpPattern(),
                 transform.FoldConstant(),
@@ -161,6 +165,20 @@ def _lowered(mod: Any, target: Any) -> Any:
                 transform.AnnotateTIROpPattern(),
             ]
         )(mod)
+
+
+def _refuse_unlowered(path: Path, mod: Any) -> None:
+    """Raises InvalidInput that names every Relax operator which TVM has no kernel for."""
+    left: set[str] = set()
+
+    def visit(expr: Any) -> None:
+        name = operator_name(expr)
+        if name and not name.startswith("relax.call_"):
+            left.add(name.removeprefix("relax."))
+
+    relax.analysis.post_order_visit(mod["main"], visit)
+    if left:
+        raise InvalidInput(f"{path}: TVM has no kernel for {', '.join(sorted(left))}, as used in this model")
 
 
 def _output_types(path: Path, mod: Any) -> list[tuple[str, tuple[int, ...]]]:
