@@ -117,11 +117,9 @@ class FakeCoordinator:
     def start(self, address: str = "127.0.0.1:0") -> str:
         """Listens; returns the address."""
         server = grpc.server(futures.ThreadPoolExecutor(8))
-        tuning_pb2_grpc.add_TuningServiceServicer_to_server(_Tuning(self), server)  # type: ignore[no-untyped-call]
-        farm_pb2_grpc.add_FarmServiceServicer_to_server(_Farm(self), server)  # type: ignore[no-untyped-call]
-        schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            schedule_pb2_grpc.ScheduleServiceServicer(), server
-        )
+        tuning_pb2_grpc.add_TuningServiceServicer_to_server(_Tuning(self), server)
+        farm_pb2_grpc.add_FarmServiceServicer_to_server(_Farm(self), server)
+        schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedule_pb2_grpc.ScheduleServiceServicer(), server)
         port = server.add_insecure_port(address)
         server.start()
         self._server = server

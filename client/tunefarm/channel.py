@@ -12,15 +12,24 @@ from tunefarm.errors import InvalidInput, Unreachable
 
 CONNECT_SECONDS = 4.0
 _MESSAGE_BYTES = 64 * 2**20
-_SERVICES = ("TuningService", "FarmService", "ScheduleService")
+_UNARY = {
+    "TuningService": ("GetModel", "PlanJob", "SubmitJob", "GetJob", "ListJobs", "CancelJob"),
+    "FarmService": ("ListDevices",),
+    "ScheduleService": ("QueryBest",),
+}
 
-# gRPC's own retries (gRFC A6) cover calls whose server went away; a stream that has begun is resumed by
-# its caller (`watching.py`). Every unary call is idempotent, so that a retry is always safe.
+# gRPC's own retries (gRFC A6), of unary calls only: each is idempotent, so that a retry is always safe.
+# Never of an upload: a retried client stream aborts the whole process in grpcio 1.85.1 ("ILLEGAL STATE:
+# FORWARDED_BATCH"). Streams are repeated or resumed by their callers (`transfer.py`, `watching.py`).
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
             {
-                "name": [{"service": f"tunefarm.v1.{service}"} for service in _SERVICES],
+                "name": [
+                    {"service": f"tunefarm.v1.{service}", "method": method}
+                    for service, methods in _UNARY.items()
+                    for method in methods
+                ],
                 "retryPolicy": {
                     "maxAttempts": 5,
                     "initialBackoff": "0.2s",

@@ -19,7 +19,7 @@ from tunefarm.watching import Outage
 from tunefarm_proto.v1 import tuning_pb2
 
 CHUNK_BYTES = 1 << 20
-_UPLOAD_OUTAGE_SECONDS = 30.0
+_OUTAGE_SECONDS = 30.0
 
 # (bytes done, bytes in all)
 TransferProgress = Callable[[int, int], None]
@@ -49,7 +49,7 @@ def upload(
 ) -> tuning_pb2.Model:
     """Sends the files that `header` announces; tries again from the start when the connection breaks."""
     size = sum(file.size for file in header.files)
-    outage = Outage(_UPLOAD_OUTAGE_SECONDS, time.monotonic)
+    outage = Outage(_OUTAGE_SECONDS, time.monotonic)
 
     def parts() -> Iterator[tuning_pb2.UploadModelRequest]:
         yield tuning_pb2.UploadModelRequest(header=header)
@@ -58,6 +58,23 @@ def upload(
     while True:
         try:
             return calls.upload(parts, size)
+        except Unreachable:
+            raise
+        except Unavailable as error:
+            sleep(outage.next_pause(error))
+
+
+def fetch_package(
+    calls: Calls, job_id: str, folder: Path, *, sleep: Callable[[float], None] = time.sleep
+) -> list[Path]:
+    """Fetches a job's package into `folder`; from the start again when the connection breaks.
+
+    Raises as `save_package` does, and NoPackage, NotFound.
+    """
+    outage = Outage(_OUTAGE_SECONDS, time.monotonic)
+    while True:
+        try:
+            return save_package(calls.package(job_id), folder)
         except Unreachable:
             raise
         except Unavailable as error:

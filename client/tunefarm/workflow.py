@@ -9,7 +9,7 @@ from pathlib import Path
 from tunefarm.calls import Calls
 from tunefarm.errors import InvalidInput, JobCancelled, JobFailed, JobNotFinished, Unavailable, Unreachable
 from tunefarm.job import Job, JobState, Metrics, Progress
-from tunefarm.transfer import save_package
+from tunefarm.transfer import fetch_package
 from tunefarm.watching import OUTAGE_SECONDS, Outage, watch_job
 from tunefarm.wire import job_from
 
@@ -102,7 +102,7 @@ class Workflow:
         """
         self.result()
         folder = Path(path)
-        save_package(self._calls.package(self.id), folder)
+        fetch_package(self._calls, self.id, folder)
         return folder
 
 

@@ -168,13 +168,14 @@ def test_upload_tells_its_progress(client: Client, model: Path) -> None:
 # ---- what goes wrong
 
 
-@pytest.mark.parametrize("rpc", ["UploadModel", "SubmitJob", "GetJob", "ListDevices"])
+@pytest.mark.parametrize("rpc", ["UploadModel", "SubmitJob", "GetJob", "ListDevices", "FetchPackage"])
 def test_a_coordinator_that_is_away_for_a_moment_is_asked_again(
-    client: Client, fake: FakeCoordinator, model: Path, rpc: str
+    client: Client, fake: FakeCoordinator, model: Path, tmp_path: Path, rpc: str
 ) -> None:
     fake.fail_once.add(rpc)
     workflow = client.upload_model(model).optimize()
-    workflow.status()
+    fake.script = fake.script[-1:]
+    workflow.save_package(tmp_path / "out")
     client.devices()
     assert not fake.fail_once
     assert len({request.idempotency_key for request in fake.submitted}) == 1
@@ -337,7 +338,7 @@ def _within(seconds: float, condition: Callable[[], bool]) -> bool:
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(STAND_IN.parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(STAND_IN.parents[1]), prepend=os.pathsep)
 
 
 @pytest.mark.usefixtures("environment")

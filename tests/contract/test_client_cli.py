@@ -404,7 +404,7 @@ def test_ctrl_c_cancels_an_embedded_job_and_leaves_nothing_behind(
         from tunefarm.cli import main
         sys.exit(main(["tune", "m.onnx"]))
     """
-    monkeypatch.setenv("PYTHONPATH", str(STAND_IN.parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(STAND_IN.parents[1]), prepend=os.pathsep)
     code, output = _interrupted([sys.executable, "-c", textwrap.dedent(program)], "tuning")
     assert code == 130
     assert "cancelling job" in output
