@@ -65,7 +65,7 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
     async def start(self) -> None:
         """Listen; the second time at the same port."""
         self._server = grpc.aio.server(options=_OPTIONS)
-        farm_pb2_grpc.add_FarmServiceServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
+        farm_pb2_grpc.add_FarmServiceServicer_to_server(self, self._server)
         self._port = self._server.add_insecure_port(f"127.0.0.1:{self._port}")
         self.address = f"127.0.0.1:{self._port}"
         await self._server.start()

@@ -37,7 +37,8 @@ class Program:
     """One of ours in the background, its output in a file."""
 
     def __init__(self, home: Path, name: str, *command: str) -> None:
-        self.log = home / f"{name}.log"
+        # One log for each start: what an earlier one of that name said is not this one's.
+        self.log = home / f"{name}-{time.monotonic_ns()}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(BIN / command[0]), *command[1:]],

@@ -130,9 +130,7 @@ class RpcSession:
                 lines = log.read(_LOG_TAIL).decode(errors="replace").split("\n")
         except OSError:
             return ""
-        # TVM's own report of a crash is a list of frames without names.
-        told = [line.strip() for line in lines if not line.strip().startswith(("File ", "!!!"))]
-        last = next((line for line in reversed(told) if line), "")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f": {last}" if last else ""
 
 

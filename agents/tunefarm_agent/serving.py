@@ -21,6 +21,16 @@ LOG_NAME = "session.log"
 # The client connects at once; whoever does not say the key in time is not the client.
 _HANDSHAKE_SECONDS = 5.0
 _LONGEST_KEY = 256
+_TO_DEFAULT = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGPIPE,
+    signal.SIGSEGV,
+    signal.SIGBUS,
+    signal.SIGABRT,
+    signal.SIGFPE,
+    signal.SIGILL,
+)
 
 
 def serve(listener: socket.socket, key: str, confinement: Confinement, parent: int) -> NoReturn:
@@ -47,7 +57,8 @@ def serve(listener: socket.socket, key: str, confinement: Confinement, parent: i
 def _confine(listener: socket.socket, confinement: Confinement, parent: int) -> None:
     os.setsid()
     die_with_parent(parent)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+    # TVM's handler prints frames, for which it allocates: after a crash inside malloc it would wait for ever.
+    for number in _TO_DEFAULT:
         signal.signal(number, signal.SIG_DFL)
     _redirect(Path(confinement.scratch))
     os.closerange(3, listener.fileno())

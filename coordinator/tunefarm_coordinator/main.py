@@ -165,7 +165,10 @@ async def _server(
             ("grpc.keepalive_time_ms", 10_000),
             ("grpc.keepalive_timeout_ms", 10_000),
             ("grpc.keepalive_permit_without_calls", 1),
+            # Agents ping every 20 s, also while no call is open.
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+            ("grpc.http2.max_ping_strikes", 0),
         ],
     )
     tuning_pb2_grpc.add_TuningServiceServicer_to_server(TuningServicer(registry, library, folders), server)

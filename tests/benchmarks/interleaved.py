@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 CONTENDER = Path(__file__).with_name("contender.py")
-# Thread pools spin for a while after a call; the next contender waits until they sleep.
-SETTLE_SECONDS = 0.05
+# Thread pools spin for a while after a call; the next contender waits until they sleep. With 0.05 s and three
+# TVM processes, ONNX Runtime took three times as long as alone.
+SETTLE_SECONDS = 0.3
 
 
 @dataclass(frozen=True)

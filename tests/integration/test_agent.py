@@ -102,8 +102,9 @@ async def delay_after(farm: FakeCoordinator, name: str, lease_id: str) -> float:
     """Seconds from a hostile candidate's outcome to the first outcome of the lease queued behind."""
     measure_all(farm, lease_id, [hostile_candidate(farm, name)])
     measure(farm, f"{lease_id}-next", good())
-    (report,) = await farm.reports(f"{lease_id}-next", 1)
+    (report,) = await farm.reports(f"{lease_id}-next", 1, 60)
     assert kind(report) == "measured"
+    assert kind(farm.outcomes[lease_id][0]) == (HOSTILE[name][1] or "measured"), name
     return farm.came[f"{lease_id}-next", 0] - farm.came[lease_id, 0]
 
 

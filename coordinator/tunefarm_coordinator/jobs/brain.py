@@ -20,6 +20,8 @@ from tunefarm_coordinator.jobs.task import TaskState
 
 # Not the candidate's fault: the trial goes back to the budget.
 REFUNDED = frozenset({"DEVICE_LOST", "CANCELLED"})
+# A schedule has to beat the default one by this much: of several that are equal, the luckiest looks faster.
+WORTH_IT = 0.98
 # Groups in one compare lease: enough to keep a device busy, few enough to lose little with it.
 GROUPS_PER_COMPARE = 8
 
@@ -296,9 +298,12 @@ class JobBrain:
             failure = next((result.failure for result in event.results if result.failure), None)
             reason = f"{failure.kind}: {failure.message}" if failure else "not measured"
             self.notes.append(f"{task.spec.name}: no finalist held in the comparison, default schedule kept ({reason})")
-        elif good[0][1] != task.spec.baseline:
-            self.winners[group.workload] = good[0][1]
-        task.measured.update({identity: seconds for seconds, identity in good})
+        else:
+            seconds = {identity: seconds for seconds, identity in good}
+            default = seconds.get(task.spec.baseline)
+            if default is None or good[0][0] < WORTH_IT * default:
+                self.winners[group.workload] = good[0][1]
+            task.measured.update(seconds)
 
     def _start_packaging(self) -> list[ins.Instruction]:
         self._enter(JobState.PACKAGING)

@@ -17,7 +17,7 @@ class DynamicPolicy:
     """
 
     first_round: int = 4
-    round_size: int = 8
+    round_size: int = 4
 
     def next_round(self, tasks: Iterable[TaskState], free: int) -> tuple[TaskState, int] | None:
         """The task to visit and how many trials to ask for; None if nothing can be asked for now."""
