@@ -81,8 +81,7 @@ def main() -> None:
         walls[name] = tuned[name]["wall"]
 
     inputs = given.work / "inputs.npz"
-    name, shape = "data_0", (1, 3, 224, 224)
-    np.savez(inputs, **{name: np.random.default_rng(0).standard_normal(shape).astype("float32")})
+    np.savez(inputs, data_0=np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype("float32"))
     manifest = json.loads((given.work / "package" / "manifest.json").read_text())
     package = [str(given.work / "package" / manifest["library"]), str(inputs)]
     contenders = [

@@ -50,7 +50,7 @@ class Contender:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{calls}\n")
         self._process.stdin.flush()
-        return statistics.median(json.loads(self._line()))
+        return float(statistics.median(json.loads(self._line())))
 
     def close(self) -> None:
         self._process.kill()

@@ -46,11 +46,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 async def schedules(store: Store) -> AsyncIterator[schedule_pb2_grpc.ScheduleServiceStub]:
     server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(store), server)  # type: ignore[no-untyped-call]
+    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(store), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield schedule_pb2_grpc.ScheduleServiceStub(channel)  # type: ignore[no-untyped-call]
+        yield schedule_pb2_grpc.ScheduleServiceStub(channel)
     await server.stop(None)
 
 
