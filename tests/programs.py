@@ -21,11 +21,11 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "HOME": str(home), "XDG_DATA_HOME": str(home / "data"), "XDG_STATE_HOME": str(home / "state")}
 
 
-def tunefarm(home: Path, *arguments: str, timeout: float = 280.0) -> subprocess.CompletedProcess[str]:
-    """Runs the command to its end."""
+def tunefarm(home: Path, *arguments: str, timeout: float = 280.0, faults: str = "") -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end. `faults`: see `compute.settings.FaultPlan`."""
     return subprocess.run(
         [str(BIN / "tunefarm"), *arguments],
-        env=environment(home),
+        env={**environment(home), "TUNEFARM_COMPUTE_FAULTS": faults},
         capture_output=True,
         text=True,
         timeout=timeout,

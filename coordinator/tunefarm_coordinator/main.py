@@ -129,10 +129,11 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
     try:
         compute.start()
         farm.start()
+        # Whoever calls finds every job there, also those of before a restart.
+        await registry.recover()
         await server.start()
         if settings.metrics is not None:
             metrics.start(*settings.metrics, registry=registry, farm=farm)
-        await registry.recover()
         log.info("listening", extra={"address": f"{settings.host}:{port}", "store": settings.store})
         _tell(settings.ready, {"address": f"{settings.host}:{port}"})
         await stop.wait()

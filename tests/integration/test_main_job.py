@@ -3,12 +3,17 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from tests.programs import BIN, Program, agent, assert_nothing_left, coordinator, document, environment, tunefarm, until
 from tests.tiny_models import save_tiny_cnn
@@ -55,7 +60,8 @@ def check_package(out: Path) -> None:
 
 
 def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
-    with coordinator(home) as (_, address), agent(tmp_path, address):
+    metrics = f"127.0.0.1:{free_port()}"
+    with coordinator(home, 0, "--metrics", metrics) as (_, address), agent(tmp_path, address):
         until(
             lambda: len(json.loads(tunefarm(home, "devices", "--connect", address, "--json").stdout or "[]")) > 0,
             30,
@@ -76,7 +82,26 @@ def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
         check_package(out)
         listed = tunefarm(home, "jobs", "--connect", address, "--json")
         assert job in listed.stdout
+        check_what_tools_read(address, metrics)
     assert_nothing_left(home)
+
+
+def check_what_tools_read(address: str, metrics: str) -> None:
+    """Health and reflection for gRPC tools, gauges for Prometheus."""
+    with grpc.insecure_channel(address) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        services = ProtoReflectionDescriptorDatabase(channel).get_services()
+    assert {f"tunefarm.v1.{name}Service" for name in ("Tuning", "Farm", "Schedule")} <= set(services)
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=5) as answer:
+        assert "tunefarm_devices 1.0" in answer.read().decode()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def test_ctrl_c_leaves_nothing(home: Path, model: Path) -> None:
@@ -99,6 +124,18 @@ def test_ctrl_c_leaves_nothing(home: Path, model: Path) -> None:
     os.kill(program.pid, signal.SIGINT)
     assert program.wait(60) == 130, program.stdout.read()
     program.stdout.close()
+    assert_nothing_left(home)
+
+
+def test_no_valid_trial_at_all_is_a_failure(home: Path, model: Path) -> None:
+    # Every builder dies on every candidate.
+    done = tunefarm(home, "tune", str(model), "--max-trials", "2", "--json", faults="crash_build=1")
+    result = document(done)
+    assert done.returncode == 1
+    assert result["state"] == "FAILED"
+    assert result["trials"]["valid"] == 0
+    assert result["trials"]["failed"] == {"BUILD_ERROR": 2}
+    assert "BUILD_ERROR" in result["error"]["message"]
     assert_nothing_left(home)
 
 
