@@ -83,6 +83,15 @@ def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
         listed = tunefarm(home, "jobs", "--connect", address, "--json")
         assert job in listed.stdout
         check_what_tools_read(address, metrics)
+        # A later job starts from what this one found.
+        planned = document(tunefarm(home, "plan", str(model), "--connect", address, "--json"))
+        assert [task["known_records"] for task in planned["tasks"]] == [2] * len(planned["tasks"])
+        again = ("--connect", address, "--trials-per-kernel", "1", "--json", "--out", str(tmp_path / "again"))
+        later = document(tunefarm(home, "tune", str(model), *again))
+        assert later["state"] == "SUCCEEDED"
+        assert later["trials"]["charged"] == later["trials"]["budget"] == len(later["tasks"])
+        # Of each task: the default schedule, and the best of the first job, measured again without a trial.
+        assert later["measurements"] >= 2 * len(later["tasks"])
     assert_nothing_left(home)
 
 

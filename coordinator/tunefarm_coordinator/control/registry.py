@@ -9,7 +9,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tunefarm_coordinator.compute.messages import CloseJob, ComputeLost, PreparedSummary, PrepareModel, ResolveTarget
+from tunefarm_coordinator.compute.messages import (
+    CloseJob,
+    ComputeFailed,
+    ComputeLost,
+    PreparedSummary,
+    PrepareModel,
+    ResolveTarget,
+)
 from tunefarm_coordinator.control import targets
 from tunefarm_coordinator.control.job import JobSheet, check_spec
 from tunefarm_coordinator.control.library import ModelLibrary, StoredModel
@@ -19,7 +26,7 @@ from tunefarm_coordinator.control.report import job_message
 from tunefarm_coordinator.control.runner import CarryOut, JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
-from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound
+from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound, TunefarmError, Unavailable
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.policy import DynamicPolicy
@@ -112,7 +119,12 @@ class JobRegistry:
         resolved = await self._resolved(spec)
         sheet = await self._sheet("plan", resolved, time.time())
         folder = self._services.folders.prepared(spec.model_id, sheet.shapes, sheet.target)
-        summary = await self._services.compute.ask(PrepareModel(sheet.model, sheet.shapes, sheet.target, folder))
+        try:
+            summary = await self._services.compute.ask(PrepareModel(sheet.model, sheet.shapes, sheet.target, folder))
+        except ComputeLost as error:
+            raise Unavailable(f"the model could not be prepared now, try again: {error}") from error
+        except ComputeFailed as error:
+            raise TunefarmError(f"the model could not be prepared: {error}") from error
         device_class = targets.common_class(summary.target, self._services.farm.devices())
         workloads = [task.workload for task in summary.tasks]
         found = await asyncio.to_thread(self._services.store.count_valid, workloads, summary.target, device_class)

@@ -115,7 +115,15 @@ class JobRunner:
             entries = [await self._inbox.get()]
             while not self._inbox.empty():
                 entries.append(self._inbox.get_nowait())
-            await self._make_durable(entries)
+            try:
+                await self._make_durable(entries)
+            except TunefarmError as error:
+                # Not the disk's fault: nothing of it was written, and whoever brought it hears of it.
+                log.exception("a job's events were refused", extra={"job_id": self.sheet.job_id})
+                for entry in entries:
+                    if not entry.done.cancelled():
+                        entry.done.set_exception(error)
+                continue
             for entry in entries:
                 self._take(entry)
             self.announce()

@@ -119,7 +119,7 @@ class RecordReads:
             return [_record(row._asdict()) for row in connection.execute(query)]
 
     def count_valid(self, workloads: Sequence[str], target: str, device_class: str) -> dict[str, int]:
-        """How many valid records each workload has; workloads without any are left out."""
+        """How many valid records of candidates, the default schedule left out, each workload has that has any."""
         columns = tables.records.c
         counts: dict[str, int] = {}
         with self._backend.reading() as connection:
@@ -127,7 +127,11 @@ class RecordReads:
             for part in parts(list(dict.fromkeys(workloads))):
                 query = (
                     sa.select(columns.workload, sa.func.count().label("valid"))
-                    .where(scope.of(tables.records, part), columns.median.is_not(None))
+                    .where(
+                        scope.of(tables.records, part),
+                        columns.median.is_not(None),
+                        columns.source != Source.BASELINE,
+                    )
                     .group_by(columns.workload)
                 )
                 counts.update((row.workload, row.valid) for row in connection.execute(query))

@@ -1,0 +1,45 @@
+"""Job specs: what is refused before anything is spent, and what is left out is the platform's default."""
+
+from pathlib import Path
+
+import pytest
+
+from tunefarm_coordinator.control.job import JobSheet, check_spec
+from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_proto.v1 import common_pb2, tuning_pb2
+
+Options = tuning_pb2.AutoschedulerOptions
+
+
+def sheet(spec: tuning_pb2.JobSpec) -> JobSheet:
+    return JobSheet("job", spec, Path("m.onnx"), "m", {}, "{}", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (tuning_pb2.JobSpec(targets=[common_pb2.TargetSpec(text="a"), common_pb2.TargetSpec(text="b")]), "targets"),
+        (tuning_pb2.JobSpec(shape_sets=[common_pb2.ShapeSet(), common_pb2.ShapeSet()]), "shape sets"),
+        (tuning_pb2.JobSpec(autotvm=tuning_pb2.AutoTVMOptions()), "AutoTVM"),
+        (tuning_pb2.JobSpec(autoscheduler=Options(trials_per_kernel=0)), "trials_per_kernel"),
+        (tuning_pb2.JobSpec(autoscheduler=Options(early_stopping_threshold=0)), "early_stopping_threshold"),
+        (tuning_pb2.JobSpec(max_trials=0), "max_trials"),
+        (tuning_pb2.JobSpec(max_seconds=0), "max_seconds"),
+        (tuning_pb2.JobSpec(max_seconds=float("nan")), "max_seconds"),
+    ],
+)
+def test_refused(spec: tuning_pb2.JobSpec, told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        check_spec(spec)
+
+
+def test_what_is_not_given_is_the_default() -> None:
+    options = sheet(tuning_pb2.JobSpec()).options
+    assert (options.trials_per_kernel, options.early_stopping, options.max_trials) == (1000, 250, None)
+    assert options.budget(29) == 29_000
+
+
+def test_what_is_given_counts() -> None:
+    spec = tuning_pb2.JobSpec(autoscheduler=Options(trials_per_kernel=4, early_stopping_threshold=9), max_trials=10)
+    options = sheet(spec).options
+    assert (options.trials_per_kernel, options.early_stopping, options.budget(29)) == (4, 9, 10)

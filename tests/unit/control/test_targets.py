@@ -1,0 +1,47 @@
+"""What a user means by a target."""
+
+import pytest
+
+from tunefarm_coordinator.control import targets
+from tunefarm_coordinator.errors import InvalidInput, NoDevice
+from tunefarm_coordinator.farm.messages import FarmDevice
+
+ZEN = '{"kind": "llvm", "mcpu": "znver4", "mtriple": "x86_64-linux-gnu", "num-cores": 2}'
+PI = '{"kind": "llvm", "mcpu": "cortex-a72", "mtriple": "aarch64-linux-gnu", "num-cores": 4}'
+HERE = FarmDevice("cpu0", "f1", ZEN, name="bench", device_class="zen", labels={"site": "lab"})
+THERE = FarmDevice("cpu0", "f2", ZEN, name="bench2", device_class="zen-slow")
+BOARD = FarmDevice("cpu0", "f3", PI, name="pi", device_class="pi")
+
+
+def test_host_is_the_only_cpu_target() -> None:
+    assert targets.by_name("host", [HERE, THERE]) == ZEN
+
+
+def test_host_of_two_kinds_of_cpu_asks_which() -> None:
+    with pytest.raises(InvalidInput, match="cortex-a72.*znver4"):
+        targets.by_name("host", [HERE, BOARD])
+
+
+def test_host_without_a_cpu_says_how_to_bring_one() -> None:
+    with pytest.raises(NoDevice, match="tunefarm-agent run"):
+        targets.by_name("host", [])
+
+
+@pytest.mark.parametrize("text", ["pi", PI])
+def test_names_labels_and_json(text: str) -> None:
+    found = targets.by_name(text, [HERE, BOARD])
+    assert found == (PI if text == "pi" else None)
+    assert targets.by_name("lab", [HERE, BOARD]) == ZEN
+
+
+def test_no_device_names_those_that_there_are() -> None:
+    with pytest.raises(NoDevice, match="bench"):
+        targets.check_served(PI, [HERE])
+    targets.check_served(ZEN, [HERE])
+
+
+def test_a_job_measures_on_the_most_common_class() -> None:
+    third = FarmDevice("cpu0", "f4", ZEN, name="bench3", device_class="zen-slow")
+    assert targets.common_class(ZEN, [HERE, THERE, third, BOARD]) == "zen-slow"
+    with pytest.raises(NoDevice):
+        targets.common_class(PI, [HERE])
