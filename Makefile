@@ -64,7 +64,7 @@ demo: setup ## tunes SqueezeNet on this machine, in under 10 minutes on two core
 	@mkdir -p $(DEMO)
 	@rm -rf $(DEMO)/package
 	$(BIN)/python -m tunefarm_coordinator.models.seeded squeezenet $(DEMO)/squeezenet.onnx
-	$(BIN)/tunefarm tune $(DEMO)/squeezenet.onnx --trials-per-kernel 4 --out $(DEMO)/package
+	$(BIN)/tunefarm tune $(DEMO)/squeezenet.onnx --trials-per-kernel 8 --out $(DEMO)/package
 
 bench: setup ## against plain TVM and ONNX Runtime; half an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/against_plain.py $(BENCH_ARGS)

@@ -9,6 +9,8 @@ from tunefarm_proto.v1 import tuning_pb2
 
 DEFAULT_TRIALS_PER_KERNEL = 1000
 DEFAULT_EARLY_STOPPING = 250
+# The platform's is 10; with interleaved finals more than three seldom change who wins, and each costs time.
+DEFAULT_FINALISTS = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class JobSheet:
             given.early_stopping_threshold if given.HasField("early_stopping_threshold") else DEFAULT_EARLY_STOPPING
         )
         cap = self.spec.max_trials if self.spec.HasField("max_trials") else None
-        return JobOptions(trials_per_kernel=trials, early_stopping=patience, max_trials=cap)
+        finalists = given.top_trials_per_kernel if given.HasField("top_trials_per_kernel") else DEFAULT_FINALISTS
+        return JobOptions(trials, patience, max_trials=cap, finalists=finalists)
 
     @property
     def tuner(self) -> str:

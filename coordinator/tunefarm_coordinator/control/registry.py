@@ -70,6 +70,7 @@ class JobRegistry:
             runner.replay(await asyncio.to_thread(self._services.store.events, row.job_id))
             log.info("job goes on", extra={"job_id": row.job_id, "sequence": runner.sequence})
             self._start(runner)
+        await self._sweep()
 
     async def stop(self) -> None:
         """Lets go of every job without ending it."""
@@ -249,6 +250,13 @@ class JobRegistry:
             await self._services.compute.ask(CloseJob(job_id))
         except ComputeLost:
             log.info("compute child is gone, and the job's searchers with it", extra={"job_id": job_id})
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Removes every artifact once no job is left that may want it: candidates are built again from their traces."""
+        async with self._submitting:
+            if not self._running:
+                await asyncio.to_thread(self._services.artifacts.sweep, frozenset())
 
 
 def _carry_out(tuning: TuningStage, measuring: MeasuringStage, packaging: PackagingStage) -> CarryOut:

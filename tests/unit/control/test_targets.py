@@ -18,7 +18,7 @@ def test_host_is_the_only_cpu_target() -> None:
 
 
 def test_host_of_two_kinds_of_cpu_asks_which() -> None:
-    with pytest.raises(InvalidInput, match="cortex-a72.*znver4"):
+    with pytest.raises(InvalidInput, match=r"cortex-a72.*znver4"):
         targets.by_name("host", [HERE, BOARD])
 
 
