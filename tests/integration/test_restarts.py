@@ -1,6 +1,7 @@
 """What is killed in mid-job and started again: the job goes on, and the budget holds."""
 
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from pathlib import Path
@@ -140,4 +141,21 @@ def test_a_program_that_dies_at_start_says_why(home: Path) -> None:
     program = Program(home, "coordinator", "tunefarm", "serve", "--listen", "127.0.0.1:0")
     assert program.process.wait(60) == 2
     assert "error:" in program.text()
+    assert_nothing_left(home)
+
+
+@pytest.mark.slow
+def test_a_job_that_cannot_go_on_fails_and_keeps_nobody_else(home: Path, tmp_path: Path) -> None:
+    model = save_tiny_cnn(tmp_path / "tiny.onnx")
+    with coordinator(home) as (first, address):
+        port = int(address.rpartition(":")[2])
+        with agent(home, address):
+            job = submit(home, model, address)
+            first.kill()
+            shutil.rmtree(home / "data" / "tunefarm" / "models")
+            with coordinator(home, port) as (_, again):
+                result = show(home, job, again)
+                assert result["state"] == "FAILED"
+                assert "no such file" in result["error"]["message"].lower()
+                check_ended_well(home, submit(home, model, again), again)
     assert_nothing_left(home)

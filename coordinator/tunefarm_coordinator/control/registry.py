@@ -22,7 +22,7 @@ from tunefarm_coordinator.control.job import JobSheet, check_spec
 from tunefarm_coordinator.control.library import ModelLibrary, StoredModel
 from tunefarm_coordinator.control.measuring import MeasuringStage
 from tunefarm_coordinator.control.packaging import PackagingStage
-from tunefarm_coordinator.control.report import job_message
+from tunefarm_coordinator.control.report import job_message, timestamp
 from tunefarm_coordinator.control.runner import CarryOut, JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
@@ -33,6 +33,7 @@ from tunefarm_coordinator.jobs.policy import DynamicPolicy
 from tunefarm_coordinator.jobs.task import TaskState
 from tunefarm_coordinator.models.onnx_file import resolve_shapes
 from tunefarm_coordinator.schedules.changes import AddJob, UpdateJob
+from tunefarm_coordinator.schedules.job_reads import Job as StoredJob
 from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,11 @@ class JobRegistry:
         """Goes on with every job that had not ended."""
         for row in await asyncio.to_thread(self._services.store.unfinished_jobs):
             spec = tuning_pb2.JobSpec.FromString(row.spec)
-            sheet = await self._sheet(row.job_id, spec, row.created)
+            try:
+                sheet = await self._sheet(row.job_id, spec, row.created)
+            except TunefarmError as error:
+                await self._give_up(row, f"the job can't go on after a restart: {error}")
+                continue
             runner = JobRunner(sheet, self._services.store, self._state_changed)
             runner.replay(await asyncio.to_thread(self._services.store.events, row.job_id))
             log.info("job goes on", extra={"job_id": row.job_id, "sequence": runner.sequence})
@@ -215,6 +220,16 @@ class JobRegistry:
             target=spec.targets[0].text,
             created=created,
         )
+
+    async def _give_up(self, row: StoredJob, message: str) -> None:
+        """Ends a job that can't be gone on with: one that is broken must not keep the others from going on."""
+        log.error("job given up", extra={"job_id": row.job_id, "error": message})
+        ended = time.time()
+        job = tuning_pb2.Job.FromString(row.summary)
+        job.job_id, job.state = row.job_id, tuning_pb2.JOB_STATE_FAILED
+        job.error.CopyFrom(tuning_pb2.JobError(kind=tuning_pb2.JOB_ERROR_KIND_INTERNAL, message=message))
+        job.ended.CopyFrom(timestamp(ended))
+        await self._write(job, "FAILED", ended)
 
     def _start(self, runner: JobRunner) -> JobRunner:
         tuning = TuningStage(runner, self._services)
