@@ -3,6 +3,7 @@
 import contextlib
 import json
 import queue
+import socket
 import socketserver
 import threading
 from pathlib import Path
@@ -54,5 +55,6 @@ class FakeGate:
         self._server.shutdown()
         self._thread.join()
         for connection in self._connections:
-            connection.close() if connection.fileno() < 0 else connection.shutdown(2)
+            with contextlib.suppress(OSError):  # its handler may have closed it this moment
+                connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
