@@ -37,7 +37,7 @@ from tunefarm_proto.v1 import farm_pb2
 
 log = logging.getLogger(__name__)
 
-BUILD_TIMEOUT_SECONDS = 60.0
+BUILD_TIMEOUT_SECONDS = 30.0
 # Input sets of a kernel: the first is checked at every measurement, all at the finals.
 EXPECTED_SEEDS = (0, 1, 2)
 # The same request takes the compute child down at most this often before the job is given up.
