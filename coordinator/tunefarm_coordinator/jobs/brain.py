@@ -21,7 +21,7 @@ from tunefarm_coordinator.jobs.task import TaskState
 # Not the candidate's fault: the trial goes back to the budget.
 REFUNDED = frozenset({"DEVICE_LOST", "CANCELLED"})
 # A schedule has to beat the default one by this much: of several that are equal, the luckiest looks faster.
-WORTH_IT = 0.98
+WORTH_IT = 0.95
 # Groups in one compare lease: enough to keep a device busy, few enough to lose little with it.
 GROUPS_PER_COMPARE = 8
 
