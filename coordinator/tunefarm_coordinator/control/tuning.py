@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from typing import TypeVar
+from typing import Any
 
 from tunefarm_coordinator.compute.messages import (
     Build,
@@ -20,6 +20,7 @@ from tunefarm_coordinator.compute.messages import (
     PreparedSummary,
     PrepareModel,
     Propose,
+    Proposed,
     Request,
     TaskKey,
     UnknownTask,
@@ -44,8 +45,6 @@ EXPECTED_SEEDS = (0, 1, 2)
 COMPUTE_ATTEMPTS = 4
 # Records of earlier jobs that a task starts from.
 WARM_START_RECORDS = 512
-
-Answer = TypeVar("Answer")
 
 
 class TuningStage:
@@ -151,10 +150,11 @@ class TuningStage:
     def _key(self, workload: str) -> TaskKey:
         return TaskKey(self._sheet.job_id, workload)
 
-    async def _with_task(self, workload: str, request: Propose):  # type: ignore[no-untyped-def]
+    async def _with_task(self, workload: str, request: Propose) -> Proposed:
         for _ in range(COMPUTE_ATTEMPTS):
             try:
-                return await self.ask(request)
+                answer: Proposed = await self.ask(request)
+                return answer
             except UnknownTask:
                 await self._open(workload)
         raise ComputeFailed(f"searchers kept losing the task {workload}")
@@ -215,7 +215,7 @@ class TuningStage:
             self._traces[key] = found[identity]
         return self._traces[key]
 
-    async def ask(self, request: Request):  # type: ignore[no-untyped-def]
+    async def ask(self, request: Request) -> Any:
         """Asks the compute child, again where it died under the request."""
         for attempt in range(1, COMPUTE_ATTEMPTS + 1):
             try:
