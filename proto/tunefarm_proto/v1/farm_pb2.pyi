@@ -46,12 +46,14 @@ class Hello(_message.Message):
     def __init__(self, protocols: _Optional[_Iterable[int]] = ..., version: _Optional[_Union[_common_pb2.ProgramVersion, _Mapping]] = ..., agent_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[_common_pb2.Device, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., gate: _Optional[str] = ..., host_id: _Optional[str] = ...) -> None: ...
 
 class LeaseRef(_message.Message):
-    __slots__ = ("lease_id", "attempt")
+    __slots__ = ("lease_id", "attempt", "device_id")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     attempt: int
-    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ...) -> None: ...
+    device_id: str
+    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., device_id: _Optional[str] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("leases", "temperatures")
@@ -113,20 +115,22 @@ class Censored(_message.Message):
     def __init__(self, at_least_seconds: _Optional[float] = ...) -> None: ...
 
 class Conditions(_message.Message):
-    __slots__ = ("started_unix", "elapsed", "reference_seconds", "temperature", "number", "cache_flushed")
+    __slots__ = ("started_unix", "elapsed", "reference_seconds", "temperature", "number", "cache_flushed", "reference_spread")
     STARTED_UNIX_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     CACHE_FLUSHED_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_SPREAD_FIELD_NUMBER: _ClassVar[int]
     started_unix: float
     elapsed: float
     reference_seconds: float
     temperature: float
     number: int
     cache_flushed: bool
-    def __init__(self, started_unix: _Optional[float] = ..., elapsed: _Optional[float] = ..., reference_seconds: _Optional[float] = ..., temperature: _Optional[float] = ..., number: _Optional[int] = ..., cache_flushed: _Optional[bool] = ...) -> None: ...
+    reference_spread: float
+    def __init__(self, started_unix: _Optional[float] = ..., elapsed: _Optional[float] = ..., reference_seconds: _Optional[float] = ..., temperature: _Optional[float] = ..., number: _Optional[int] = ..., cache_flushed: _Optional[bool] = ..., reference_spread: _Optional[float] = ...) -> None: ...
 
 class ComparedGroup(_message.Message):
     __slots__ = ("items",)
@@ -149,16 +153,26 @@ class ModelBenchmark(_message.Message):
     def __init__(self, timings: _Optional[_Iterable[_Union[ModelTiming, _Mapping]]] = ...) -> None: ...
 
 class ModelTiming(_message.Message):
-    __slots__ = ("name", "measured", "failed", "outputs_digest")
+    __slots__ = ("name", "measured", "failed", "outputs_digest", "kernels")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MEASURED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    KERNELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     measured: Measured
     failed: _common_pb2.Failure
     outputs_digest: str
-    def __init__(self, name: _Optional[str] = ..., measured: _Optional[_Union[Measured, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., outputs_digest: _Optional[str] = ...) -> None: ...
+    kernels: _containers.RepeatedCompositeFieldContainer[KernelTiming]
+    def __init__(self, name: _Optional[str] = ..., measured: _Optional[_Union[Measured, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., outputs_digest: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelTiming, _Mapping]]] = ...) -> None: ...
+
+class KernelTiming(_message.Message):
+    __slots__ = ("name", "seconds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    seconds: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., seconds: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class LeaseFinished(_message.Message):
     __slots__ = ("lease_id", "attempt", "failure")
@@ -281,16 +295,22 @@ class ExpectedOutputs(_message.Message):
     def __init__(self, artifact: _Optional[str] = ..., rtol: _Optional[float] = ..., atol: _Optional[float] = ...) -> None: ...
 
 class MeasureWork(_message.Message):
-    __slots__ = ("workload", "candidates", "evaluator", "expected")
+    __slots__ = ("workload", "candidates", "evaluator", "expected", "reference", "reference_evaluator", "give_up_seconds")
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     EVALUATOR_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_FIELD_NUMBER: _ClassVar[int]
+    REFERENCE_EVALUATOR_FIELD_NUMBER: _ClassVar[int]
+    GIVE_UP_SECONDS_FIELD_NUMBER: _ClassVar[int]
     workload: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
     evaluator: Evaluator
     expected: _containers.RepeatedCompositeFieldContainer[ExpectedOutputs]
-    def __init__(self, workload: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., evaluator: _Optional[_Union[Evaluator, _Mapping]] = ..., expected: _Optional[_Iterable[_Union[ExpectedOutputs, _Mapping]]] = ...) -> None: ...
+    reference: Candidate
+    reference_evaluator: Evaluator
+    give_up_seconds: float
+    def __init__(self, workload: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., evaluator: _Optional[_Union[Evaluator, _Mapping]] = ..., expected: _Optional[_Iterable[_Union[ExpectedOutputs, _Mapping]]] = ..., reference: _Optional[_Union[Candidate, _Mapping]] = ..., reference_evaluator: _Optional[_Union[Evaluator, _Mapping]] = ..., give_up_seconds: _Optional[float] = ...) -> None: ...
 
 class CompareWork(_message.Message):
     __slots__ = ("groups", "evaluator", "rounds")
@@ -345,7 +365,7 @@ class BenchmarkWork(_message.Message):
     def __init__(self, contenders: _Optional[_Iterable[_Union[ModelContender, _Mapping]]] = ..., inputs: _Optional[str] = ..., input_sets: _Optional[int] = ..., rounds: _Optional[int] = ..., calls_per_round: _Optional[int] = ...) -> None: ...
 
 class ModelContender(_message.Message):
-    __slots__ = ("name", "runtime", "artifact", "parameters", "inputs", "report_outputs", "run_timeout", "external_data")
+    __slots__ = ("name", "runtime", "artifact", "parameters", "inputs", "report_outputs", "run_timeout", "external_data", "time_kernels")
     class Runtime(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         RUNTIME_UNSPECIFIED: _ClassVar[ModelContender.Runtime]
@@ -369,6 +389,7 @@ class ModelContender(_message.Message):
     REPORT_OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     RUN_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_DATA_FIELD_NUMBER: _ClassVar[int]
+    TIME_KERNELS_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime: ModelContender.Runtime
     artifact: str
@@ -377,7 +398,8 @@ class ModelContender(_message.Message):
     report_outputs: bool
     run_timeout: float
     external_data: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., runtime: _Optional[_Union[ModelContender.Runtime, str]] = ..., artifact: _Optional[str] = ..., parameters: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_common_pb2.TensorSpec, _Mapping]]] = ..., report_outputs: _Optional[bool] = ..., run_timeout: _Optional[float] = ..., external_data: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    time_kernels: bool
+    def __init__(self, name: _Optional[str] = ..., runtime: _Optional[_Union[ModelContender.Runtime, str]] = ..., artifact: _Optional[str] = ..., parameters: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_common_pb2.TensorSpec, _Mapping]]] = ..., report_outputs: _Optional[bool] = ..., run_timeout: _Optional[float] = ..., external_data: _Optional[_Mapping[str, str]] = ..., time_kernels: _Optional[bool] = ...) -> None: ...
 
 class OutcomeAck(_message.Message):
     __slots__ = ("lease_id", "attempt", "index")
