@@ -41,6 +41,7 @@ class _Entrant:
     process: SupervisedProcess | None = None
     failure: Failed | None = None
     seconds: list[float] = field(default_factory=list)
+    kernels: dict[str, list[float]] = field(default_factory=dict)
     outputs: Path | None = None
 
     def result(self) -> Result:
@@ -68,6 +69,16 @@ class _Entrant:
             raise LeaseGivenUp(f"benchmark of {self.contender.name}: {reply['lost']}")
         values: Json = reply["ok"]
         return values
+
+    async def run(self, calls: int) -> None:
+        """One turn: whole inferences, or the kernels in them where those are asked for. Raises LeaseGivenUp."""
+        if not self.contender.time_kernels:
+            values = await self.call(commands.time_model(calls))
+            self.seconds += values["seconds"] if values is not None else []
+            return
+        values = await self.call(commands.time_kernels(calls))
+        for name, seconds in (values["kernels"] if values is not None else {}).items():
+            self.kernels.setdefault(name, []).extend(seconds)
 
 
 class Benchmark:
@@ -148,12 +159,11 @@ class Benchmark:
             if entrant.failure is None:
                 # The threads of the one before still spin for a while.
                 await asyncio.sleep(self._settle)
-                values = await entrant.call(commands.time_model(calls))
-                entrant.seconds += values["seconds"] if values is not None else []
+                await entrant.run(calls)
 
     async def _timing(self, entrant: _Entrant) -> farm_pb2.ModelTiming:
         outputs = await self._artifacts.upload(entrant.outputs) if entrant.outputs is not None else ""
-        return wire.model_timing(entrant.contender.name, entrant.result(), outputs)
+        return wire.model_timing(entrant.contender.name, entrant.result(), outputs, entrant.kernels)
 
 
 def _laid_out(contender: farm_pb2.ModelContender, files: wire.Files, scratch: Path) -> Path:

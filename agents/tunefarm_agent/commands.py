@@ -159,6 +159,11 @@ def time_model(calls: int) -> Json:
     return {"op": "model_time", "calls": calls}
 
 
+def time_kernels(runs: int) -> Json:
+    """Times every kernel of the model in `runs` runs, after one that warms up."""
+    return {"op": "model_kernels", "runs": runs}
+
+
 def end() -> Json:
     """Ends the session and every process that a candidate left behind."""
     return {"op": "end"}

@@ -33,6 +33,7 @@ class Measurer:
             "model_open": self._model_open,
             "model_outputs": self._model_outputs,
             "model_time": self._model_time,
+            "model_kernels": self._model_kernels,
             "end": self._end,
         }
         try:
@@ -103,6 +104,9 @@ class Measurer:
 
     def _model_time(self, command: Json) -> Json:
         return ok(seconds=self._opened().time(command["calls"]))
+
+    def _model_kernels(self, command: Json) -> Json:
+        return ok(kernels=self._opened().time_kernels(command["runs"]))
 
     def _opened(self) -> VmModel:
         if self._model is None:

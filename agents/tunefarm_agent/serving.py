@@ -14,6 +14,7 @@ from tvm.rpc import _ffi_api
 from tvm.rpc.base import RPC_CODE_MISMATCH, RPC_CODE_SUCCESS, RPC_MAGIC
 from tvm.runtime import load_module
 
+from tunefarm_agent import kernel_clock
 from tunefarm_agent.commands import Confinement
 from tunefarm_agent.confinement import be_first_out_of_memory, die_with_parent, limit_resources
 
@@ -129,7 +130,7 @@ def _receive(connection: socket.socket, count: int) -> bytes:
 
 
 def _register(scratch: Path) -> None:
-    """The two functions that TVM's RPC server leaves to its host program."""
+    """The two functions that TVM's RPC server leaves to its host program, and our own."""
 
     def path_in_scratch(name: str) -> str:
         return str(scratch / name)
@@ -139,3 +140,4 @@ def _register(scratch: Path) -> None:
 
     tvm_ffi.register_global_func("tvm.rpc.server.workpath", path_in_scratch, override=True)
     tvm_ffi.register_global_func("tvm.rpc.server.load_module", load, override=True)
+    tvm_ffi.register_global_func(kernel_clock.FUNCTION, kernel_clock.time_kernels, override=True)

@@ -1,5 +1,6 @@
 """A whole model, compiled by Relax, on its own session: TVM's virtual machine over RPC."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm.runtime.vm import VirtualMachine
 
+from tunefarm_agent import kernel_clock
 from tunefarm_agent.commands import LOAD_ERROR, Model
 from tunefarm_agent.measuring import CandidateFailed
 from tunefarm_agent.model_inputs import named_input
@@ -48,6 +50,12 @@ class VmModel:
         """Seconds of `calls` single calls, timed on the far side, after one that warms up."""
         evaluator = self._vm.module.time_evaluator("invoke_stateful", self._session.device, number=1, repeat=calls)
         return tuple(evaluator(ENTRY).results)
+
+    def time_kernels(self, runs: int) -> dict[str, list[float]]:
+        """See `kernel_clock.time_kernels`. From then on the model is slower: its hook stays in."""
+        clock = self._session.remote.get_function(kernel_clock.FUNCTION)
+        seconds: dict[str, list[float]] = json.loads(clock(self._vm.module, ENTRY, runs))
+        return seconds
 
     def _load_parameters(self, path: str) -> list[Any]:
         if not path:

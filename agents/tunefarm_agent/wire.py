@@ -1,6 +1,6 @@
 """The one place where the contract's messages and the agent's own data are turned into one another."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,12 +73,15 @@ def compared_item(result: Result) -> farm_pb2.ComparedItem:
     return farm_pb2.ComparedItem(measured=measured_to_wire(result))
 
 
-def model_timing(name: str, result: Result, outputs: str) -> farm_pb2.ModelTiming:
+def model_timing(
+    name: str, result: Result, outputs: str, kernels: Mapping[str, Sequence[float]]
+) -> farm_pb2.ModelTiming:
     if isinstance(result, Failed):
         timing = farm_pb2.ModelTiming(name=name, failed=failure(result.kind, result.message))
     else:
         timing = farm_pb2.ModelTiming(name=name, measured=measured_to_wire(result))
     timing.outputs_digest = outputs
+    timing.kernels.extend(farm_pb2.KernelTiming(name=kernel, seconds=kernels[kernel]) for kernel in kernels)
     return timing
 
 

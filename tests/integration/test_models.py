@@ -234,10 +234,10 @@ def test_a_permuted_weight_of_squeezenet_is_noticed(
 
 def test_a_swapped_kernel_is_noticed(conv_pair: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def swapped(*arguments: Any) -> Any:
-        module, tuned, untuned = scheduled(*arguments)
+        module, *others = scheduled(*arguments)
         first, second = [g for g in module.get_global_vars() if g.name_hint.startswith("fused_conv2d")]
         module[first], module[second] = module[second], module[first]
-        return module, tuned, untuned
+        return module, *others
 
     scheduled = package._scheduled
     assert conv_pair.compare(build_untuned(conv_pair.prepared.directory, tmp_path / "right")).ok

@@ -12,6 +12,8 @@ MODEL_TIMEOUT_SECONDS = 300.0
 COMPARE_ROUNDS = 5
 BENCHMARK_ROUNDS = 16
 CALLS_PER_ROUND = 5
+# Kernels inside the model: enough rounds that a median of ratios tells 1%.
+KERNEL_ROUNDS = 12
 
 # In a model a kernel finds its input in the cache and its weights not: so it is timed, call by call.
 MEASURE = farm_pb2.Evaluator(number=1, repeat=10, flush_cache=True)
@@ -116,6 +118,30 @@ def model_timings(report: farm_pb2.OutcomeReport) -> tuple[ev.ModelTiming, ...]:
         else ev.ModelTiming(timing.name, samples=tuple(timing.measured.seconds))
         for timing in report.benchmark.timings
     )
+
+
+def kernel_timings(
+    report: farm_pb2.OutcomeReport, tuned: str, default: str, functions: Mapping[str, str]
+) -> tuple[ev.KernelTiming, ...]:
+    """What the contenders `tuned` and `default` spend in each workload; `functions`: workload by kernel name."""
+    seconds = {timing.name: _by_workload(timing, functions) for timing in report.benchmark.timings}
+    ours, theirs = seconds.get(tuned, {}), seconds.get(default, {})
+    return tuple(
+        ev.KernelTiming(workload, tuple(ours[workload]), tuple(theirs[workload]))
+        for workload in ours
+        if workload in theirs
+    )
+
+
+def _by_workload(timing: farm_pb2.ModelTiming, functions: Mapping[str, str]) -> dict[str, list[float]]:
+    """Seconds in one inference, a value a run; a workload may be in the model under several names."""
+    found: dict[str, list[float]] = {}
+    for kernel in timing.kernels:
+        workload = functions.get(kernel.name)
+        if workload is not None:
+            so_far = found.get(workload, [0.0] * len(kernel.seconds))
+            found[workload] = [a + b for a, b in zip(so_far, kernel.seconds, strict=False)]
+    return found
 
 
 def conditions(report: farm_pb2.OutcomeReport) -> dict[str, float]:

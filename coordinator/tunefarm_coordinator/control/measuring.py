@@ -9,6 +9,7 @@ from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
 from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Work, WorkKind
+from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.schedules import record as rec
@@ -24,6 +25,7 @@ from tunefarm_proto.v1 import farm_pb2
 
 # Set-up of a session and loading of its artifacts, beside what the candidates themselves take.
 LEASE_SLACK_SECONDS = 60.0
+_HALF_IN = {WorkKind.MEASURE: FaultPoint.MID_LEASE, WorkKind.COMPARE: FaultPoint.DURING_FINALS}
 
 
 class MeasuringStage:
@@ -81,8 +83,10 @@ class MeasuringStage:
             f"c{wanted.number}", WorkKind.COMPARE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed
         )
 
-    async def benchmark(self, work: farm_pb2.BenchmarkWork) -> tuple[Deliver, farm_pb2.OutcomeReport] | ItemLost:
-        """Whole models on one device; what came of it."""
+    async def benchmark(
+        self, name: str, wanted: ins.Instruction, work: farm_pb2.BenchmarkWork
+    ) -> tuple[Deliver, farm_pb2.OutcomeReport] | ItemLost:
+        """Whole models on one device; what came of it. `name` tells the job's benchmarks apart."""
         answer: list[tuple[Deliver, farm_pb2.OutcomeReport] | ItemLost] = []
 
         async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
@@ -93,9 +97,7 @@ class MeasuringStage:
 
         limit = LEASE_SLACK_SECONDS + leases.MODEL_TIMEOUT_SECONDS * len(work.contenders)
         lease = farm_pb2.Lease(benchmark=work)
-        await self._run(
-            "b", WorkKind.BENCHMARK, lease, (0,), limit, outcome, lost, ins.Benchmark() in self._runner.resumed
-        )
+        await self._run(name, WorkKind.BENCHMARK, lease, (0,), limit, outcome, lost, wanted in self._runner.resumed)
         return answer[0]
 
     async def _run(
@@ -116,6 +118,8 @@ class MeasuringStage:
         async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
             await on_outcome(delivered, report)
             ended(delivered.index)
+            if left and kind in _HALF_IN:
+                self._services.faults.passing(_HALF_IN[kind])
 
         async def lost(item: ItemLost) -> None:
             await on_lost(item)

@@ -15,6 +15,7 @@ from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
 from tunefarm_coordinator.farm.messages import Deliver, ItemLost
+from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.models.compare import compare_outputs
@@ -22,6 +23,7 @@ from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 # Input sets on which the tuned model must answer as ONNX Runtime does.
 REFERENCE_SEEDS = (0, 1, 2)
+MANIFEST = "manifest.json"
 TUNED, UNTUNED, ONNXRUNTIME = "tuned", "untuned", "onnxruntime"
 
 
@@ -49,8 +51,13 @@ class PackagingStage:
         folder = self._services.folders.prepared(self._sheet.spec.model_id, self._sheet.shapes, self._sheet.target)
         manifest = await self._manifest(wanted)
         tuned: Packaged = await self._tuning.ask(Package(folder, traces, records, self._folder, manifest))
-        untuned: Packaged = await self._tuning.ask(Package(folder, {}, (), self._untuned, {}))
-        await self._runner.record(ev.Packaged(tuned.seconds + untuned.seconds))
+        self._services.faults.passing(FaultPoint.DURING_PACKAGING)
+        seconds = tuned.seconds
+        # A package's manifest is written last; a second package of the job finds the untuned one there.
+        if not (self._untuned / MANIFEST).exists():
+            untuned: Packaged = await self._tuning.ask(Package(folder, {}, (), self._untuned, {}))
+            seconds += untuned.seconds
+        await self._runner.record(ev.Packaged(seconds, wanted.number))
 
     def _samples(self, workload: str, identity: str) -> tuple[float, ...]:
         return (self._runner.brain.tasks[workload].measured[identity],)
@@ -86,11 +93,48 @@ class PackagingStage:
             ],
         }
 
+    # ---- kernels inside the model
+
+    async def time_kernels(self, wanted: ins.TimeKernels) -> None:
+        """Times the packaged model's kernels, tuned and default, in turn on a device."""
+        inputs, _ = await self._reference()
+        summary = await self._tuning.summary()
+        specs = _specs(summary)
+        contenders = [
+            await self._tvm(TUNED, self._folder, specs, time_kernels=True),
+            await self._tvm(UNTUNED, self._untuned, specs, time_kernels=True),
+        ]
+        work = farm_pb2.BenchmarkWork(
+            contenders=contenders,
+            inputs=await self._put(inputs),
+            input_sets=1,
+            rounds=leases.KERNEL_ROUNDS,
+            calls_per_round=leases.CALLS_PER_ROUND,
+        )
+        answer = await self._measuring.benchmark("k", wanted, work)
+        if isinstance(answer, ItemLost):
+            message = f"kernels were not timed inside the model: {answer.message}"
+            await self._runner.record(ev.KernelsTimed((), message))
+            return
+        _, report = answer
+        functions = await asyncio.to_thread(lambda: self._read_manifest(self._folder)["functions"])
+        wanted_functions = {name: workload for name, workload in functions.items() if workload in wanted.workloads}
+        timings = leases.kernel_timings(report, TUNED, UNTUNED, wanted_functions)
+        message = "" if timings else "kernels were not timed inside the model: the agent sent no timings of them"
+        await self._runner.record(ev.KernelsTimed(timings, message, report.conditions.elapsed))
+
+    async def _reference(self) -> tuple[bytes, bytes]:
+        """Seeded inputs of the model, and ONNX Runtime's outputs for them."""
+        answer: tuple[bytes, bytes] = await self._tuning.ask(
+            Reference(self._sheet.model, self._sheet.shapes, REFERENCE_SEEDS)
+        )
+        return answer
+
     # ---- benchmark
 
-    async def benchmark(self) -> None:
+    async def benchmark(self, wanted: ins.Benchmark) -> None:
         """Times tuned, untuned and ONNX Runtime in turn on a device, and checks the tuned build's outputs."""
-        inputs, reference = await self._tuning.ask(Reference(self._sheet.model, self._sheet.shapes, REFERENCE_SEEDS))
+        inputs, reference = await self._reference()
         work = farm_pb2.BenchmarkWork(
             contenders=await self._contenders(),
             inputs=await self._put(inputs),
@@ -98,7 +142,7 @@ class PackagingStage:
             rounds=leases.BENCHMARK_ROUNDS,
             calls_per_round=leases.CALLS_PER_ROUND,
         )
-        answer = await self._measuring.benchmark(work)
+        answer = await self._measuring.benchmark("b", wanted, work)
         if isinstance(answer, ItemLost):
             await self._runner.record(ev.BenchmarkLost(answer.message))
             return
@@ -125,16 +169,13 @@ class PackagingStage:
         return ev.Benchmarked(timings, error, matches, message, delivered.device.name, seconds)
 
     async def _contenders(self) -> list[farm_pb2.ModelContender]:
-        summary = await self._tuning.summary()
-        inputs = [
-            common_pb2.TensorSpec(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype) for tensor in summary.inputs
-        ]
+        inputs = _specs(await self._tuning.summary())
         home = self._sheet.model.parent
         beside = [path for path in home.rglob("*") if path.is_file() and path != self._sheet.model]
         external = {path.relative_to(home).as_posix(): await self._put(path) for path in beside}
         return [
             await self._tvm(TUNED, self._folder, inputs, report_outputs=True),
-            await self._tvm(UNTUNED, self._untuned, inputs, report_outputs=False),
+            await self._tvm(UNTUNED, self._untuned, inputs),
             farm_pb2.ModelContender(
                 name=ONNXRUNTIME,
                 runtime=farm_pb2.ModelContender.RUNTIME_ONNXRUNTIME,
@@ -146,15 +187,22 @@ class PackagingStage:
         ]
 
     async def _tvm(
-        self, name: str, folder: Path, inputs: list[common_pb2.TensorSpec], *, report_outputs: bool
+        self,
+        name: str,
+        folder: Path,
+        inputs: list[common_pb2.TensorSpec],
+        *,
+        report_outputs: bool = False,
+        time_kernels: bool = False,
     ) -> farm_pb2.ModelContender:
-        manifest = json.loads(await asyncio.to_thread((folder / "manifest.json").read_text))
+        manifest = await asyncio.to_thread(self._read_manifest, folder)
         return farm_pb2.ModelContender(
             name=name,
             runtime=farm_pb2.ModelContender.RUNTIME_TVM,
             artifact=await self._put(folder / manifest["library"]),
             inputs=inputs,
             report_outputs=report_outputs,
+            time_kernels=time_kernels,
             run_timeout=leases.MODEL_TIMEOUT_SECONDS,
         )
 
@@ -164,10 +212,20 @@ class PackagingStage:
             return await asyncio.to_thread(store.put, content)
         return await asyncio.to_thread(store.put_file, content)
 
+    @staticmethod
+    def _read_manifest(folder: Path) -> dict[str, Any]:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        return manifest
+
     def _complete_manifest(self, event: ev.Benchmarked) -> None:
         """Adds what was measured of the package to its manifest."""
-        path = self._folder / "manifest.json"
-        manifest = json.loads(path.read_text())
+        path = self._folder / MANIFEST
+        manifest = self._read_manifest(self._folder)
+        in_model = self._runner.brain.finals.in_model
+        for task in manifest["tasks"]:
+            if task["workload"] in in_model:
+                tuned, default = in_model[task["workload"]]
+                task["seconds_in_model"] = {"tuned": tuned, "default": default}
         manifest["latency_ms"] = {timing.name: latency_ms(timing.samples) for timing in event.timings}
         manifest["max_rel_error"] = event.max_rel_error
         manifest["device"] = event.device
@@ -175,6 +233,12 @@ class PackagingStage:
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(manifest, indent=2) + "\n")
         draft.replace(path)
+
+
+def _specs(summary: PreparedSummary) -> list[common_pb2.TensorSpec]:
+    return [
+        common_pb2.TensorSpec(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype) for tensor in summary.inputs
+    ]
 
 
 def latency_ms(samples: tuple[float, ...]) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.jobs.finals import Finals
 from tunefarm_coordinator.jobs.ledger import Ledger
 from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_coordinator.jobs.policy import DynamicPolicy
@@ -20,10 +21,6 @@ from tunefarm_coordinator.jobs.task import TaskState
 
 # Not the candidate's fault: the trial goes back to the budget.
 REFUNDED = frozenset({"DEVICE_LOST", "CANCELLED"})
-# A schedule has to beat the default one by this much: of several that are equal, the luckiest looks faster.
-WORTH_IT = 0.95
-# Groups in one compare lease: enough to keep a device busy, few enough to lose little with it.
-GROUPS_PER_COMPARE = 8
 
 
 class JobBrain:
@@ -44,12 +41,13 @@ class JobBrain:
         self.target = ""
         self.device_class = ""
         self.error: tuple[str, str] | None = None
-        self.winners: dict[str, str] = {}
+        self.finals = Finals()
         self.benchmark: ev.Benchmarked | None = None
         self._artifacts: dict[tuple[str, str], ev.Artifact] = {}
         self._rounds_started = 0
         self._time_spent = False
-        self._comparing: dict[int, dict[int, ins.CompareGroup]] = {}
+        self._packages = 0
+        self._timing_kernels = False
         self._handlers: dict[type[Any], Callable[[Any], list[ins.Instruction]]] = {
             ev.Prepared: self._prepared,
             ev.StageFailed: self._stage_failed,
@@ -58,6 +56,7 @@ class JobBrain:
             ev.ItemMeasured: self._item_measured,
             ev.GroupCompared: self._group_compared,
             ev.Packaged: self._packaged,
+            ev.KernelsTimed: self._kernels_timed,
             ev.Benchmarked: self._benchmarked,
             ev.BenchmarkLost: self._benchmark_lost,
             ev.TimeSpent: self._time_is_spent,
@@ -80,11 +79,9 @@ class JobBrain:
             case JobState.TUNING:
                 return [wanted for number in sorted(self.rounds) for wanted in self.rounds[number].outstanding()]
             case JobState.VERIFYING:
-                return [
-                    ins.Compare(number, tuple(groups.items())) for number, groups in sorted(self._comparing.items())
-                ]
+                return self.finals.comparing()
             case JobState.PACKAGING:
-                return [self._package()]
+                return [self._time_kernels() if self._timing_kernels else self._package()]
             case JobState.BENCHMARKING:
                 return [ins.Benchmark()]
         return []
@@ -256,66 +253,51 @@ class JobBrain:
             (kind, message), count = self.messages.most_common(1)[0]
             tried = f"none of {self.messages.total()} trials could be measured"
             return self._end_with_error("NO_VALID_TRIAL", f"{tried}; most frequent ({count}x): {kind}: {message}")
-        groups = [group for task in self.tasks.values() if (group := self._group(task)) is not None]
-        for at, group in enumerate(groups):
-            self._comparing.setdefault(at // GROUPS_PER_COMPARE, {})[at % GROUPS_PER_COMPARE] = group
+        comparisons = self.finals.start(self.tasks.values(), self._artifacts, self.options.finalists)
         self._enter(JobState.VERIFYING)
-        return self.outstanding() if groups else self._start_packaging()
-
-    def _group(self, task: TaskState) -> ins.CompareGroup | None:
-        """The finalists of a task; none where only the default schedule was ever measured."""
-        names = task.finalists(self.options.finalists)
-        if not names or names == [task.spec.baseline]:
-            return None
-        finalists = tuple(ins.Finalist(name, self._artifacts[task.workload, name]) for name in names)
-        return ins.CompareGroup(task.workload, finalists)
+        return comparisons or self._start_packaging()
 
     def _group_compared(self, event: ev.GroupCompared) -> list[ins.Instruction]:
-        if self.state is not JobState.VERIFYING:
+        if self.state is not JobState.VERIFYING or not self.finals.take(event):
             return []
-        groups = self._comparing.get(event.compare, {})
-        group = groups.pop(event.index, None)
-        if group is None:
-            return []
-        self._judge(group, event)
-        self._comparing = {number: left for number, left in self._comparing.items() if left}
-        return [] if self._comparing else self._start_packaging()
-
-    def _judge(self, group: ins.CompareGroup, event: ev.GroupCompared) -> None:
-        """The fastest finalist with right outputs wins; the default schedule where none has."""
-        task = self.tasks[group.workload]
         self.seconds["measure"] += event.seconds
         self.measurements += len(event.results)
-        for result in event.results:
-            if result.failure is not None:
-                task.measured.pop(result.identity, None)
-        good = sorted(
-            (median(result.samples), result.identity)
-            for result in event.results
-            if result.samples and result.failure is None
-        )
-        if not good:
-            failure = next((result.failure for result in event.results if result.failure), None)
-            reason = f"{failure.kind}: {failure.message}" if failure else "not measured"
-            self.notes.append(f"{task.spec.name}: no finalist held in the comparison, default schedule kept ({reason})")
-        else:
-            seconds = {identity: seconds for seconds, identity in good}
-            default = seconds.get(task.spec.baseline)
-            if default is None or good[0][0] < WORTH_IT * default:
-                self.winners[group.workload] = good[0][1]
-            task.measured.update(seconds)
+        self._note(self.finals.judge(self.tasks[event.workload], event))
+        return [] if self.finals.comparing() else self._start_packaging()
 
     def _start_packaging(self) -> list[ins.Instruction]:
         self._enter(JobState.PACKAGING)
+        return self._next_package()
+
+    def _next_package(self) -> list[ins.Instruction]:
+        self._packages += 1
         return [self._package()]
 
     def _package(self) -> ins.Package:
-        return ins.Package(tuple(sorted(self.winners.items())))
+        return ins.Package(tuple(sorted(self.finals.winners.items())), self._packages)
 
     def _packaged(self, event: ev.Packaged) -> list[ins.Instruction]:
-        if self.state is not JobState.PACKAGING:
+        if self.state is not JobState.PACKAGING or self._timing_kernels or event.package != self._packages:
             return []
         self.seconds["package"] += event.seconds
+        if self.finals.winners and not self.finals.settled:
+            self._timing_kernels = True
+            return [self._time_kernels()]
+        return self._start_benchmark()
+
+    def _time_kernels(self) -> ins.TimeKernels:
+        return ins.TimeKernels(tuple(sorted(self.finals.winners)))
+
+    def _kernels_timed(self, event: ev.KernelsTimed) -> list[ins.Instruction]:
+        """A package without the winners that do not pay, if there were any; else the one that is there is it."""
+        if self.state is not JobState.PACKAGING or not self._timing_kernels:
+            return []
+        self._timing_kernels = False
+        self.seconds["measure"] += event.seconds
+        self._note(event.message)
+        return self._next_package() if self.finals.settle(event) else self._start_benchmark()
+
+    def _start_benchmark(self) -> list[ins.Instruction]:
         self._enter(JobState.BENCHMARKING)
         return [ins.Benchmark()]
 
@@ -357,8 +339,12 @@ class JobBrain:
     def _let_go(self) -> list[ins.Instruction]:
         self.ledger.refund(self.ledger.reserved)
         self.rounds.clear()
-        self._comparing.clear()
+        self.finals.clear()
         return [ins.WithdrawAll()]
+
+    def _note(self, text: str | None) -> None:
+        if text:
+            self.notes.append(text)
 
     def _enter(self, state: JobState) -> None:
         check_transition(self.state, state)

@@ -129,8 +129,33 @@ class GroupCompared:
 
 @dataclass(frozen=True)
 class Packaged:
+    """`package` is the number of the package that was asked for: a job may make several."""
+
     seconds: float
+    package: int = 1
     kind: Literal["packaged"] = "packaged"
+
+
+@dataclass(frozen=True)
+class KernelTiming:
+    """One kernel inside the running model: seconds in one inference, all its calls, one sample a round.
+
+    `tuned` with the schedule that won the comparison, `default` with the default one, round by round in turn.
+    """
+
+    workload: str
+    tuned: tuple[float, ...]
+    default: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class KernelsTimed:
+    """The package's kernels were timed inside the model. None, and why, where that could not be done."""
+
+    kernels: tuple[KernelTiming, ...]
+    message: str = ""
+    seconds: float = 0.0
+    kind: Literal["kernels_timed"] = "kernels_timed"
 
 
 @dataclass(frozen=True)
@@ -176,6 +201,24 @@ class CancelRequested:
     kind: Literal["cancel_requested"] = "cancel_requested"
 
 
+@dataclass(frozen=True)
+class Resumed:
+    """A user wants a job that has ended, or was interrupted, to go on.
+
+    Attributes:
+        key: the caller's; the same wish under the same key changes nothing.
+        trials_per_kernel, kernel_trials, max_trials: new totals, charged trials included; None: as before.
+        max_seconds: from now on; None: the job's own limit, from now on. The brain knows no time: it is the runner's.
+    """
+
+    key: str
+    trials_per_kernel: int | None = None
+    kernel_trials: int | None = None
+    max_trials: int | None = None
+    max_seconds: float | None = None
+    kind: Literal["resumed"] = "resumed"
+
+
 Event = (
     Prepared
     | StageFailed
@@ -184,10 +227,12 @@ Event = (
     | ItemMeasured
     | GroupCompared
     | Packaged
+    | KernelsTimed
     | Benchmarked
     | BenchmarkLost
     | TimeSpent
     | CancelRequested
+    | Resumed
 )
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])

@@ -79,6 +79,14 @@ class Package:
     """Compile the model: (workload, identity) of the best where it beats the default schedule. Answered by Packaged."""
 
     best: tuple[tuple[str, str], ...]
+    number: int = 1
+
+
+@dataclass(frozen=True)
+class TimeKernels:
+    """Time the kernels of these workloads inside the packaged model, tuned and default. Answered by KernelsTimed."""
+
+    workloads: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -91,4 +99,4 @@ class WithdrawAll:
     """Stop everything that is under way for this job. No answer."""
 
 
-Instruction = Prepare | Propose | Build | Measure | Observe | Compare | Package | Benchmark | WithdrawAll
+Instruction = Prepare | Propose | Build | Measure | Observe | Compare | Package | TimeKernels | Benchmark | WithdrawAll

@@ -30,6 +30,8 @@ from tunefarm_coordinator.models.tiling import Vectors, lane_tile, register_tile
 # A kernel with less work than this is done before a second thread has woken up.
 _PARALLEL_FLOPS = 20_000.0
 _PARALLEL_BYTES = 64 * 1024
+# Tiles may be changed up to this size: four of the widest vectors there are.
+_LARGEST_TILE = 64
 
 
 def default_trace(task_module: str | Any, target_json: str) -> str:
@@ -134,11 +136,11 @@ def _tile_reduction(schedule: Any, name: str, epilogue: str, vectors: Vectors) -
     loops = schedule.get_loops(outer_block)
     extents = [_extent(schedule, loop) for loop in loops]
     rows, lanes = register_tile(1 if row_axis is None else extents[row_axis], extents[-1], vectors)
-    lane_outer, lane_inner = schedule.split(loops[-1], [None, lanes])
+    lane_outer, lane_inner = _split(schedule, loops[-1], lanes)
     outer = [loop for index, loop in enumerate(loops[:-1]) if index != row_axis]
     inner = [lane_inner]
     if row_axis is not None:
-        row_outer, row_inner = schedule.split(loops[row_axis], [None, rows])
+        row_outer, row_inner = _split(schedule, loops[row_axis], rows)
         outer.insert(min(row_axis, len(outer)), row_outer)
         inner = [row_inner, lane_inner]
     outer = [lane_outer, *outer] if lanes_first else [*outer, lane_outer]
@@ -221,7 +223,7 @@ def _plain_reduction(schedule: Any, name: str, vectors: Vectors) -> None:
     loops = schedule.get_loops(block)
     spatial, reduction = loops[:rank], loops[rank:]
     lanes = lane_tile(_extent(schedule, spatial[-1]), vectors.lanes)
-    lane_outer, lane_inner = schedule.split(spatial[-1], [None, lanes])
+    lane_outer, lane_inner = _split(schedule, spatial[-1], lanes)
     outer = schedule.fuse(*spatial[:-1], lane_outer)
     schedule.reorder(outer, *reduction, lane_inner)
     if _is_large(schedule) and _extent(schedule, outer) > 1:
@@ -238,9 +240,9 @@ def _spatial(schedule: Any, name: str, vectors: Vectors) -> None:
     extents = [_extent(schedule, loop) for loop in loops]
     if extents[-1] < vectors.lanes // 2:
         flat = schedule.fuse(*loops)
-        outer, inner = schedule.split(flat, [None, lane_tile(prod(extents), vectors.lanes)])
+        outer, inner = _split(schedule, flat, lane_tile(prod(extents), vectors.lanes))
     else:
-        lane_outer, inner = schedule.split(loops[-1], [None, lane_tile(extents[-1], vectors.lanes)])
+        lane_outer, inner = _split(schedule, loops[-1], lane_tile(extents[-1], vectors.lanes))
         outer = schedule.fuse(*loops[:-1], lane_outer)
     if _is_large(schedule) and _extent(schedule, outer) > 1:
         schedule.parallel(outer)
@@ -252,6 +254,15 @@ def _parallel_only(schedule: Any, name: str) -> None:
     loops = schedule.get_loops(schedule.get_sblock(name))[:rank]
     if _is_large(schedule):
         schedule.parallel(schedule.fuse(*loops))
+
+
+def _split(schedule: Any, loop: Any, size: int) -> list[Any]:
+    """(outer, inner) with an inner loop of `size`, which divides the extent. It stands in the trace as a decision, so
+    that search can start from this schedule and change it."""
+    outer = _extent(schedule, loop) // size
+    tile = schedule.sample_perfect_tile(loop, n=2, max_innermost_factor=_LARGEST_TILE, decision=[outer, size])
+    inner: list[Any] = schedule.split(loop, tile)
+    return inner
 
 
 # What the rules ask about a schedule

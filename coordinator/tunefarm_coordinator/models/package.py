@@ -96,14 +96,14 @@ def build_package(
     prepared, out_dir = load_prepared(prepared_dir), Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     module = prepared.module()
-    scheduled, tuned, untuned = _scheduled(module, traces, prepared.target)
+    scheduled, tuned, untuned, kernels = _scheduled(module, traces, prepared.target)
     library = out_dir / LIBRARY_FILE
     _export(_with_weights(scheduled, prepared), prepared.target, library)
     for name in (MODULE_FILE, WEIGHTS_FILE):
         shutil.copyfile(prepared.directory / name, out_dir / name)
     write_database(out_dir, prepared, records)
     (out_dir / "run.py").write_text(_RUN)
-    facts = _facts(prepared, tuned, untuned)
+    facts = {**_facts(prepared, tuned, untuned), "functions": kernels}
     (out_dir / MANIFEST_FILE).write_text(json.dumps({**facts, **(manifest or {})}, indent=2) + "\n")
     return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned))
 
@@ -113,18 +113,23 @@ def build_untuned(prepared_dir: str | Path, out_dir: str | Path) -> PackagedMode
     return build_package(prepared_dir, {}, out_dir)
 
 
-def _scheduled(module: Any, traces: dict[str, str], target_json: str) -> tuple[Any, list[str], list[str]]:
-    """(module with every kernel scheduled, workloads with their own trace, workloads with the default)."""
+def _scheduled(
+    module: Any, traces: dict[str, str], target_json: str
+) -> tuple[Any, list[str], list[str], dict[str, str]]:
+    """(module with every kernel scheduled, workloads with their own trace, workloads with the default, workload by
+    name of the kernel's function)."""
     # Before scheduling: afterwards a kernel that is but a view could no longer be told from a copy.
     views = relax.transform.RewriteDataflowReshape()(module)
     module = relax.transform.DeadCodeElimination()(views)
     tuned: list[str] = []
     untuned: list[str] = []
+    kernels: dict[str, str] = {}
     for gvar, function in module.functions.items():
         if not isinstance(function, tvm.tirx.PrimFunc):
             continue
         kernel = normalized(function)
         workload = workload_of(kernel)
+        kernels[str(gvar.name_hint)] = workload
         schedule = _replayed(kernel, workload, traces.get(workload), target_json)
         (untuned if schedule is None else tuned).append(workload)
         if schedule is None:
@@ -133,7 +138,7 @@ def _scheduled(module: Any, traces: dict[str, str], target_json: str) -> tuple[A
             body = schedule.mod["main"]
             scheduled = tvm.tirx.PrimFunc(body.params, body.body, body.ret_type, function.attrs)
             module[gvar] = scheduled.with_attr("tirx.is_scheduled", True)
-    return module, tuned, untuned
+    return module, tuned, untuned, kernels
 
 
 def _replayed(kernel: Any, workload: str, trace: str | None, target_json: str) -> Any | None:

@@ -55,8 +55,10 @@ def expand(instructions: list[ins.Instruction]) -> dict[Ask, Any]:
     asks: dict[Ask, Any] = {}
     for wanted in instructions:
         match wanted:
-            case ins.Prepare() | ins.Package() | ins.Benchmark():
+            case ins.Prepare() | ins.TimeKernels() | ins.Benchmark():
                 asks[type(wanted).__name__, 0, 0] = wanted
+            case ins.Package():
+                asks["Package", wanted.number, 0] = wanted
             case ins.Propose():
                 asks["Propose", wanted.round, 0] = wanted
             case ins.Build():
@@ -144,12 +146,20 @@ class SimulatedFarm:
                 results = tuple(self._compared(finalist.identity) for finalist in wanted.finalists)
                 return ev.GroupCompared(number, index, wanted.workload, results, seconds=0.5)
             case "Package":
-                return ev.Packaged(seconds=2.0)
+                return ev.Packaged(seconds=2.0, package=number)
+            case "TimeKernels":
+                return self._kernels_timed(wanted)
         timings = (
             ev.ModelTiming("tuned", (0.004, 0.005)),
             ev.ModelTiming("onnxruntime", (), ev.Failure("LOAD_ERROR", "no")),
         )
         return ev.Benchmarked(timings, max_rel_error=1e-6, matches=True, message="", device="board", seconds=3.0)
+
+    def _kernels_timed(self, wanted: ins.TimeKernels) -> ev.KernelsTimed:
+        """Inside the model some winners are faster than the default schedule, some slower, some can't be timed."""
+        dice = {workload: self.random.choice((0.5, 1.5, None)) for workload in wanted.workloads}
+        kernels = [ev.KernelTiming(name, (ratio,), (1.0,)) for name, ratio in dice.items() if ratio is not None]
+        return ev.KernelsTimed(tuple(kernels), seconds=0.25)
 
     def _propose(self, wanted: ins.Propose) -> tuple[str, ...]:
         known = self.proposed.setdefault(wanted.workload, [])

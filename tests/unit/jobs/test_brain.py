@@ -23,6 +23,7 @@ class WrittenFarm(SimulatedFarm):
     builds: dict[str, ev.Failure] = field(default_factory=dict)
     measured: Mapping[str, float | ev.Failure | None] = field(default_factory=dict)
     compared: Mapping[str, float | ev.Failure] = field(default_factory=dict)
+    in_model: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = field(default_factory=dict)
 
     def _build(self, wanted: ins.Build) -> ev.BuildEnded:
         failure = self.builds.get(wanted.identity)
@@ -43,6 +44,10 @@ class WrittenFarm(SimulatedFarm):
         if isinstance(outcome, ev.Failure):
             return ev.FinalistResult(identity, failure=outcome)
         return ev.FinalistResult(identity, (outcome,))
+
+    def _kernels_timed(self, wanted: ins.TimeKernels) -> ev.KernelsTimed:
+        kernels = [ev.KernelTiming(name, *self.in_model[name]) for name in wanted.workloads if name in self.in_model]
+        return ev.KernelsTimed(tuple(kernels), seconds=0.25)
 
     def run_until(self, state: JobState) -> None:
         while self.brain.state is not state:
@@ -91,7 +96,7 @@ def test_every_stage_in_turn() -> None:
         "prepare": 1.5,
         "search": 2 * 0.25,
         "build": 5 * 0.125,
-        "measure": 0.5 + 3.0,
+        "measure": 0.5 + 3.0,  # no winner, so none was timed inside the model
         "package": 2.0,
     }
 
@@ -118,8 +123,9 @@ def test_budget_smaller_than_the_number_of_tasks_reaches_the_heaviest() -> None:
 def winners_of(job: WrittenFarm) -> dict[str, str]:
     job.run()
     assert job.brain.state is JobState.SUCCEEDED
-    assert ins.Package(tuple(sorted(job.brain.winners.items()))) in job.told
-    return job.brain.winners
+    packages = [wanted for wanted in job.told if isinstance(wanted, ins.Package)]
+    assert packages[-1].best == tuple(sorted(job.brain.finals.winners.items()))
+    return job.brain.finals.winners
 
 
 def test_the_comparison_decides_not_the_first_measurement() -> None:
@@ -142,7 +148,7 @@ def test_a_failed_finalist_does_not_win_by_the_samples_that_it_has() -> None:
     timed_then_wrong = ev.FinalistResult("task0/0", (1e-9,), WRONG)
     held = ev.FinalistResult("task0/1", (1e-3,))
     job.tell(ev.GroupCompared(0, 0, "task0", (timed_then_wrong, held)))
-    assert job.brain.winners == {"task0": "task0/1"}
+    assert job.brain.finals.winners == {"task0": "task0/1"}
     assert job.brain.estimated_seconds == 1e-3
 
 
@@ -160,6 +166,54 @@ def test_the_default_schedule_is_kept_where_no_finalist_held() -> None:
     assert job.brain.notes[-1] == (
         "conv0: no finalist held in the comparison, default schedule kept (WRONG_OUTPUT: off by 7)"
     )
+
+
+def packages_of(job: WrittenFarm) -> list[dict[str, str]]:
+    job.run()
+    assert job.brain.state is JobState.SUCCEEDED
+    return [dict(wanted.best) for wanted in job.told if isinstance(wanted, ins.Package)]
+
+
+FASTER = {BASELINE: 2e-3, "task0/0": 1e-3}
+
+
+def test_a_winner_that_is_slower_inside_the_model_is_packaged_no_more() -> None:
+    job = farm(trials=1)
+    job.measured = FASTER
+    job.in_model = {"task0": ((1.1e-3, 1.2e-3), (1.0e-3, 1.1e-3))}
+    assert packages_of(job) == [{"task0": "task0/0"}, {}]
+    assert job.brain.finals.winners == {}
+
+
+def test_a_winner_that_is_faster_inside_the_model_needs_no_second_package() -> None:
+    job = farm(trials=1)
+    job.measured = FASTER
+    job.in_model = {"task0": ((0.9e-3, 1.0e-3), (1.0e-3, 1.1e-3))}
+    assert packages_of(job) == [{"task0": "task0/0"}]
+    assert job.brain.finals.in_model["task0"] == pytest.approx((0.95e-3, 1.05e-3))
+
+
+def test_kernels_are_compared_round_by_round_as_the_device_changes_speed() -> None:
+    job = farm(trials=1)
+    job.measured = FASTER
+    # The tuned one is the faster in each round, and has the slower median.
+    job.in_model = {"task0": ((1e-3, 2.9e-3, 2.8e-3), (1.1e-3, 3e-3, 1.2e-3))}
+    assert packages_of(job) == [{"task0": "task0/0"}]
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(1.89e-3, True), (1.95e-3, False)])
+def test_a_winner_that_was_not_seen_inside_the_model_needs_a_margin(seconds: float, kept: bool) -> None:
+    job = farm(trials=1)
+    job.measured = {BASELINE: 2e-3, "task0/0": seconds}
+    assert packages_of(job)[-1] == ({"task0": "task0/0"} if kept else {})
+
+
+def test_a_winner_stays_where_the_default_schedule_did_not_hold() -> None:
+    job = farm(trials=1)
+    job.measured = FASTER
+    job.compared = {BASELINE: WRONG}
+    job.in_model = {"task0": ((9e-3,), (1e-3,))}
+    assert packages_of(job) == [{"task0": "task0/0"}]
 
 
 def test_a_task_whose_default_schedule_fails_is_won_by_a_trial() -> None:
@@ -293,7 +347,7 @@ def test_a_task_that_is_tuned_enough_gets_its_incumbents_measured_and_no_first_r
     job = farm(spec(0, incumbents=("old/0",), known=4), spec(1), max_trials=2)
     job.measured = {"old/0": 1e-5}
     winners_of(job)
-    assert job.brain.winners["task0"] == "old/0"
+    assert job.brain.finals.winners["task0"] == "old/0"
     assert job.brain.tasks["task0"].charged == 0
     assert job.brain.tasks["task1"].charged == 2
 
