@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -36,13 +36,14 @@ def tunefarm(home: Path, *arguments: str, timeout: float = 280.0, faults: str = 
 class Program:
     """One of ours in the background, its output in a file."""
 
-    def __init__(self, home: Path, name: str, *command: str) -> None:
+    def __init__(self, home: Path, name: str, *command: str, faults: Mapping[str, str] | None = None) -> None:
+        """`faults`: environment variables that have it fail; see `coordinator`."""
         # One log for each start: what an earlier one of that name said is not this one's.
         self.log = home / f"{name}-{time.monotonic_ns()}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [str(BIN / command[0]), *command[1:]],
-                env=environment(home),
+                env={**environment(home), **(faults or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -63,6 +64,13 @@ class Program:
         until(seen, seconds, lambda: f"no {pattern!r} in {self.text()}")
         assert found, f"ended with {self.process.poll()}: {self.text()}"
         return found[-1]
+
+    def ended(self, seconds: float = 120.0) -> int:
+        """Waits for its end; its exit code, -9 where it was killed. AssertionError, with the output, if it lives on."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still alive after {seconds:g} s: {self.text()}") from None
 
     def kill(self) -> None:
         """SIGKILL, to the process alone."""
@@ -111,9 +119,13 @@ def document(done: subprocess.CompletedProcess[str]) -> dict:  # type: ignore[ty
 
 
 @contextlib.contextmanager
-def coordinator(home: Path, port: int = 0, *arguments: str) -> Iterator[tuple[Program, str]]:
-    """A coordinator and its address."""
-    program = Program(home, "coordinator", "tunefarm", "serve", "--listen", f"127.0.0.1:{port}", *arguments)
+def coordinator(
+    home: Path, port: int = 0, *arguments: str, fault_point: str = "", compute_faults: str = ""
+) -> Iterator[tuple[Program, str]]:
+    """A coordinator and its address. `fault_point`: see `fault_points.Fault`; `compute_faults`: `FaultPlan`."""
+    faults = {"TUNEFARM_FAULT_POINT": fault_point, "TUNEFARM_COMPUTE_FAULTS": compute_faults}
+    command = ("tunefarm", "serve", "--listen", f"127.0.0.1:{port}", *arguments)
+    program = Program(home, "coordinator", *command, faults=faults)
     try:
         address = program.wait_for(r"127\.0\.0\.1:[1-9]\d*", 90).group(0)
         yield program, address

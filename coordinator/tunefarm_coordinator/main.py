@@ -25,6 +25,7 @@ from tunefarm_coordinator.control.library import ModelLibrary
 from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.errors import InvalidInput, StoreError, TunefarmError
+from tunefarm_coordinator.fault_points import Fault, FaultPoints
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.errors import ErrorInterceptor
 from tunefarm_coordinator.service.farm import FarmServicer
@@ -74,6 +75,10 @@ def serve(
     json_logs: Annotated[bool, typer.Option("--json-logs", help="One JSON object a line.")] = False,
     lifeline_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     ready_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    leave_interrupted: Annotated[
+        bool, typer.Option(help="Jobs left unfinished wait for `tunefarm job resume`; without it they go on at once.")
+    ] = False,
+    fault_point: Annotated[str | None, typer.Option(hidden=True, envvar="TUNEFARM_FAULT_POINT")] = None,
 ) -> None:
     """Run the coordinator until it is told to stop."""
     logs.configure(log_level, json_logs)
@@ -92,6 +97,8 @@ def serve(
             ready=ready_fd,
             searchers=searchers,
             builders=builders,
+            leave_interrupted=leave_interrupted,
+            fault=Fault.parse(fault_point) if fault_point else None,
         )
         settings.check()
         asyncio.run(_serve(settings))
@@ -124,18 +131,18 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
     )
     farm = FarmControl(await asyncio.to_thread(store.next_epoch), compute.set_gates)
     library = ModelLibrary(folders, store)
-    registry = JobRegistry(Services(store, compute, farm, artifacts, folders), library)
+    registry = JobRegistry(Services(store, compute, farm, artifacts, folders, FaultPoints(settings.fault)), library)
     server, port = await _server(settings, registry, library, farm, artifacts, store, folders)
     try:
         compute.start()
         farm.start()
         # Whoever calls finds every job there, also those of before a restart.
-        await registry.recover()
+        interrupted = await registry.recover(leave=settings.leave_interrupted)
         await server.start()
         if settings.metrics is not None:
             metrics.start(*settings.metrics, registry=registry, farm=farm)
         log.info("listening", extra={"address": f"{settings.host}:{port}", "store": settings.store})
-        _tell(settings.ready, {"address": f"{settings.host}:{port}"})
+        _tell(settings.ready, {"address": f"{settings.host}:{port}", "interrupted": interrupted})
         await stop.wait()
         log.info("stopping")
     finally:

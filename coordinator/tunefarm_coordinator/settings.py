@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.fault_points import Fault
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -19,6 +20,8 @@ class Settings:
         ray_address: an existing Ray cluster; None: a local one of our own.
         metrics: (host, port) of the Prometheus endpoint; None: none.
         lifeline, ready: inherited file descriptors, see `tunefarm.embedded`.
+        leave_interrupted: jobs that an earlier coordinator left unfinished wait until they are resumed.
+        fault: where tests want this process to die; None: nowhere.
     """
 
     host: str
@@ -32,6 +35,8 @@ class Settings:
     ready: int | None = None
     searchers: int | None = None
     builders: int | None = None
+    leave_interrupted: bool = False
+    fault: Fault | None = None
 
     def check(self) -> None:
         """Raises InvalidInput for a combination that must not run."""

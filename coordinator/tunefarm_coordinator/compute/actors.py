@@ -5,9 +5,9 @@ the moment that the permit is there. TVM is imported in `warm`, so that an actor
 """
 
 import os
+import signal
 import time
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 from tunefarm_coordinator.compute.gate import HostGates
 from tunefarm_coordinator.compute.messages import (
@@ -31,19 +31,11 @@ from tunefarm_coordinator.compute.messages import (
     UnknownTask,
 )
 from tunefarm_coordinator.compute.settings import FaultPlan, candidate_digest
-from tunefarm_coordinator.engines.candidate import BuildError, Proposal
+from tunefarm_coordinator.engines.candidate import BuildError
 from tunefarm_coordinator.engines.cost_model import CostModel, CostModelTrainer, Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation as Result
 from tunefarm_coordinator.engines.engine import Search, TaskRecord, engine
 from tunefarm_coordinator.errors import InvalidInput
-
-
-@runtime_checkable
-class Adopting(Protocol):
-    """A search that takes in schedules which it did not propose."""
-
-    def adopt(self, trace: str) -> Proposal:
-        """From now on as if proposed; raises `InvalidInput` for a trace that does not replay."""
 
 
 class Worker:
@@ -118,7 +110,13 @@ class Searcher(Worker):
         """Opens, or rebuilds, the search of a task; returns what the cost model can learn from its history."""
         records = [TaskRecord(past.trace, past.seconds) for past in request.history]
         search = engine(request.engine).open(
-            request.task.workload, request.task.module, request.target, request.seed, records, request.forbidden
+            request.task.workload,
+            request.task.module,
+            request.target,
+            request.seed,
+            records,
+            request.forbidden,
+            request.random_trials,
         )
         self._searches[request.key] = search
         self._proposed[request.key] = set()
@@ -148,8 +146,6 @@ class Searcher(Worker):
         """The observation under the name that the search has for it; None if it can't take it in."""
         if observation.identity in self._proposed[key]:
             return Result(observation.identity, observation.seconds)
-        if not isinstance(search, Adopting):
-            return None
         try:
             return Result(search.adopt(observation.trace).identity, observation.seconds)
         except InvalidInput:  # it does not replay on this task: nothing to learn from it
@@ -182,7 +178,19 @@ class Trainer(Worker):
         """Adds samples; the model is fitted anew when enough of them are new (its version grows then)."""
         if job_id not in self._trainers:
             self._trainers[job_id] = CostModelTrainer(seed)
-        return self._trainers[job_id].update(samples)
+        trainer = self._trainers[job_id]
+        before = trainer.model.version
+        fitted = trainer.update(samples)
+        if fitted.version != before:
+            self._inject(fitted.version)
+        return fitted
+
+    def _inject(self, fit: int) -> None:
+        """Nobody has heard of the fit yet: for the others this is in the middle of it."""
+        if fit == self._faults.exit_refit:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fit == self._faults.hang_refit:
+            time.sleep(3600)
 
     def close(self, job_id: str) -> None:
         """Forgets a job."""

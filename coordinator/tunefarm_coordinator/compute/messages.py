@@ -56,7 +56,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class PreparedSummary:
-    """What the coordinator needs to know of a prepared model. `baselines`: default trace by workload."""
+    """What the coordinator needs to know of a prepared model. `baselines`: default trace by workload; `templates`: name
+    of the template that engine "autotvm" has for a workload, none for the others."""
 
     target: str
     layout: str
@@ -66,6 +67,7 @@ class PreparedSummary:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     notes: tuple[str, ...] = ()
+    templates: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class OpenTask:
     """Give a searcher a task, with everything measured so far (this job's, earlier jobs'). Answer: None.
 
     Opening a task that is open rebuilds it. Raises InvalidInput for an engine or task that can't be searched.
+    `random_trials`: so many of the proposals to come are drawn at random; who opens a task again says what is left.
     """
 
     key: TaskKey
@@ -91,6 +94,7 @@ class OpenTask:
     seed: int
     history: tuple[Observation, ...]
     forbidden: frozenset[str] = frozenset()
+    random_trials: int = 0
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class SearchDesk:
         self._searchers: list[Worker] = []
         self._holders: dict[TaskKey, Worker] = {}
         self._deaths: Counter[TaskKey] = Counter()
-        self._training = Training(trainer, self._spread, self._forget_all)
+        self._training = Training(trainer, self._spread, self._forget_all, time_limit)
 
     @property
     def workers(self) -> "list[Worker]":

@@ -15,11 +15,15 @@ class FaultPlan:
         crash_build: builders die (abort) on every candidate whose digest is divisible by this; 0: never.
         hang_build: builders hang on every candidate whose digest is divisible by this; 0: never.
         exit_search: a searcher exits on its n-th round; 0: never.
+        exit_refit: the trainer dies (SIGKILL) in the n-th fit of a job's cost model; 0: never.
+        hang_refit: the trainer hangs in that fit; 0: never.
     """
 
     crash_build: int = 0
     hang_build: int = 0
     exit_search: int = 0
+    exit_refit: int = 0
+    hang_refit: int = 0
 
     @classmethod
     def parse(cls, text: str) -> "FaultPlan":

@@ -23,11 +23,14 @@ class Training:
         trainer: Callable[[], "Worker"],
         on_model: Callable[[str, bytes], None],
         on_loss: Callable[[], None],
+        time_limit: float,
     ) -> None:
-        """`on_model(job, model)`: a model was trained. `on_loss()`: all samples are lost."""
+        """`on_model(job, model)`: a model was trained. `on_loss()`: all samples are lost. `time_limit`: seconds
+        after which the trainer is taken for hung: it holds a permit, and nothing is timed meanwhile."""
         self._new_trainer = trainer
         self._on_model = on_model
         self._on_loss = on_loss
+        self._time_limit = time_limit
         self._trainer: Worker | None = None
         self._seeds: dict[str, int] = {}
         self._begun: set[TaskKey] = set()
@@ -83,7 +86,7 @@ class Training:
             self.warm_up()
             assert self._trainer is not None
             try:
-                fitted = await self._trainer.call("learn", job_id, self._seeds[job_id], samples)
+                fitted = await self._trainer.call("learn", job_id, self._seeds[job_id], samples, limit=self._time_limit)
             except (WorkerDied, WorkerGone) as error:
                 log.warning("the trainer ended; all tasks will be opened again", extra={"error": str(error)})
                 self._lose()

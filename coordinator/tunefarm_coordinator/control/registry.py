@@ -27,6 +27,7 @@ from tunefarm_coordinator.control.runner import CarryOut, JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
 from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound, TunefarmError, Unavailable
+from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.policy import DynamicPolicy
@@ -62,20 +63,25 @@ class JobRegistry:
 
     # ---- life
 
-    async def recover(self) -> None:
-        """Goes on with every job that had not ended."""
-        for row in await asyncio.to_thread(self._services.store.unfinished_jobs):
+    async def recover(self, *, leave: bool = False) -> list[str]:
+        """Goes on with every job that had not ended, or, with `leave`, with none. The ids of those that wait."""
+        unfinished = await asyncio.to_thread(self._services.store.unfinished_jobs)
+        if leave:
+            await self._sweep()
+            return [row.job_id for row in unfinished]
+        for row in unfinished:
             spec = tuning_pb2.JobSpec.FromString(row.spec)
             try:
                 sheet = await self._sheet(row.job_id, spec, row.created)
             except TunefarmError as error:
                 await self._give_up(row, f"the job can't go on after a restart: {error}")
                 continue
-            runner = JobRunner(sheet, self._services.store, self._state_changed)
+            runner = JobRunner(sheet, self._services.store, self._state_changed, self._services.faults)
             runner.replay(await asyncio.to_thread(self._services.store.events, row.job_id))
             log.info("job goes on", extra={"job_id": row.job_id, "sequence": runner.sequence})
             self._start(runner)
         await self._sweep()
+        return []
 
     async def stop(self) -> None:
         """Lets go of every job without ending it."""
@@ -117,7 +123,7 @@ class JobRegistry:
                 created=created,
             )
             await asyncio.wrap_future(store.write(row))
-            return job_message(self._start(JobRunner(sheet, store, self._state_changed)))
+            return job_message(self._start(JobRunner(sheet, store, self._state_changed, self._services.faults)))
 
     async def plan(self, spec: tuning_pb2.JobSpec) -> PlannedJob:
         """What the job would come to; spends no trial."""
@@ -241,6 +247,7 @@ class JobRegistry:
 
     async def _state_changed(self, runner: JobRunner) -> None:
         """Writes down what users see of the job; at its end, lets go of what it held."""
+        self._services.faults.passing(FaultPoint.BETWEEN_JOURNAL_AND_SNAPSHOT)
         if runner.brain.state.terminal:
             await self._ended(runner)
         else:
@@ -293,7 +300,9 @@ def _carry_out(tuning: TuningStage, measuring: MeasuringStage, packaging: Packag
                 await measuring.compare(wanted)
             case ins.Package():
                 await packaging.package(wanted)
+            case ins.TimeKernels():
+                await packaging.time_kernels(wanted)
             case ins.Benchmark():
-                await packaging.benchmark()
+                await packaging.benchmark(wanted)
 
     return carry_out

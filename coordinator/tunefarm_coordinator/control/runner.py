@@ -11,6 +11,7 @@ from typing import Any
 from tunefarm_coordinator.compute.messages import ComputeFailed
 from tunefarm_coordinator.control.job import JobSheet
 from tunefarm_coordinator.errors import InvalidInput, NoDevice, StoreError, TunefarmError
+from tunefarm_coordinator.fault_points import FaultPoint, FaultPoints
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.jobs.brain import JobBrain
 from tunefarm_coordinator.jobs.events import CancelRequested, Event, StageFailed, TimeSpent, decode, encode
@@ -42,7 +43,11 @@ class JobRunner:
     """
 
     def __init__(
-        self, sheet: JobSheet, store: Store, on_state: Callable[["JobRunner"], Coroutine[Any, Any, None]]
+        self,
+        sheet: JobSheet,
+        store: Store,
+        on_state: Callable[["JobRunner"], Coroutine[Any, Any, None]],
+        faults: FaultPoints | None = None,
     ) -> None:
         self.sheet = sheet
         self.brain = JobBrain(sheet.options)
@@ -53,6 +58,7 @@ class JobRunner:
         self.resumed: frozenset[ins.Instruction] = frozenset()
         self._store = store
         self._on_state = on_state
+        self._faults = faults or FaultPoints()
         self._carry_out: CarryOut | None = None
         self._inbox: asyncio.Queue[_Entry] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -146,7 +152,9 @@ class JobRunner:
             changes.insert(0, AppendEvents(self.sheet.job_id, tuple(rows)))
         while changes:
             try:
+                self._faults.passing(FaultPoint.BEFORE_DURABLE_WRITE)
                 await asyncio.wrap_future(self._store.write(*changes))
+                self._faults.passing(FaultPoint.AFTER_DURABLE_WRITE)
             except StoreError as error:
                 self.store_trouble = str(error)
                 log.error(

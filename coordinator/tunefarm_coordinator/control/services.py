@@ -6,6 +6,7 @@ from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.compute.client import ComputeClient
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
+from tunefarm_coordinator.fault_points import FaultPoints
 from tunefarm_coordinator.schedules.store import Store
 
 
@@ -18,3 +19,4 @@ class Services:
     farm: FarmControl
     artifacts: ArtifactStore
     folders: Folders
+    faults: FaultPoints

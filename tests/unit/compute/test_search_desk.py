@@ -141,6 +141,8 @@ async def test_a_trainer_that_died_learns_everything_again() -> None:
     scene = Scene(searchers=1)
     await scene.desk.open(opening("job", "w"))
     await settle()
+    # A trainer that hangs is killed: it holds a permit, and nothing is timed meanwhile.
+    assert scene.trainers.started[0].limit == 60
     scene.trainer_dies = True
     await scene.desk.observe(observing("job", "w", "a"))
     await settle()
