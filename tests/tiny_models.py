@@ -54,6 +54,34 @@ def save_tiny_cnn(path: Path, *, batch: int | str = 1, seed: int = 0) -> Path:
     return path
 
 
+def save_convolutions(path: Path, count: int = 29, *, seed: int = 0) -> Path:
+    """A chain of `count` convolutions on a (1, 20, 6, 6) image, each with one output channel more than the one
+    before: as many kernels, no two alike, and nothing else. Every fourth is 3x3, the others 1x1; He-random weights."""
+    random = np.random.default_rng(seed)
+    nodes, weights = [], []
+    # With fewer channels a kernel is so small that no trials are spent on it.
+    first = 20
+    for at in range(count):
+        size = 3 if at % 4 == 0 else 1
+        fan_in = (first + at) * size * size
+        values = random.standard_normal((first + at + 1, first + at, size, size)) * np.sqrt(1.0 / fan_in)
+        weights.append(numpy_helper.from_array(values.astype(np.float32), f"w{at}"))
+        names = [f"x{at}", f"w{at}"], [f"x{at + 1}"]
+        nodes.append(helper.make_node("Conv", *names, f"conv{at}", pads=[size // 2] * 4))
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        "convolutions",
+        [value("x0", TensorProto.FLOAT, [1, first, 6, 6])],
+        [value(f"x{count}", TensorProto.FLOAT, [1, first + count, 6, 6])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
 def save_unsupported(path: Path) -> Path:
     """A valid model with two operators that nobody imports."""
     nodes = [

@@ -11,7 +11,7 @@ import grpc
 
 from tunefarm.address import Address
 from tunefarm.channel import open_channel
-from tunefarm.errors import PACKAGE_ERRORS, STATUS_ERRORS, Internal, TunefarmError, Unavailable
+from tunefarm.errors import JOB_STATE_ERRORS, PACKAGE_ERRORS, STATUS_ERRORS, Internal, TunefarmError, Unavailable
 from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
 
 QUICK_SECONDS = 30.0
@@ -99,10 +99,14 @@ class Calls:
         request = tuning_pb2.CancelJobRequest(job_id=job_id, reason=reason)
         return cast(tuning_pb2.Job, self._unary(self._tuning().CancelJob, request))
 
+    def resume(self, request: tuning_pb2.ResumeJobRequest) -> tuning_pb2.Job:
+        method = self._tuning().ResumeJob
+        return cast(tuning_pb2.Job, self._unary(method, request, SUBMIT_SECONDS, JOB_STATE_ERRORS))
+
     def watch(self, job_id: str, after_sequence: int) -> Generator[tuning_pb2.JobUpdate]:
         """One stream of updates; it may break with Unavailable (`watching.py` resumes)."""
         request = tuning_pb2.WatchJobRequest(job_id=job_id, after_sequence=after_sequence)
-        return self._stream(self._tuning().WatchJob, request, STATUS_ERRORS)
+        return self._stream(self._tuning().WatchJob, request, JOB_STATE_ERRORS)
 
     def package(self, job_id: str) -> Generator[tuning_pb2.PackageChunk]:
         request = tuning_pb2.FetchPackageRequest(job_id=job_id)
@@ -121,10 +125,16 @@ class Calls:
 
     # ---- how
 
-    def _unary(self, method: Any, request: Any, seconds: float = QUICK_SECONDS) -> Any:
+    def _unary(
+        self,
+        method: Any,
+        request: Any,
+        seconds: float = QUICK_SECONDS,
+        errors: Mapping[str, type[TunefarmError]] = STATUS_ERRORS,
+    ) -> Any:
         # A future rather than a blocking call: waiting for it wakes up for Ctrl-C.
         call = method.future(request, timeout=seconds, metadata=self._metadata)
-        with self._translated(STATUS_ERRORS), _cancelled_on_leaving(call):
+        with self._translated(errors), _cancelled_on_leaving(call):
             return call.result()
 
     def _stream(self, method: Any, request: Any, errors: Mapping[str, type[TunefarmError]]) -> Generator[Any]:

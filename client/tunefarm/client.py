@@ -53,7 +53,8 @@ class Client:
     `Client()` starts a coordinator and a device agent on this machine at the first call and stops them in
     `close()`, at the latest when the process ends. `Client("farm:7700")` uses a running one; `token`
     authenticates there. Off loopback the connection is refused unless `insecure=True` allows plain text.
-    `embedded` says how to start the two, and `notice` is told what is being started.
+    `embedded` says how to start the two, `notice` is told what is being started, and `remark` what the user should
+    read: that an earlier job was interrupted (it stays so until it is resumed).
 
     Methods raise subclasses of `tunefarm.errors.TunefarmError`.
     """
@@ -66,10 +67,11 @@ class Client:
         insecure: bool = False,
         embedded: EmbeddedSettings | None = None,
         notice: Callable[[str], None] | None = None,
+        remark: Callable[[str], None] | None = None,
     ) -> None:
         self._embedded: Embedded | None = None
         if address is None:
-            self._embedded = Embedded(embedded or EmbeddedSettings(), notice)
+            self._embedded = Embedded(embedded or EmbeddedSettings(), notice, remark)
             self._calls = Calls(self._embedded, token=token, insecure=False)
         else:
             where = parse_address(address)
@@ -130,7 +132,7 @@ class Client:
         """Starts a job. A call that is repeated on the way starts it once."""
         self._await_own_device()
         job = self._calls.submit(job_spec(request, uuid.uuid4().hex), key=uuid.uuid4().hex)
-        return Workflow(self._calls, job.job_id)
+        return Workflow(self._calls, job.job_id, self._await_own_device)
 
     def jobs(self, project: str = "", states: Iterable[JobState] = ()) -> list[Job]:
         """The jobs that the coordinator knows, newest first, without their tasks."""
@@ -140,7 +142,7 @@ class Client:
     def job(self, job_id: str) -> Workflow:
         """A job that was started before. Raises NotFound."""
         self._calls.job(job_id)
-        return Workflow(self._calls, job_id)
+        return Workflow(self._calls, job_id, self._await_own_device)
 
     def devices(self) -> list[Device]:
         """The devices of the farm."""

@@ -25,6 +25,7 @@ def job_document(job: Job, package: str | None = None) -> Document:
             "charged": job.trials.charged,
             "valid": job.trials.valid,
             "failed": dict(job.trials.failed),
+            "refunded": job.trials.refunded,
         },
         "measurements": job.measurements,
         "latency_ms": {

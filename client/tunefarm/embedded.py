@@ -45,7 +45,8 @@ class EmbeddedSettings:
 
     def coordinator_arguments(self, lifeline_fd: int, ready_fd: int) -> list[str]:
         arguments = [*self.coordinator_command, "serve", "--listen", "127.0.0.1:0"]
-        arguments += ["--lifeline-fd", str(lifeline_fd), "--ready-fd", str(ready_fd)]
+        # Whoever tunes one model did not ask for what another command left unfinished.
+        arguments += ["--leave-interrupted", "--lifeline-fd", str(lifeline_fd), "--ready-fd", str(ready_fd)]
         if self.store is not None:
             arguments += ["--store", self.store]
         if self.data_dir is not None:
@@ -66,9 +67,15 @@ class Embedded:
     EmbeddedFailed with the end of the log where a program died.
     """
 
-    def __init__(self, settings: EmbeddedSettings, notice: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: EmbeddedSettings,
+        notice: Callable[[str], None] | None = None,
+        remark: Callable[[str], None] | None = None,
+    ) -> None:
         self.settings = settings
         self._notice = notice or (lambda _: None)
+        self._remark = remark or (lambda _: None)
         self._lock = threading.Lock()
         self._lifeline: Lifeline | None = None
         self._children: list[Child] = []
@@ -122,7 +129,10 @@ class Embedded:
             line = _read_line(ready_read, child, self.settings.ready_seconds)
         finally:
             os.close(ready_read)
-        return _address_in(line, child)
+        address, interrupted = _read_ready(line, child)
+        for job_id in interrupted:
+            self._remark(f"job {job_id} was interrupted: `tunefarm job resume {job_id}` goes on with it")
+        return address
 
     def _spawn(self, name: str, command: list[str], logs: Path, fds: list[int]) -> Child:
         log = logs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
@@ -166,13 +176,14 @@ def _read_line(fd: int, child: Child, seconds: float) -> bytes:
     return line
 
 
-def _address_in(line: bytes, child: Child) -> Address:
+def _read_ready(line: bytes, child: Child) -> tuple[Address, list[str]]:
+    """Where the coordinator listens, and the jobs that it found unfinished."""
     try:
         said = json.loads(line)
         if "error" in said:
             kind = START_ERRORS.get(said["error"]["kind"], Internal)
             raise kind(said["error"]["message"])
-        return parse_address(said["address"])
+        return parse_address(said["address"]), [str(job_id) for job_id in said.get("interrupted", ())]
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, InvalidInput):
             raise

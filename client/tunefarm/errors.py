@@ -107,6 +107,9 @@ STATUS_ERRORS: Mapping[str, type[TunefarmError]] = {
 # FetchPackage uses FAILED_PRECONDITION for another state than the submitting calls do.
 PACKAGE_ERRORS: Mapping[str, type[TunefarmError]] = {**STATUS_ERRORS, "FAILED_PRECONDITION": NoPackage}
 
+# ResumeJob and WatchJob use it for a job in a state that rules them out: running, or interrupted.
+JOB_STATE_ERRORS: Mapping[str, type[TunefarmError]] = {**STATUS_ERRORS, "FAILED_PRECONDITION": Conflict}
+
 # What a coordinator that could not start wrote to its ready pipe: "kind" -> class.
 START_ERRORS: Mapping[str, type[TunefarmError]] = {
     "StoreError": StoreError,

@@ -7,6 +7,8 @@ import datetime
 import enum
 from collections.abc import Mapping
 
+from tunefarm.options import TuningOptions
+
 
 class JobState(enum.StrEnum):
     """Where a job is; the last three are terminal."""
@@ -50,13 +52,15 @@ class TaskProgress:
 
 @dataclasses.dataclass(frozen=True)
 class Trials:
-    """The ledger: charged never exceeds budget. `failed` counts by failure kind."""
+    """The ledger: charged never exceeds budget. `failed` counts by failure kind; `refunded` trials were not the
+    candidates' fault (a device was lost) or never came to be."""
 
     budget: int
     charged: int
     valid: int
     in_flight: int
     failed: Mapping[str, int]
+    refunded: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +179,11 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedTask:
-    """One task that a job would have. `first_round_trials` 0: the budget does not reach it."""
+    """One task that a job would have. `first_round_trials` 0: it gets nothing.
+
+    `template` and `trials` (the most that it will be given) are AutoTVM's: a task without a template keeps its
+    default schedule. Auto-scheduler decides as it goes: no template, `trials` None.
+    """
 
     workload: str
     name: str
@@ -183,11 +191,17 @@ class PlannedTask:
     flops: float
     known_records: int
     first_round_trials: int
+    template: str
+    trials: int | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a job would do, before anything is spent; `budget` in trials."""
+    """What a job would do, before anything is spent; `budget` in trials.
+
+    `options`: the tuner's, defaults filled in; None from a coordinator that does not tell. `estimated_seconds` comes
+    from the pace (`trials_per_second`) of the last `measured_jobs` jobs like it; None: nothing was measured there yet.
+    """
 
     target: str
     tuner: str
@@ -196,6 +210,10 @@ class Plan:
     layout: str
     pipeline_version: str
     notes: tuple[str, ...]
+    options: TuningOptions | None
+    estimated_seconds: float | None
+    trials_per_second: float | None
+    measured_jobs: int
 
 
 @dataclasses.dataclass(frozen=True)

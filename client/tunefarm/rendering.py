@@ -129,6 +129,8 @@ def _spending(job: Job) -> str:
     text = f"{trials.charged} of {trials.budget} trials in {duration(job.seconds.total)}"
     if trials.failed:
         text += f"; failed: {failures(dict(trials.failed))}"
+    if trials.refunded:
+        text += f"; given back: {trials.refunded}"
     return text
 
 

@@ -54,14 +54,47 @@ class JobRequest:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.max_trials is not None:
-            check_count("max_trials", self.max_trials, 1)
-        if self.max_seconds is not None and not (math.isfinite(self.max_seconds) and self.max_seconds > 0):
-            raise InvalidInput(f"max_seconds is {self.max_seconds}, but must be more than 0")
+        _check_caps(self.max_trials, self.max_seconds)
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise InvalidInput(f"seed is {self.seed}, but must be between 0 and 2**64 - 1")
         if self.priority not in _INT32:
             raise InvalidInput(f"priority is {self.priority}, but must fit in 32 bits")
+
+
+@dataclasses.dataclass(frozen=True)
+class ResumeTotals:
+    """What a job that goes on may spend, what it spent before counted in; None: as before.
+
+    `trials_per_kernel` is for Auto-scheduler's jobs, `kernel_trials` for AutoTVM's. `max_seconds` counts from
+    now. Raises InvalidInput for a number that can't be served.
+    """
+
+    trials_per_kernel: int | None = None
+    kernel_trials: int | None = None
+    max_trials: int | None = None
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        given: dict[str, int | None] = {
+            "trials_per_kernel": self.trials_per_kernel,
+            "kernel_trials": self.kernel_trials,
+        }
+        for name, value in given.items():
+            if value is not None:
+                check_count(name, value, 1)
+        if self.trials_per_kernel is not None and self.kernel_trials is not None:
+            raise InvalidInput(
+                "trials_per_kernel belongs to Auto-scheduler and kernel_trials to AutoTVM: a job has one tuner, "
+                "drop the other's"
+            )
+        _check_caps(self.max_trials, self.max_seconds)
+
+
+def _check_caps(max_trials: int | None, max_seconds: float | None) -> None:
+    if max_trials is not None:
+        check_count("max_trials", max_trials, 1)
+    if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds > 0):
+        raise InvalidInput(f"max_seconds is {max_seconds}, but must be more than 0")
 
 
 _LOOSE = (

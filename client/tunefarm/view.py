@@ -30,6 +30,9 @@ class View(Protocol):
     def notice(self, text: str) -> None:
         """What goes on now."""
 
+    def remark(self, text: str) -> None:
+        """What should be read, whatever comes next."""
+
     def transferred(self, done: int, total: int) -> None:
         """Bytes of the model sent so far."""
 
@@ -60,6 +63,9 @@ class LiveView:
     def notice(self, text: str) -> None:
         self._text = text
         self._job = None
+
+    def remark(self, text: str) -> None:
+        self._console.print(text)
 
     def transferred(self, done: int, total: int) -> None:
         self._text = f"sending the model: {size(done)} of {size(total)}"
@@ -94,6 +100,9 @@ class PlainView:
         return None
 
     def notice(self, text: str) -> None:
+        self._line(text)
+
+    def remark(self, text: str) -> None:
         self._line(text)
 
     def transferred(self, done: int, total: int) -> None:

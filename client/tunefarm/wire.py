@@ -20,8 +20,8 @@ from tunefarm.job import (
     TaskProgress,
     Trials,
 )
-from tunefarm.options import AutoschedulerOptions, TuningOptions
-from tunefarm.request import JobRequest
+from tunefarm.options import AutoschedulerOptions, AutoTVMOptions, TuningOptions
+from tunefarm.request import JobRequest, ResumeTotals
 from tunefarm_proto.v1 import common_pb2, farm_pb2, tuning_pb2
 
 
@@ -48,6 +48,11 @@ def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:
     return spec
 
 
+def resume_request(job_id: str, totals: ResumeTotals, key: str) -> tuning_pb2.ResumeJobRequest:
+    """The wish to go on with a job; a total that was not given is left unset."""
+    return tuning_pb2.ResumeJobRequest(idempotency_key=key, job_id=job_id, **dataclasses.asdict(totals))
+
+
 def _set_tuning(spec: tuning_pb2.JobSpec, tuning: TuningOptions) -> None:
     given = {name: getattr(tuning, name) for name in tuning.given}
     if isinstance(tuning, AutoschedulerOptions):
@@ -58,10 +63,40 @@ def _set_tuning(spec: tuning_pb2.JobSpec, tuning: TuningOptions) -> None:
 
 def plan_from(wire: tuning_pb2.Plan) -> Plan:
     """A plan's values."""
-    tasks = tuple(
-        PlannedTask(t.workload, t.name, t.weight, t.flops, t.known_records, t.first_round_trials) for t in wire.tasks
+    return Plan(
+        target=wire.target,
+        tuner=wire.tuner,
+        tasks=tuple(_planned_task(task) for task in wire.tasks),
+        budget=wire.budget,
+        layout=wire.layout,
+        pipeline_version=wire.pipeline_version,
+        notes=tuple(wire.notes),
+        options=_planned_options(wire),
+        estimated_seconds=wire.estimated_seconds if wire.HasField("estimated_seconds") else None,
+        trials_per_second=wire.trials_per_second if wire.HasField("trials_per_second") else None,
+        measured_jobs=wire.measured_jobs,
     )
-    return Plan(wire.target, wire.tuner, tasks, wire.budget, wire.layout, wire.pipeline_version, tuple(wire.notes))
+
+
+def _planned_task(wire: tuning_pb2.PlannedTask) -> PlannedTask:
+    return PlannedTask(
+        workload=wire.workload,
+        name=wire.name,
+        weight=wire.weight,
+        flops=wire.flops,
+        known_records=wire.known_records,
+        first_round_trials=wire.first_round_trials,
+        template=wire.template,
+        trials=wire.trials if wire.HasField("trials") else None,
+    )
+
+
+def _planned_options(wire: tuning_pb2.Plan) -> TuningOptions | None:
+    kinds: dict[str, type[TuningOptions]] = {"autoscheduler": AutoschedulerOptions, "autotvm": AutoTVMOptions}
+    which = wire.WhichOneof("tuning")
+    if which is None:
+        return None
+    return kinds[which](**{field.name: value for field, value in getattr(wire, which).ListFields()})
 
 
 def job_from(wire: tuning_pb2.Job) -> Job:
@@ -107,7 +142,7 @@ def _state(number: tuning_pb2.JobState) -> JobState:
 
 def _trials(wire: tuning_pb2.Trials) -> Trials:
     failed = {kind.removeprefix("FAILURE_KIND_"): n for kind, n in sorted(wire.failed.items())}
-    return Trials(wire.budget, wire.charged, wire.valid, wire.in_flight, failed)
+    return Trials(wire.budget, wire.charged, wire.valid, wire.in_flight, failed, wire.refunded)
 
 
 def _task(wire: tuning_pb2.TaskProgress) -> TaskProgress:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tunefarm.calls import Calls
 from tunefarm.errors import InvalidInput, JobCancelled, JobFailed, JobNotFinished, Unavailable, Unreachable
 from tunefarm.job import Job, JobState, Metrics, Progress
+from tunefarm.request import ResumeTotals
 from tunefarm.transfer import fetch_package
 from tunefarm.watching import OUTAGE_SECONDS, Outage, watch_job
-from tunefarm.wire import job_from
+from tunefarm.wire import job_from, resume_request
 
 
 class Workflow:
     """A handle on one job. Holds no state of its own: every answer is the coordinator's, now."""
 
-    def __init__(self, calls: Calls, job_id: str) -> None:
+    def __init__(self, calls: Calls, job_id: str, await_device: Callable[[], None] = lambda: None) -> None:
         self._calls = calls
+        self._await_device = await_device
         self.id = job_id
 
     def __repr__(self) -> str:
@@ -84,6 +87,26 @@ class Workflow:
     def cancel(self, reason: str = "cancelled by the user") -> Job:
         """Asks the job to end; a terminal job stays as it is. Returns it as it is now."""
         return job_from(self._calls.cancel(self.id, reason))
+
+    def resume(
+        self,
+        *,
+        trials_per_kernel: int | None = None,
+        kernel_trials: int | None = None,
+        max_trials: int | None = None,
+        max_seconds: float | None = None,
+    ) -> Job:
+        """Goes on with a job that failed, was cancelled or was interrupted, or extends one that succeeded.
+
+        What it spent stays spent, what it found stays found. The numbers are new totals (what was spent counts);
+        one that is not given stays as it was, and `max_seconds` counts from now. Returns the job as it is now.
+
+        Raises Conflict for a job that is running and for one that succeeded and would have nothing to spend,
+        InvalidInput for a total below what was spent or of the other tuner, NotFound.
+        """
+        totals = ResumeTotals(trials_per_kernel, kernel_trials, max_trials, max_seconds)
+        self._await_device()
+        return job_from(self._calls.resume(resume_request(self.id, totals, uuid.uuid4().hex)))
 
     def metrics(self) -> Metrics:
         """Latencies of the finished job. Raises as `result` does."""

@@ -21,6 +21,10 @@ class Conflict(TunefarmError):
     """The key was used before for something else, or the thing is in a state that rules this out."""
 
 
+class NotReady(Conflict):
+    """The thing is in a state that rules this out: no such protocol, no package yet, a job that is running."""
+
+
 class NoDevice(TunefarmError):
     """No registered device serves the target."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tunefarm.cli import devices, doctor, jobs, plan, serve, tune
+from tunefarm.cli import devices, doctor, jobs, plan, resume, serve, tune
 from tunefarm.cli.exits import BAD_INPUT, INTERRUPTED, code_of_error, error_line
 from tunefarm.cli.output import print_error
 from tunefarm.errors import TunefarmError
@@ -46,11 +46,12 @@ def build() -> typer.Typer:
     app.command(context_settings=passing_through, short_help="Run the coordinator.")(serve.serve)
     app.command("jobs", short_help="List the jobs, newest first.")(jobs.jobs)
     job = typer.Typer(
-        no_args_is_help=True, rich_markup_mode=None, help="One job: show, watch, cancel it, fetch its package."
+        no_args_is_help=True, rich_markup_mode=None, help="One job: show, watch, cancel, resume it, fetch its package."
     )
     job.command("show")(jobs.show)
     job.command("watch", short_help="Follow a job until it ends.")(jobs.watch)
     job.command("cancel")(jobs.cancel)
+    job.command("resume", short_help="Go on with a job that ended; extend one.")(resume.resume)
     job.command("fetch")(jobs.fetch)
     app.add_typer(job, name="job")
     app.command("devices", short_help="List the devices of the farm.")(devices.devices)

@@ -100,7 +100,7 @@ def watch(
 ) -> int:
     """Follow a job until it ends; exits with 1 if it failed or was cancelled."""
     reach = Reach(connect, token, insecure, data_dir)
-    with open_view(as_json) as view, reach.client(agent=True, notice=view.notice) as client:
+    with open_view(as_json) as view, reach.client(agent=True, view=view) as client:
         workflow = client.job(job_id)
         try:
             job = follow(workflow, view)
@@ -141,7 +141,7 @@ def fetch(
 ) -> int:
     """Write a succeeded job's package to a folder."""
     reach = Reach(connect, token, insecure, data_dir)
-    with open_view(as_json=True) as view, reach.client(agent=False, notice=view.notice) as client:
+    with open_view(as_json=True) as view, reach.client(agent=False, view=view) as client:
         workflow = client.job(job_id)
         job = workflow.result()
         view.notice("fetching the package")

@@ -12,9 +12,10 @@ import typer
 from tunefarm.cli.output import open_view
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tunefarm.client import Client
+    from tunefarm.view import View
 
 Connect = Annotated[
     str | None,
@@ -52,20 +53,21 @@ class Reach:
     insecure: bool
     data_dir: Path | None
 
-    def client(self, *, agent: bool, notice: Callable[[str], None] | None = None) -> Client:
+    def client(self, *, agent: bool, view: View | None = None) -> Client:
         """A client for it; `agent`: without --connect, this machine's device is needed as well."""
         from tunefarm.client import Client
         from tunefarm.embedded import EmbeddedSettings
 
         settings = EmbeddedSettings(data_dir=self.data_dir.absolute() if self.data_dir else None, agent=agent)
-        return Client(self.connect, token=self.token, insecure=self.insecure, embedded=settings, notice=notice)
+        told = {} if view is None else {"notice": view.notice, "remark": view.remark}
+        return Client(self.connect, token=self.token, insecure=self.insecure, embedded=settings, **told)
 
     @contextlib.contextmanager
     def session(self, *, agent: bool) -> Iterator[Client]:
         """A client for a short answer: says what goes on (on stderr) only where programs have to be started."""
         with contextlib.ExitStack() as opened:
-            notice = opened.enter_context(open_view(as_json=True)).notice if self.connect is None else None
-            yield opened.enter_context(self.client(agent=agent, notice=notice))
+            view = opened.enter_context(open_view(as_json=True)) if self.connect is None else None
+            yield opened.enter_context(self.client(agent=agent, view=view))
 
     def command(self, text: str) -> str:
         """A command for the user to type next, with the same address."""

@@ -36,6 +36,9 @@ def tune(
     trials_per_kernel: tuning.TrialsPerKernel = None,
     kernel_trials: tuning.KernelTrials = None,
     early_stopping_threshold: tuning.EarlyStopping = None,
+    top_trials_per_kernel: tuning.TopTrials = None,
+    exploration_trials: tuning.ExplorationTrials = None,
+    random_trials: tuning.RandomTrials = None,
     max_trials: tuning.MaxTrials = None,
     max_seconds: tuning.MaxSeconds = None,
     seed: tuning.Seed = None,
@@ -58,6 +61,9 @@ def tune(
         trials_per_kernel=trials_per_kernel,
         kernel_trials=kernel_trials,
         early_stopping_threshold=early_stopping_threshold,
+        top_trials_per_kernel=top_trials_per_kernel,
+        exploration_trials=exploration_trials,
+        random_trials=random_trials,
         max_trials=max_trials,
         max_seconds=max_seconds,
         seed=seed,
@@ -90,7 +96,7 @@ def _tune_here(request: tuning.TuningRequest, reach: Reach, out: Path, as_json: 
     workflow: Workflow | None = None
     package: Path | None = None
     with output_folder(out) as folder:
-        with open_view(as_json) as view, reach.client(agent=True, notice=view.notice) as client:
+        with open_view(as_json) as view, reach.client(agent=True, view=view) as client:
             try:
                 workflow = _submit(request, client, view)
                 job = follow(workflow, view)

@@ -37,13 +37,26 @@ KernelTrials = Annotated[
     int | None,
     typer.Option("--kernel-trials", metavar="N", help="AutoTVM: N trials for each templated kernel."),
 ]
+TopTrials = Annotated[
+    int | None,
+    typer.Option("--top-trials-per-kernel", metavar="N", help="Auto-scheduler: at most N finalists for each kernel."),
+]
+ExplorationTrials = Annotated[
+    int | None,
+    typer.Option("--exploration-trials", metavar="N", help="AutoTVM: at least N new trials, whatever is on record."),
+]
+RandomTrials = Annotated[
+    int | None,
+    typer.Option("--random-trials", metavar="N", help="AutoTVM: the first N of a kernel's trials are random."),
+]
 EarlyStopping = Annotated[
     int | None,
     typer.Option("--early-stopping-threshold", metavar="N", help="A kernel stops after N trials without improvement."),
 ]
 MaxTrials = Annotated[int | None, typer.Option("--max-trials", metavar="N", help="Caps the job's trials in total.")]
 MaxSeconds = Annotated[
-    float | None, typer.Option("--max-seconds", metavar="S", help="Caps the job's time, in seconds.")
+    float | None,
+    typer.Option("--max-seconds", metavar="S", help="No new trial starts after S seconds; the job then ends as usual."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes the search repeatable.")]
 Project = Annotated[str, typer.Option("--project", metavar="NAME", help="The project that it belongs to.")]
@@ -61,6 +74,9 @@ class TuningRequest:
     trials_per_kernel: int | None
     kernel_trials: int | None
     early_stopping_threshold: int | None
+    top_trials_per_kernel: int | None
+    exploration_trials: int | None
+    random_trials: int | None
     max_trials: int | None
     max_seconds: float | None
     seed: int | None
@@ -97,6 +113,9 @@ class TuningRequest:
             "trials_per_kernel": self.trials_per_kernel,
             "kernel_trials": self.kernel_trials,
             "early_stopping_threshold": self.early_stopping_threshold,
+            "top_trials_per_kernel": self.top_trials_per_kernel,
+            "exploration_trials": self.exploration_trials,
+            "random_trials": self.random_trials,
         }
         return pick_tuner(None, **given) if self.tuner is None else options_of_tuner(self.tuner, **given)
 

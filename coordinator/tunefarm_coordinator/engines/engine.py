@@ -36,6 +36,10 @@ class Search(Protocol):
         """At most `count` new candidates, most promising first: none proposed, recorded or forbidden
         before. `model` is None as long as the cost model is not warm."""
 
+    def adopt(self, trace: str) -> Proposal:
+        """Takes in a schedule made elsewhere (the untuned default, another job's best) as if it had been
+        proposed, so that it can be observed. Raises `InvalidInput` for a trace that does not replay."""
+
     def observe(self, results: Sequence[Observation]) -> list[Sample]:
         """Takes results in and gives what the cost model can learn from them. A result of an identity
         that this search does not know, or knows the result of already, is left out."""
@@ -55,9 +59,11 @@ class Engine(Protocol):
         seed: int,
         records: Sequence[TaskRecord] = (),
         forbidden: Collection[str] = (),
+        random_trials: int = 0,
     ) -> Search:
         """Arguments as in `TuningTask` (`task_module`: IRModule as JSON) and target JSON; `records`: all
-        results so far; `forbidden`: identities never to be proposed. Raises `InvalidInput`."""
+        results so far; `forbidden`: identities never to be proposed; `random_trials`: so many of the proposals
+        to come are drawn at random. Raises `InvalidInput`."""
 
 
 def engine(name: str) -> Engine:

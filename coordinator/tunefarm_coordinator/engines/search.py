@@ -236,6 +236,7 @@ class Autoscheduler:
         seed: int,
         records: Sequence[TaskRecord] = (),
         forbidden: Collection[str] = (),
+        random_trials: int = 0,  # noqa: ARG002  AutoTVM's: half of what a round looks at is random anyway
     ) -> TaskSearch:
         """See `engine.Engine.open`."""
         return TaskSearch(workload, task_module, target, seed, self._options, records, forbidden)

@@ -34,6 +34,28 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 
 
+# The only ways out of an end, and back from where an interrupted job stood: a user's wish to go on (`Resumed`).
+# PREPARING where the tasks are not known yet, TUNING where they are.
+_GOES_ON = frozenset({JobState.PREPARING, JobState.TUNING})
+
+RESUMES: dict[JobState, frozenset[JobState]] = {
+    JobState.PREPARING: frozenset({JobState.PREPARING}),
+    JobState.TUNING: frozenset({JobState.TUNING}),
+    JobState.VERIFYING: frozenset({JobState.TUNING}),
+    JobState.PACKAGING: frozenset({JobState.TUNING}),
+    JobState.BENCHMARKING: frozenset({JobState.TUNING}),
+    JobState.SUCCEEDED: frozenset({JobState.TUNING}),
+    JobState.FAILED: _GOES_ON,
+    JobState.CANCELLED: _GOES_ON,
+}
+
+
+def check_resumption(old: JobState, new: JobState) -> None:
+    """Raises ValueError for a way on that the table of resumptions does not have."""
+    if new not in RESUMES[old]:
+        raise ValueError(f"a job that is {old.value} can't be resumed as {new.value}")
+
+
 def check_transition(old: JobState, new: JobState) -> None:
     """Raises ValueError for a change of state that the table does not have."""
     if new not in TRANSITIONS[old]:

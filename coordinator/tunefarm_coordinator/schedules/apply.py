@@ -21,6 +21,7 @@ from tunefarm_coordinator.schedules.changes import (
     AddVerifications,
     AppendEvents,
     CandidateTrace,
+    ReopenJob,
     UpdateJob,
 )
 from tunefarm_coordinator.schedules.record import Record, Source, canonical_json, new_record, outcome_data
@@ -75,6 +76,14 @@ def _(change: UpdateJob, connection: sa.Connection) -> None:
         sa.update(tables.jobs)
         .where(jobs.job_id == change.job_id)
         .values(state=change.state, summary=change.summary, ended=change.ended)
+    )
+
+
+@apply.register
+def _(change: ReopenJob, connection: sa.Connection) -> None:
+    _need(connection, tables.jobs.c.job_id, change.job_id, "job")
+    connection.execute(
+        sa.update(tables.jobs).where(tables.jobs.c.job_id == change.job_id).values(state=change.state, ended=None)
     )
 
 

@@ -65,6 +65,14 @@ class UpdateJob:
 
 
 @dataclass(frozen=True)
+class ReopenJob:
+    """A job that had ended goes on: unfinished again until the next UpdateJob. NotFound: no such job."""
+
+    job_id: str
+    state: str
+
+
+@dataclass(frozen=True)
 class JournalEntry:
     """One event of a job's journal. `seq` counts from 1 without a hole; `at` is Unix time in seconds."""
 
@@ -138,6 +146,7 @@ Change = (
     AddModel
     | AddJob
     | UpdateJob
+    | ReopenJob
     | AppendEvents
     | AddCandidates
     | AddRecords

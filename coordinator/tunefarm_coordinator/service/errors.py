@@ -22,6 +22,7 @@ from tunefarm_coordinator.errors import (
     InvalidInput,
     NoDevice,
     NotFound,
+    NotReady,
     StoreError,
     TunefarmError,
     Unavailable,
@@ -30,10 +31,6 @@ from tunefarm_coordinator.errors import (
 log = logging.getLogger(__name__)
 
 TRACE_KEY = "tunefarm-trace-id"
-
-
-class NotReady(Conflict):
-    """The thing is in a state that rules this out: no such protocol, no package yet."""
 
 
 # The nearest class in an error's own line of ancestors counts.

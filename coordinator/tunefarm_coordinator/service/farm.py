@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 from tunefarm_coordinator.artifacts import LARGEST_ARTIFACT_BYTES, ArtifactStore, check_digest
 from tunefarm_coordinator.control.attachment import Attachment
 from tunefarm_coordinator.control.farm import FarmControl
-from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.errors import InvalidInput, NotReady
 from tunefarm_coordinator.service import farm_messages as wire
-from tunefarm_coordinator.service.errors import NotReady
 from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 log = logging.getLogger(__name__)

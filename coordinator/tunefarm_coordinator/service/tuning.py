@@ -9,9 +9,8 @@ from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.library import Chunk, ModelFile, ModelLibrary, StoredModel, UploadHeader
 from tunefarm_coordinator.control.registry import JobRegistry, PlannedJob
 from tunefarm_coordinator.control.report import timestamp
-from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.errors import InvalidInput, NotReady
 from tunefarm_coordinator.models.onnx_file import TensorSignature
-from tunefarm_coordinator.service.errors import NotReady
 from tunefarm_proto.v1 import common_pb2, tuning_pb2, tuning_pb2_grpc
 
 CHUNK_BYTES = 256 << 10

@@ -185,23 +185,27 @@ class PlanJobRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[JobSpec, _Mapping]] = ...) -> None: ...
 
 class PlannedTask(_message.Message):
-    __slots__ = ("workload", "name", "weight", "flops", "known_records", "first_round_trials")
+    __slots__ = ("workload", "name", "weight", "flops", "known_records", "first_round_trials", "template", "trials")
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     FLOPS_FIELD_NUMBER: _ClassVar[int]
     KNOWN_RECORDS_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROUND_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    TEMPLATE_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
     workload: str
     name: str
     weight: int
     flops: float
     known_records: int
     first_round_trials: int
-    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ...) -> None: ...
+    template: str
+    trials: int
+    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ..., template: _Optional[str] = ..., trials: _Optional[int] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes")
+    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     TUNER_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +213,11 @@ class Plan(_message.Message):
     LAYOUT_FIELD_NUMBER: _ClassVar[int]
     PIPELINE_VERSION_FIELD_NUMBER: _ClassVar[int]
     NOTES_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_JOBS_FIELD_NUMBER: _ClassVar[int]
+    AUTOSCHEDULER_FIELD_NUMBER: _ClassVar[int]
+    AUTOTVM_FIELD_NUMBER: _ClassVar[int]
     target: str
     tuner: str
     tasks: _containers.RepeatedCompositeFieldContainer[PlannedTask]
@@ -216,7 +225,12 @@ class Plan(_message.Message):
     layout: str
     pipeline_version: str
     notes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+    estimated_seconds: float
+    trials_per_second: float
+    measured_jobs: int
+    autoscheduler: AutoschedulerOptions
+    autotvm: AutoTVMOptions
+    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
     __slots__ = ("idempotency_key", "spec")
@@ -255,7 +269,7 @@ class TaskProgress(_message.Message):
     def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., charged: _Optional[int] = ..., valid: _Optional[int] = ..., failed: _Optional[int] = ..., baseline_seconds: _Optional[float] = ..., best_seconds: _Optional[float] = ...) -> None: ...
 
 class Trials(_message.Message):
-    __slots__ = ("budget", "charged", "valid", "in_flight", "failed")
+    __slots__ = ("budget", "charged", "valid", "in_flight", "failed", "refunded")
     class FailedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -268,12 +282,14 @@ class Trials(_message.Message):
     VALID_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
+    REFUNDED_FIELD_NUMBER: _ClassVar[int]
     budget: int
     charged: int
     valid: int
     in_flight: int
     failed: _containers.ScalarMap[str, int]
-    def __init__(self, budget: _Optional[int] = ..., charged: _Optional[int] = ..., valid: _Optional[int] = ..., in_flight: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    refunded: int
+    def __init__(self, budget: _Optional[int] = ..., charged: _Optional[int] = ..., valid: _Optional[int] = ..., in_flight: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ..., refunded: _Optional[int] = ...) -> None: ...
 
 class StageSeconds(_message.Message):
     __slots__ = ("total", "prepare", "search", "build", "measure", "package")
@@ -404,6 +420,22 @@ class CancelJobRequest(_message.Message):
     job_id: str
     reason: str
     def __init__(self, job_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ResumeJobRequest(_message.Message):
+    __slots__ = ("idempotency_key", "job_id", "trials_per_kernel", "kernel_trials", "max_trials", "max_seconds")
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_PER_KERNEL_FIELD_NUMBER: _ClassVar[int]
+    KERNEL_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    MAX_TRIALS_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    idempotency_key: str
+    job_id: str
+    trials_per_kernel: int
+    kernel_trials: int
+    max_trials: int
+    max_seconds: float
+    def __init__(self, idempotency_key: _Optional[str] = ..., job_id: _Optional[str] = ..., trials_per_kernel: _Optional[int] = ..., kernel_trials: _Optional[int] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ...) -> None: ...
 
 class FetchPackageRequest(_message.Message):
     __slots__ = ("job_id",)

@@ -78,6 +78,11 @@ class TuningServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_tuning__pb2.Job.FromString,
                 _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/tunefarm.v1.TuningService/ResumeJob',
+                request_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_tuning__pb2.Job.FromString,
+                _registered_method=True)
         self.FetchPackage = channel.unary_stream(
                 '/tunefarm.v1.TuningService/FetchPackage',
                 request_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.FetchPackageRequest.SerializeToString,
@@ -110,8 +115,9 @@ class TuningServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PlanJob(self, request, context):
-        """The tasks, their weights and the total budget that a job would have; spends nothing.
-        INVALID_ARGUMENT, NOT_FOUND (model), FAILED_PRECONDITION (no device serves the target).
+        """The tuner, the tasks, their weights and the total budget that a job would have; spends nothing.
+        INVALID_ARGUMENT (also: AutoTVM, and no kernel of the model has a template), NOT_FOUND (model),
+        FAILED_PRECONDITION (no device serves the target).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,6 +156,17 @@ class TuningServiceServicer:
 
     def CancelJob(self, request, context):
         """Idempotent; a terminal job stays as it is. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeJob(self, request, context):
+        """Goes on with a job that failed, was cancelled or was interrupted, or extends one that succeeded. What was
+        charged stays charged; schedules, cost model and best are the store's. The same key again changes nothing.
+        INVALID_ARGUMENT: a total of the other tuner, 0, or less than was charged already. NOT_FOUND.
+        FAILED_PRECONDITION: the job is running; it succeeded and the new total leaves nothing to spend; no device
+        serves the target. ALREADY_EXISTS: the key was used on this job with other totals.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,6 +221,11 @@ def add_TuningServiceServicer_to_server(servicer, server):
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
                     request_deserializer=tunefarm__proto_dot_v1_dot_tuning__pb2.CancelJobRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.Job.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_tuning__pb2.ResumeJobRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.Job.SerializeToString,
             ),
             'FetchPackage': grpc.unary_stream_rpc_method_handler(
@@ -431,6 +453,33 @@ class TuningService:
             target,
             '/tunefarm.v1.TuningService/CancelJob',
             tunefarm__proto_dot_v1_dot_tuning__pb2.CancelJobRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_tuning__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunefarm.v1.TuningService/ResumeJob',
+            tunefarm__proto_dot_v1_dot_tuning__pb2.ResumeJobRequest.SerializeToString,
             tunefarm__proto_dot_v1_dot_tuning__pb2.Job.FromString,
             options,
             channel_credentials,

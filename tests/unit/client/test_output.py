@@ -28,7 +28,7 @@ def test_the_job_document_has_every_promised_key() -> None:
         "seconds",
         "package",
     ]
-    assert document["trials"] == {"budget": 8, "charged": 8, "valid": 7, "failed": {"RUN_ERROR": 1}}
+    assert document["trials"] == {"budget": 8, "charged": 8, "valid": 7, "failed": {"RUN_ERROR": 1}, "refunded": 0}
     assert document["latency_ms"] == {"tuned": 2.0, "untuned": 9.0, "onnxruntime": 3.0}
     assert list(document["seconds"]) == ["total", "prepare", "search", "build", "measure", "package"]
     assert (document["state"], document["package"], document["measurements"]) == ("SUCCEEDED", "/out", 5)
