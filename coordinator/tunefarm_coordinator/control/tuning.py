@@ -180,6 +180,7 @@ class TuningStage:
                 seed=self._sheet.seed,
                 history=history,
                 forbidden=frozenset(brain.tasks[workload].tried),
+                seeds=(summary.baselines[workload],),
             )
         )
 
