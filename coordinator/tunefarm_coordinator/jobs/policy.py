@@ -94,8 +94,8 @@ class DynamicPolicy(_FirstRounds):
     with g_i: best seconds of the task, t_i: its trials, df/dg_i: its weight, C_i: its operations, V_k: the throughput
     of a task alike. Here alpha = 0, and there is no bound by throughput: a task promises weight * g_i / (t_i + 1).
     On the recordings that these were chosen on (`tests/benchmarks/replay_policies.py`), the gain of the last rounds
-    (alpha = 0.2) made no model faster, and the bound (beta = 1) by less than 2%, at the price of never visiting the best
-    task of its kind. What counted, with up to 10%, was a first round of two instead of eight.
+    (alpha = 0.2) made no model faster, and the bound (beta = 1) by less than 2%, at the price of hardly ever visiting
+    the best task of its kind. What counted, with up to 10%, was a first round of two instead of eight.
 
     A task of which nothing could be measured counts as slow as the slowest, and is tried again: but it does not eat the
     budget of those that work, as its promise falls with its trials.
