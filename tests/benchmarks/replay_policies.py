@@ -6,6 +6,9 @@ A value is the model's latency under the dynamic policy by that under the unifor
 same budget: below 1, dynamic is better. Latency is the sum of weights x best over all tasks. Both run the real job
 brain (`tests/replay.py`); a seed is one day, the same for both. The A/A row sets uniform against itself on other days:
 how far from 1 nothing can be. Intervals hold 95%, from a bootstrap over recordings and seeds.
+
+A quarter of 8 trials per kernel is 2 of each: by then dynamic has given the first rounds and nothing else, and can
+hardly be better than uniform, which gives the heaviest kernels 4 each first. With more there is something to decide on.
 """
 
 import argparse
