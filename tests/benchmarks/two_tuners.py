@@ -55,9 +55,10 @@ def compare(name: str, work: Path, rounds: int, calls: int, cores: int) -> dict[
     """Seconds of each package and of ONNX Runtime, in turn."""
     inputs = work / "inputs.npz"
     random = np.random.default_rng(0)
-    np.savez(
-        inputs, **{key: random.standard_normal(shape).astype("float32") for key, shape in ZOO[name].shapes.items()}
-    )
+    arrays: dict[str, Any] = {
+        key: random.standard_normal(shape).astype("float32") for key, shape in ZOO[name].shapes.items()
+    }
+    np.savez(inputs, **arrays)
     libraries = {tuner: work / tuner / "package" / "model.so" for tuner in TUNERS}
     libraries[AA] = libraries["autoscheduler"]
     peer = Contender(PEER, "onnxruntime", str(model_path(name)), str(inputs), "--cores", str(cores), cores=cores)
@@ -112,7 +113,7 @@ def show(results: dict[str, dict[str, Any]]) -> None:
     for name, result in results.items():
         for tuner in TUNERS:
             job = result["tuned"][tuner]
-            touched = sum(task["trials"] > 0 for task in job["tasks"])
+            touched = sum(task["charged"] > 0 for task in job["tasks"])
             table.add_row(
                 name,
                 tuner,
