@@ -20,8 +20,8 @@ class Policy(Protocol):
         """The task to visit and how many trials to ask for; None if nothing can be asked for now."""
 
     def first_rounds(self, tasks: Iterable[TaskState], budget: int) -> dict[str, int]:
-        """Trials of each task's first round under `budget`, by workload; 0 where the budget does not reach. A task
-        that wants none is left out."""
+        """Trials of the first round of each task that waits for one, under `budget`, by workload; 0 where the budget
+        does not reach."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class _FirstRounds:
         """See `Policy.first_rounds`."""
         every = list(tasks)
         half = self._half(every, budget)
-        waiting = [task for task in every if not task.tuned_enough]
+        waiting = [task for task in every if task.waits_for_first_round]
         rounds = {task.workload: 0 for task in waiting}
         while waiting and budget > 0:
             task, count = self._first(waiting, budget, len(waiting), half)

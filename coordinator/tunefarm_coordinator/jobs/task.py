@@ -92,9 +92,13 @@ class TaskState:
 
     def reopen(self, options: JobOptions, quota: int | None) -> None:
         """The job goes on after an end or an interruption: whatever was built is gone, so the fastest schedules are
-        built and measured again, without a trial, and what had stopped the task counts no more."""
+        built and measured again, without a trial, and what had stopped the task counts no more. The times of the
+        others were another day's, and are forgotten; that they were tried is not."""
         self.trials_per_kernel, self.patience, self.quota = options.trials_per_kernel, options.early_stopping, quota
         fastest = [name for name in self.finalists(options.finalists) if name != self.spec.baseline]
+        self.measured = {
+            name: seconds for name, seconds in self.measured.items() if name in (*fastest, self.spec.baseline)
+        }
         self.incumbents = tuple(dict.fromkeys((*fastest, *self.incumbents)))
         self.tried -= {self.spec.baseline, *self.incumbents}
         self.exhausted, self.since_better, self.dull_rounds = False, 0, 0
@@ -109,9 +113,9 @@ class TaskState:
         return float(self.weight * seconds / (self.charged + self.spec.known + 1) * 0.5 ** min(self.dull_rounds, 10))
 
     def take(self, identity: str, seconds: float) -> bool:
-        """Keeps a valid measurement; true if it is the fastest so far."""
+        """Keeps a valid measurement, in place of an earlier one of the same; true if it is the fastest so far."""
         best = self.best_seconds
-        self.measured[identity] = min(seconds, self.measured.get(identity, seconds))
+        self.measured[identity] = seconds
         return best is None or seconds < best
 
     def finalists(self, count: int, among: Collection[str] | None = None) -> list[str]:
