@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,7 +14,18 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from tests.programs import BIN, Program, agent, assert_nothing_left, coordinator, document, environment, tunefarm, until
+from tests.programs import (
+    BIN,
+    Program,
+    agent,
+    assert_nothing_left,
+    coordinator,
+    document,
+    environment,
+    free_port,
+    tunefarm,
+    until,
+)
 from tests.tiny_models import save_tiny_cnn
 
 
@@ -106,13 +116,6 @@ def check_what_tools_read(address: str, metrics: str) -> None:
     assert {f"tunefarm.v1.{name}Service" for name in ("Tuning", "Farm", "Schedule")} <= set(services)
     with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=5) as answer:
         assert "tunefarm_devices 1.0" in answer.read().decode()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_ctrl_c_leaves_nothing(home: Path, model: Path) -> None:
