@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 PLAIN = Path(__file__).with_name("plain_tvm.py")
-PLAIN_ROUNDS = (64, 16)
 BIN = Path(sys.executable).parent
 
 
@@ -59,6 +58,9 @@ def main() -> None:
     parser.add_argument("--trials-per-kernel", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--calls", type=int, default=10)
+    parser.add_argument(
+        "--plain", type=int, nargs="*", default=[64, 16], help="round sizes of plain TVM; none: skipped"
+    )
     parser.add_argument("--work", type=Path, default=Path("bench-against-plain"))
     parser.add_argument("--out", type=Path, default=Path("against_plain.json"))
     given = parser.parse_args()
@@ -74,7 +76,7 @@ def main() -> None:
     trials = farm["trials"]["budget"]  # type: ignore[index]
     walls = {"tunefarm": farm["wall"]}
     tuned = {"tunefarm": farm}
-    for size in PLAIN_ROUNDS:
+    for size in given.plain:
         progress.print(f"plain TVM, {size} a round, {trials} trials")
         name = f"plain, {size} a round"
         tuned[name] = tune_with_plain(model, given.work / f"plain{size}", trials, size, cores)
@@ -93,7 +95,7 @@ def main() -> None:
         Contender(
             f"plain, {size} a round", "tvm", str(given.work / f"plain{size}" / "model.so"), str(inputs), cores=cores
         )
-        for size in PLAIN_ROUNDS
+        for size in given.plain
     ]
     progress.print(f"{given.rounds} interleaved rounds of {given.calls} calls")
     try:

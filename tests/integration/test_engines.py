@@ -18,6 +18,7 @@ from tunefarm_coordinator.engines.cost_model import CostModelTrainer, Sample, Sc
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord, engine
 from tunefarm_coordinator.engines.search import SearchOptions, TaskSearch
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.default_schedule import default_trace
 
 TARGET = json.dumps({"kind": "llvm", "num-cores": 2})
 ARM_TARGET = json.dumps(
@@ -377,3 +378,42 @@ def test_host_library_is_of_this_machine(convolution: str) -> None:
     library = build_candidate(convolution, "[[],[]]", TARGET).library
     machine = {"x86_64": 62, "aarch64": 183}[platform.machine()]
     assert int.from_bytes(library[18:20], "little") == machine
+
+
+# Seeds: schedules to start from.
+
+
+def _seed_of(task: str) -> str:
+    return default_trace(task, TARGET)
+
+
+def test_a_search_begins_with_its_seed_laid_out_and_changes_of_it(convolution: str) -> None:
+    seed = _seed_of(convolution)
+    search = _open(convolution, seeds=[seed])
+    first, *others = search.propose(4, None)
+    built = build_candidate(convolution, first.trace, TARGET)
+    # The seed's own program reads the weights as they are.
+    assert not build_candidate(convolution, seed, TARGET).prepacks
+    assert [prepack.argument for prepack in built.prepacks] == [1]
+    assert len({first.identity, *(other.identity for other in others)}) == 4
+
+
+def test_a_seed_itself_is_never_proposed() -> None:
+    addition = _addition()
+    seed = _seed_of(addition)
+    named = _open(addition).adopt(seed).identity
+    assert named not in {proposal.identity for proposal in _open(addition, seeds=[seed]).propose(8, None)}
+
+
+def test_a_seed_that_does_not_fit_is_left_out(convolution: str) -> None:
+    stale = _seed_of(convolution).replace("conv2d_nhwc", "conv2d_of_yesterday")
+    assert len(_open(convolution, seeds=[stale, "no trace"]).propose(2, None)) == 2
+
+
+def test_seeds_wait_where_results_are_known(convolution: str, proposals: list[Proposal]) -> None:
+    records = [TaskRecord(proposals[0].trace, 1e-3)]
+    began = _open(convolution, seeds=[_seed_of(convolution)]).propose(1, None)
+    assert began[0].identity not in {
+        proposal.identity
+        for proposal in _open(convolution, records=records, seeds=[_seed_of(convolution)]).propose(1, None)
+    }

@@ -117,6 +117,7 @@ class Searcher(Worker):
             records,
             request.forbidden,
             request.random_trials,
+            request.seeds,
         )
         self._searches[request.key] = search
         self._proposed[request.key] = set()

@@ -85,6 +85,7 @@ class OpenTask:
 
     Opening a task that is open rebuilds it. Raises InvalidInput for an engine or task that can't be searched.
     `random_trials`: so many of the proposals to come are drawn at random; who opens a task again says what is left.
+    `seeds`: traces of schedules to start from where nothing was measured yet, the default one first.
     """
 
     key: TaskKey
@@ -95,6 +96,7 @@ class OpenTask:
     history: tuple[Observation, ...]
     forbidden: frozenset[str] = frozenset()
     random_trials: int = 0
+    seeds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

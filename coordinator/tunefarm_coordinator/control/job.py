@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tunefarm_coordinator.compute.messages import PreparedSummary
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_proto.v1 import tuning_pb2
 
-AUTOSCHEDULER, AUTOTVM = "autoscheduler", "autotvm"
+AUTOSCHEDULER: Final = "autoscheduler"
+AUTOTVM: Final = "autotvm"
 TuningOptions = tuning_pb2.AutoschedulerOptions | tuning_pb2.AutoTVMOptions
 
 # The platform's defaults: twice as many trials by template as by generated schedules.

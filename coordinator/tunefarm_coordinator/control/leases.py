@@ -121,10 +121,11 @@ def model_timings(report: farm_pb2.OutcomeReport) -> tuple[ev.ModelTiming, ...]:
 
 
 def kernel_timings(
-    report: farm_pb2.OutcomeReport, tuned: str, default: str, functions: Mapping[str, str]
+    report: farm_pb2.OutcomeReport, tuned: str, default: str, functions: Mapping[str, Mapping[str, str]]
 ) -> tuple[ev.KernelTiming, ...]:
-    """What the contenders `tuned` and `default` spend in each workload; `functions`: workload by kernel name."""
-    seconds = {timing.name: _by_workload(timing, functions) for timing in report.benchmark.timings}
+    """What the contenders `tuned` and `default` spend in each workload; `functions`: of each contender, workload by
+    kernel name."""
+    seconds = {timing.name: _by_workload(timing, functions.get(timing.name, {})) for timing in report.benchmark.timings}
     ours, theirs = seconds.get(tuned, {}), seconds.get(default, {})
     return tuple(
         ev.KernelTiming(workload, tuple(ours[workload]), tuple(theirs[workload]))

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from tunefarm_coordinator.control import leases
 from tunefarm_coordinator.control.runner import JobRunner
@@ -42,7 +41,7 @@ class MeasuringStage:
     async def measure(self, wanted: ins.Measure) -> None:
         """One round on one device."""
         expected = await self._tuning.expected(wanted.workload)
-        lease, indices = leases.measure_work(await self._with_artifacts(wanted), expected[0])
+        lease, indices = leases.measure_work(wanted, expected[0])
         items = {item.index: item for item in wanted.items}
         task = self._runner.brain.tasks[wanted.workload]
 
@@ -65,7 +64,7 @@ class MeasuringStage:
         """One comparison of finalists on one device."""
         groups = dict(wanted.groups)
         expected = {group.workload: await self._tuning.expected(group.workload) for group in groups.values()}
-        lease, indices = leases.compare_work(await self._with_finalists(wanted), expected)
+        lease, indices = leases.compare_work(wanted, expected)
 
         async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
             group = groups[delivered.index]
@@ -83,25 +82,6 @@ class MeasuringStage:
         await self._run(
             f"c{wanted.number}", WorkKind.COMPARE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed
         )
-
-    async def _with_artifacts(self, wanted: ins.Measure) -> ins.Measure:
-        """The same with artifacts that are there."""
-        items = [
-            replace(item, artifact=await self._tuning.artifact(wanted.workload, item.identity, item.artifact))
-            for item in wanted.items
-        ]
-        return replace(wanted, items=tuple(items))
-
-    async def _with_finalists(self, wanted: ins.Compare) -> ins.Compare:
-        """The same with artifacts that are there."""
-        groups = []
-        for index, group in wanted.groups:
-            finalists = [
-                replace(each, artifact=await self._tuning.artifact(group.workload, each.identity, each.artifact))
-                for each in group.finalists
-            ]
-            groups.append((index, replace(group, finalists=tuple(finalists))))
-        return replace(wanted, groups=tuple(groups))
 
     async def benchmark(
         self, name: str, wanted: ins.Instruction, work: farm_pb2.BenchmarkWork
@@ -150,11 +130,9 @@ class MeasuringStage:
             if not left:
                 done.set()
 
-        # What was asked for before the job ended, or was interrupted, is over: the same name means new work now.
-        again = f"/again{resumptions}" if (resumptions := len(self._runner.brain.resumptions)) else ""
         lease.job_id, lease.trace_id = self._sheet.job_id, self._sheet.spec.trace_id
         work = Work(
-            work_id=f"{self._sheet.job_id}/{name}{again}",
+            work_id=f"{self._sheet.job_id}/{name}",
             job_id=self._sheet.job_id,
             target=self._runner.brain.target,
             item_count=max(indices) + 1,

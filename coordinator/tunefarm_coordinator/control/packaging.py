@@ -5,6 +5,7 @@ import json
 import platform
 import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -119,17 +120,24 @@ class PackagingStage:
             rounds=leases.KERNEL_ROUNDS,
             calls_per_round=leases.CALLS_PER_ROUND,
         )
-        answer = await self._measuring.benchmark("k", wanted, work)
+        answer = await self._measuring.benchmark(f"k{wanted.number}", wanted, work)
         if isinstance(answer, ItemLost):
             message = f"kernels were not timed inside the model: {answer.message}"
             await self._runner.record(ev.KernelsTimed((), message))
             return
         _, report = answer
-        functions = await asyncio.to_thread(lambda: self._read_manifest(self._folder)["functions"])
-        wanted_functions = {name: workload for name, workload in functions.items() if workload in wanted.workloads}
-        timings = leases.kernel_timings(report, TUNED, UNTUNED, wanted_functions)
+        functions = {
+            TUNED: await self._functions(self._folder, wanted.workloads),
+            UNTUNED: await self._functions(self._untuned, wanted.workloads),
+        }
+        timings = leases.kernel_timings(report, TUNED, UNTUNED, functions)
         message = "" if timings else "kernels were not timed inside the model: the agent sent no timings of them"
         await self._runner.record(ev.KernelsTimed(timings, message, report.conditions.elapsed))
+
+    async def _functions(self, folder: Path, workloads: Collection[str]) -> dict[str, str]:
+        """Workload by name of its function in a package; a function is named anew where its weights are laid out."""
+        manifest = await asyncio.to_thread(self._read_manifest, folder)
+        return {name: workload for name, workload in manifest["functions"].items() if workload in workloads}
 
     async def _reference(self) -> tuple[bytes, bytes]:
         """Seeded inputs of the model, and ONNX Runtime's outputs for them."""
@@ -150,7 +158,7 @@ class PackagingStage:
             rounds=leases.BENCHMARK_ROUNDS,
             calls_per_round=leases.CALLS_PER_ROUND,
         )
-        answer = await self._measuring.benchmark("b", wanted, work)
+        answer = await self._measuring.benchmark(f"b{wanted.number}", wanted, work)
         if isinstance(answer, ItemLost):
             await self._runner.record(ev.BenchmarkLost(answer.message))
             return

@@ -75,7 +75,8 @@ class PlannedJob:
 
     def _wants(self, workload: str) -> bool:
         """Whether the task would get trials under a larger budget."""
-        return self.known[workload] < self.sheet.options.trials_per_kernel
+        options = self.sheet.options
+        return self.known[workload] < options.trials_per_kernel or options.exploration_trials > 0
 
 
 def _listed(names: list[str]) -> str:

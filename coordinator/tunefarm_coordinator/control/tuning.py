@@ -27,7 +27,6 @@ from tunefarm_coordinator.compute.messages import (
     WarmUp,
 )
 from tunefarm_coordinator.control import targets
-from tunefarm_coordinator.control.job import check_templates
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.engines.candidate import BuiltCandidate
@@ -56,7 +55,6 @@ class TuningStage:
         self._sheet = runner.sheet
         self._services = services
         self._traces: dict[tuple[str, str], str] = {}
-        self._rebuilt: dict[tuple[str, str], ev.Artifact] = {}
         self._summary: asyncio.Task[PreparedSummary] | None = None
         self._expected: dict[str, asyncio.Task[tuple[farm_pb2.ExpectedOutputs, ...]]] = {}
 
@@ -67,7 +65,6 @@ class TuningStage:
         started = time.monotonic()
         await self.ask(WarmUp())
         summary = await self.summary()
-        check_templates(self._sheet.tuner, summary)
         devices = await self._services.farm.wait_for_device(summary.target)
         device_class = targets.common_class(summary.target, devices)
         workloads = [task.workload for task in summary.tasks]
@@ -186,6 +183,7 @@ class TuningStage:
                 forbidden=frozenset(brain.tasks[workload].tried),
                 # What is asked for now is not charged yet: all that was charged was proposed before.
                 random_trials=max(0, brain.options.random_trials - brain.tasks[workload].charged),
+                seeds=(summary.baselines[workload],),
             )
         )
 
@@ -193,7 +191,10 @@ class TuningStage:
 
     async def build(self, wanted: ins.Build) -> None:
         """Builds one candidate; a failure is the candidate's own and goes on record."""
-        answer = await self._built(wanted.workload, wanted.identity)
+        task = await self._task(wanted.workload)
+        trace = await self.trace(wanted.workload, wanted.identity)
+        target = (await self.summary()).target
+        answer: Built | BuildFailed = await self.ask(Build(task.module, trace, target, BUILD_TIMEOUT_SECONDS))
         if isinstance(answer, Built):
             artifact = await self._keep(answer.candidate)
             await self._runner.record(ev.BuildEnded(wanted.round, wanted.index, artifact, None, answer.seconds))
@@ -201,25 +202,6 @@ class TuningStage:
         # No device had a part in it: the journal is where this failure stands.
         failure = ev.Failure(answer.kind, answer.message)
         await self._runner.record(ev.BuildEnded(wanted.round, wanted.index, None, failure, answer.seconds))
-
-    async def _built(self, workload: str, identity: str) -> Built | BuildFailed:
-        task = await self._task(workload)
-        trace = await self.trace(workload, identity)
-        target = (await self.summary()).target
-        answer: Built | BuildFailed = await self.ask(Build(task.module, trace, target, BUILD_TIMEOUT_SECONDS))
-        return answer
-
-    async def artifact(self, workload: str, identity: str, known: ev.Artifact) -> ev.Artifact:
-        """The candidate's artifact; built again where the store does not hold it any more: artifacts go when no job
-        runs, and this one may have been over before. Raises ComputeFailed where that fails."""
-        found = self._rebuilt.get((workload, identity), known)
-        if await asyncio.to_thread(self._services.artifacts.exists, found.digest):
-            return found
-        answer = await self._built(workload, identity)
-        if isinstance(answer, BuildFailed):
-            raise ComputeFailed(f"candidate {identity} could not be built again: {answer.kind}: {answer.message}")
-        found = self._rebuilt[workload, identity] = await self._keep(answer.candidate)
-        return found
 
     async def _keep(self, built: BuiltCandidate) -> ev.Artifact:
         digest = await asyncio.to_thread(self._services.artifacts.put, built.library)

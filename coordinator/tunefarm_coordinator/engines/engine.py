@@ -60,10 +60,11 @@ class Engine(Protocol):
         records: Sequence[TaskRecord] = (),
         forbidden: Collection[str] = (),
         random_trials: int = 0,
+        seeds: Sequence[str] = (),
     ) -> Search:
         """Arguments as in `TuningTask` (`task_module`: IRModule as JSON) and target JSON; `records`: all
         results so far; `forbidden`: identities never to be proposed; `random_trials`: so many of the proposals
-        to come are drawn at random. Raises `InvalidInput`."""
+        to come are drawn at random; `seeds`: traces of schedules to start from. Raises `InvalidInput`."""
 
 
 def engine(name: str) -> Engine:

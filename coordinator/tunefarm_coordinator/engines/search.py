@@ -10,6 +10,7 @@ and the extraction of features (some 9 ms and 7 ms each), so the number of draft
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import tvm
 from tvm.s_tir import Schedule
@@ -76,6 +77,7 @@ class TaskSearch:
         options: SearchOptions = SearchOptions(),
         records: Sequence[TaskRecord] = (),
         forbidden: Collection[str] = (),
+        seeds: Sequence[str] = (),
     ) -> None:
         """Arguments as in `engine.Engine.open`. Records that no longer replay are left out: their schedules
         can't come up again. Raises `InvalidInput` for a module, target or task that can't be searched."""
@@ -93,6 +95,7 @@ class TaskSearch:
         self._exhausted = False
         for record in records:
             self._restore(record)
+        self._seeds = [trace for text in seeds if (trace := self._seed(text)) is not None]
 
     @property
     def exhausted(self) -> bool:
@@ -101,10 +104,11 @@ class TaskSearch:
 
     def propose(self, count: int, model: ScoreModel | None) -> list[Proposal]:
         """See `engine.Search.propose`."""
-        drafts = self._drafts(count, model)
-        picks = self._pick(drafts, count, model)
-        self._exhausted = len(picks) < count
-        return [self._enter(pick) for pick in picks]
+        first = [] if self._measured else [self._enter(pick) for pick in self._first(count)]
+        left = count - len(first)
+        others = [self._enter(pick) for pick in self._pick(self._drafts(left, model), left, model)] if left else []
+        self._exhausted = len(others) < left
+        return first + others
 
     def adopt(self, trace: str) -> Proposal:
         """Takes in a schedule made elsewhere (the untuned default, another job's best) as if it had been
@@ -145,6 +149,22 @@ class TaskSearch:
                 return None
         return measured.features
 
+    def _first(self, count: int) -> list[_Scored]:
+        """What a search that knows no result begins with: its seeds as this space finishes them (weights laid out),
+        then a change of one for every random schedule to come. Of random ones alone, four in a row are seldom as
+        fast as a default schedule that was written with care."""
+        drafts: dict[str, _Scored] = {}
+        for seed in self._seeds:
+            self._draw(drafts, len(drafts) + 1, partial(self._space.replay, seed))
+        starters = list(drafts.values())[:count]
+        changed: dict[str, _Scored] = {}
+        if self._seeds and len(starters) < count:
+            wanted = max(self._options.least_drafts, count * self._options.drafts_per_candidate) // 2
+            self._draw(changed, wanted, lambda: self._mutate(self._seeds))
+        known = {scored.identity for scored in starters}
+        mutants = [scored for scored in changed.values() if scored.identity not in known]
+        return starters + self._best(mutants, None)[: (count - len(starters) + 1) // 2]
+
     def _drafts(self, count: int, model: ScoreModel | None) -> list[_Scored]:
         """New schedules to choose from: half random, the rest mutations of measured candidates, and of the
         drafts that score best so far once there is a model to tell."""
@@ -169,6 +189,16 @@ class TaskSearch:
         identity = schedule_identity(self._space.module, schedule.mod)
         self._seen.add(identity)
         self._measured[identity] = _Measured(schedule.trace, record.seconds, None)
+
+    def _seed(self, text: str) -> Trace | None:
+        """A trace to start from; None where it does not replay, or has no decision to change."""
+        try:
+            schedule = trace_text.replay(self._space.module, text, self._target)
+        except TVM_ERRORS:
+            return None
+        # As it stands it is measured anyway, without a trial.
+        self._seen.add(schedule_identity(self._space.module, schedule.mod))
+        return schedule.trace if len(schedule.trace.decisions) else None
 
     def _parents(self) -> list[Trace]:
         """The fastest measured candidates that have a decision to change (the untuned default has none)."""
@@ -237,9 +267,10 @@ class Autoscheduler:
         records: Sequence[TaskRecord] = (),
         forbidden: Collection[str] = (),
         random_trials: int = 0,  # noqa: ARG002  AutoTVM's: half of what a round looks at is random anyway
+        seeds: Sequence[str] = (),
     ) -> TaskSearch:
         """See `engine.Engine.open`."""
-        return TaskSearch(workload, task_module, target, seed, self._options, records, forbidden)
+        return TaskSearch(workload, task_module, target, seed, self._options, records, forbidden, seeds)
 
 
 def _load(task_module: str, target: str) -> tuple[tvm.IRModule, Target]:

@@ -55,6 +55,8 @@ logger = logging.getLogger(__name__)
 LIBRARY_FILE = "model.so"
 MANIFEST_FILE = "manifest.json"
 _TRANSFORM = "main_transform_params"
+# What SplitLayoutRewritePreproc appends to the name of a kernel whose weights it lays out beforehand.
+_PREPACKED = "_prepacked"
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,13 @@ def build_package(
     module = prepared.module()
     scheduled, tuned, untuned, kernels = _scheduled(module, traces, prepared.target)
     library = out_dir / LIBRARY_FILE
-    _export(_with_weights(scheduled, prepared), prepared.target, library)
+    module = _with_weights(scheduled, prepared)
+    _export(module, prepared.target, library)
     for name in (MODULE_FILE, WEIGHTS_FILE):
         shutil.copyfile(prepared.directory / name, out_dir / name)
     write_database(out_dir, prepared, records)
     (out_dir / "run.py").write_text(_RUN)
-    facts = {**_facts(prepared, tuned, untuned), "functions": kernels}
+    facts = {**_facts(prepared, tuned, untuned), "functions": _functions(module, kernels)}
     (out_dir / MANIFEST_FILE).write_text(json.dumps({**facts, **(manifest or {})}, indent=2) + "\n")
     return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned))
 
@@ -139,6 +142,13 @@ def _scheduled(
             scheduled = tvm.tirx.PrimFunc(body.params, body.body, body.ret_type, function.attrs)
             module[gvar] = scheduled.with_attr("tirx.is_scheduled", True)
     return module, tuned, untuned, kernels
+
+
+def _functions(module: Any, kernels: dict[str, str]) -> dict[str, str]:
+    """Workload by name of the function that runs it: one whose weights were laid out has got a new name."""
+    names = [str(gvar.name_hint) for gvar in module.get_global_vars()]
+    found = {name: kernels.get(name.removesuffix(_PREPACKED)) for name in names}
+    return {name: workload for name, workload in found.items() if workload is not None}
 
 
 def _replayed(kernel: Any, workload: str, trace: str | None, target_json: str) -> Any | None:

@@ -169,7 +169,7 @@ def _planned_task(plan: PlannedJob, task: TuningTask) -> tuning_pb2.PlannedTask:
         known_records=plan.known[task.workload],
         first_round_trials=plan.outlook.first_rounds.get(task.workload, 0),
         template=plan.summary.templates.get(task.workload, "") if templated else "",
-        trials=plan.outlook.quotas.get(task.workload, 0) if templated else None,
+        trials=plan.outlook.quotas[task.workload],
     )
 
 

@@ -75,3 +75,24 @@ def test_a_lost_comparison_fails_every_finalist_alike() -> None:
     lost = common_pb2.Failure(kind=common_pb2.FAILURE_KIND_DEVICE_LOST, message="gone")
     event = leases.group_compared(0, 0, group, farm_pb2.OutcomeReport(failed=lost))
     assert [result.failure for result in event.results] == [ev.Failure("DEVICE_LOST", "gone")]
+
+
+def test_kernels_of_two_packages_meet_by_workload() -> None:
+    """Laid out weights give a kernel a new name; a workload may be in a model under several."""
+
+    def timing(name: str, **kernels: list[float]) -> farm_pb2.ModelTiming:
+        rows = [farm_pb2.KernelTiming(name=kernel, seconds=seconds) for kernel, seconds in kernels.items()]
+        return farm_pb2.ModelTiming(name=name, kernels=rows)
+
+    timings = [
+        timing("tuned", conv_prepacked=[1.0, 2.0], conv1_prepacked=[0.5, 0.5], pool=[9.0, 9.0]),
+        timing("untuned", conv=[2.0, 3.0], conv1=[1.0, 1.0], pool=[8.0, 8.0]),
+    ]
+    report = farm_pb2.OutcomeReport(benchmark=farm_pb2.ModelBenchmark(timings=timings))
+    functions = {
+        "tuned": {"conv_prepacked": "w", "conv1_prepacked": "w"},
+        "untuned": {"conv": "w", "conv1": "w"},
+    }
+    assert leases.kernel_timings(report, "tuned", "untuned", functions) == (
+        ev.KernelTiming("w", tuned=(1.5, 2.5), default=(3.0, 4.0)),
+    )
