@@ -121,8 +121,9 @@ class JobRunner:
             return
         if idle:
             return
-        if self._max_seconds is not None:
-            self._spawn(self._spend_time(self._max_seconds))
+        left = self.time_left(time.time())
+        if left is not None:
+            self._spawn(self._spend_time(left))
         outstanding = self.brain.outstanding()
         if self.sequence and not self._reopened:
             self.resumed = frozenset(outstanding)
@@ -279,8 +280,12 @@ class JobRunner:
             if not self.brain.state.terminal:
                 self._spawn(self.record(StageFailed("INTERNAL", f"{type(error).__name__}: {error}")))
 
+    def time_left(self, now: float) -> float | None:
+        """Seconds in which new trials may start, from the start of the job or its last resumption; None: no limit."""
+        return None if self._max_seconds is None else max(0.0, self._clock_from + self._max_seconds - now)
+
     async def _spend_time(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, self._clock_from + seconds - time.time()))
+        await asyncio.sleep(seconds)
         await self.record(TimeSpent())
 
     # ---- rates

@@ -56,7 +56,9 @@ def test_what_is_given_counts() -> None:
 
 
 @pytest.mark.parametrize(("given", "compared"), [(Options(), 3), (Options(top_trials_per_kernel=7), 7)])
-def test_more_finalists_are_compared_where_the_user_asks_for_them(given: tuning_pb2.AutoschedulerOptions, compared: int) -> None:
+def test_more_finalists_are_compared_where_the_user_asks_for_them(
+    given: tuning_pb2.AutoschedulerOptions, compared: int
+) -> None:
     assert sheet(tuning_pb2.JobSpec(autoscheduler=given)).options.finalists == compared
 
 
