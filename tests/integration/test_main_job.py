@@ -101,7 +101,11 @@ def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
         until(lambda: not [path for path in artifacts.rglob("*") if path.is_file()], 15, "artifacts outlived the job")
         # A later job starts from what this one found.
         planned = document(tunefarm(home, "plan", str(model), "--connect", address, "--json"))
-        assert [task["known_records"] for task in planned["tasks"]] == [2] * len(planned["tasks"])
+        known = [task["known_records"] for task in planned["tasks"]]
+        assert sum(known) == 2 * len(planned["tasks"])
+        assert min(known) >= 1
+        assert planned["measured_jobs"] == 1
+        assert planned["estimated_seconds"] > planned["budget"] / planned["trials_per_second"]
         again = ("--connect", address, "--trials-per-kernel", "1", "--json", "--out", str(tmp_path / "again"))
         later = document(tunefarm(home, "tune", str(model), *again))
         assert later["state"] == "SUCCEEDED"
