@@ -28,6 +28,13 @@ def length(home: Path, job: str) -> int:
     return count
 
 
+def measured(home: Path) -> int:
+    """How many items were measured, of all jobs."""
+    with sqlite3.connect(database(home)) as store:
+        count: int = store.execute("select count(*) from events where kind = 'item_measured'").fetchone()[0]
+    return count
+
+
 def recorded(home: Path, job: str) -> set[str]:
     """The candidates that the job has a record of; what is measured without a trial is among them."""
     with sqlite3.connect(database(home)) as store:
@@ -42,8 +49,8 @@ def check_books(home: Path, job: str, charged: int) -> None:
     failed_builds = Counter(
         (event["round"], event["index"]) for event in journal if event["kind"] == "build_ended" and event["failure"]
     )
-    measured = Counter((event["round"], event["index"]) for event in journal if event["kind"] == "item_measured")
-    assert max((failed_builds + measured).values()) == 1
+    ended_on_device = Counter((event["round"], event["index"]) for event in journal if event["kind"] == "item_measured")
+    assert max((failed_builds + ended_on_device).values()) == 1
     ended = len(recorded(home, job).intersection(proposed)) + failed_builds.total()
     if any(event["kind"] == "cancel_requested" for event in journal):
         # What came from the device after the end was kept, and is not charged.
