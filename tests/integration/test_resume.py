@@ -17,6 +17,8 @@ from tunefarm.job import Job, JobState
 
 pytestmark = pytest.mark.slow
 
+# Starting again is most of what these tests do: few processes, so that it takes seconds.
+SMALL = ("--searchers", "1", "--builders", "1")
 # No task stops early: the budget is spent to the trial.
 PATIENT = 100_000
 
@@ -77,7 +79,7 @@ def best_of(job: Job) -> dict[str, float]:
 
 
 def test_cancelled_then_resumed_then_extended(home: Path, model: Path, tmp_path: Path) -> None:
-    with coordinator(home) as (_, address), agent(home, address), Client(address) as client:
+    with coordinator(home, 0, *SMALL) as (_, address), agent(home, address), Client(address) as client:
         workflow = client.job(submit(address, model, 4))
         until(lambda: workflow.status().trials.charged >= 3, 90, "nothing was measured")
         workflow.cancel()
@@ -159,12 +161,12 @@ def test_every_fault_point_in_one_job(home: Path, model: Path) -> None:
     with agent(home, f"127.0.0.1:{port}"):
         job, charged = "", 0
         for death in deaths:
-            with coordinator(home, port, fault_point=death) as (doomed, address):
+            with coordinator(home, port, *SMALL, fault_point=death) as (doomed, address):
                 job = job or submit(address, model, 6)
                 assert doomed.ended(120) == -9, death
                 # What was durable before a death comes again, and is taken for what it is.
                 assert "was not recorded" not in doomed.text(), doomed.text()
-        with coordinator(home, port) as (_, address):
+        with coordinator(home, port, *SMALL) as (_, address):
             result = finished(address, job)
             check_spent(result)
             charged = result.trials.charged
@@ -174,13 +176,13 @@ def test_every_fault_point_in_one_job(home: Path, model: Path) -> None:
 
 
 def test_the_trainer_and_the_coordinator_die_in_mid_refit(home: Path, model: Path) -> None:
-    trials = 18  # times three tasks: more than the cost model's warm-up
-    with coordinator(home, compute_faults="hang_refit=1") as (doomed, address), agent(home, address):
+    trials = 40  # times two tasks: twice what the cost model needs for its first fit
+    with coordinator(home, 0, *SMALL, compute_faults="hang_refit=1") as (doomed, address), agent(home, address):
         port = port_of(address)
         job = submit(address, model, trials)
         until(lambda: fitting(home), 120, lambda: f"no fit hangs: {doomed.text()}")
         doomed.kill()
-        with coordinator(home, port, compute_faults="exit_refit=2") as (lives, again):
+        with coordinator(home, port, *SMALL, compute_faults="exit_refit=2") as (lives, again):
             result = finished(again, job)
             check_spent(result)
             assert "the trainer ended" in lives.text()
@@ -213,12 +215,12 @@ def test_ten_random_moments_in_one_job(home: Path, model: Path) -> None:
     with agent(home, f"127.0.0.1:{port}"):
         job, budget = "", 0
         for more in moments(seed=20261125, count=10):
-            with coordinator(home, port) as (doomed, address):
+            with coordinator(home, port, *SMALL) as (doomed, address):
                 job = job or submit(address, model, 30)
                 kill_after(doomed, home, job, more)
             kills.append(length(home, job))
             assert not any(event["kind"] in ("packaged", "benchmarked") for event in events(home, job))
-        with coordinator(home, port) as (_, address):
+        with coordinator(home, port, *SMALL) as (_, address):
             result = finished(address, job)
             check_spent(result)
             budget = result.trials.budget
