@@ -18,7 +18,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow protos demo bench clean
+.PHONY: help setup compiler lint test test-slow protos demo bench bench-tuners clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -69,6 +69,9 @@ demo: setup ## tunes SqueezeNet on this machine, in under 10 minutes on two core
 bench: setup ## against plain TVM and ONNX Runtime; half an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/against_plain.py $(BENCH_ARGS)
 
+bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter of an hour, and nothing else should run
+	$(BIN)/python tests/benchmarks/two_tuners.py $(BENCH_ARGS)
+
 clean: ## removes all that make has made, .venv too
-	rm -rf .venv $(DEMO) bench-against-plain against_plain.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv $(DEMO) bench-* *.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) proto -name __pycache__ -prune -exec rm -rf {} +

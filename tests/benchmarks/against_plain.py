@@ -58,7 +58,9 @@ def main() -> None:
     parser.add_argument("--trials-per-kernel", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--calls", type=int, default=10)
-    parser.add_argument("--plain", type=int, nargs="*", default=[64, 16], help="round sizes of plain TVM; none: skipped")
+    parser.add_argument(
+        "--plain", type=int, nargs="*", default=[64, 16], help="round sizes of plain TVM; none: skipped"
+    )
     parser.add_argument("--work", type=Path, default=Path("bench-against-plain"))
     parser.add_argument("--out", type=Path, default=Path("against_plain.json"))
     given = parser.parse_args()

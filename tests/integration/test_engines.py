@@ -398,7 +398,7 @@ def test_a_search_begins_with_its_seed_laid_out_and_changes_of_it(convolution: s
     assert len({first.identity, *(other.identity for other in others)}) == 4
 
 
-def test_a_seed_itself_is_never_proposed(convolution: str) -> None:
+def test_a_seed_itself_is_never_proposed() -> None:
     addition = _addition()
     seed = _seed_of(addition)
     named = _open(addition).adopt(seed).identity

@@ -112,7 +112,7 @@ class PackagingStage:
             rounds=leases.KERNEL_ROUNDS,
             calls_per_round=leases.CALLS_PER_ROUND,
         )
-        answer = await self._measuring.benchmark("k", wanted, work)
+        answer = await self._measuring.benchmark(f"k{wanted.number}", wanted, work)
         if isinstance(answer, ItemLost):
             message = f"kernels were not timed inside the model: {answer.message}"
             await self._runner.record(ev.KernelsTimed((), message))
@@ -150,7 +150,7 @@ class PackagingStage:
             rounds=leases.BENCHMARK_ROUNDS,
             calls_per_round=leases.CALLS_PER_ROUND,
         )
-        answer = await self._measuring.benchmark("b", wanted, work)
+        answer = await self._measuring.benchmark(f"b{wanted.number}", wanted, work)
         if isinstance(answer, ItemLost):
             await self._runner.record(ev.BenchmarkLost(answer.message))
             return

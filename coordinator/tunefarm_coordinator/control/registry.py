@@ -30,8 +30,7 @@ from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound, Tunefa
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.jobs.events import TaskSpec
-from tunefarm_coordinator.jobs.policy import DynamicPolicy
-from tunefarm_coordinator.jobs.task import TaskState
+from tunefarm_coordinator.jobs.policy import outlook
 from tunefarm_coordinator.models.onnx_file import resolve_shapes
 from tunefarm_coordinator.schedules.changes import AddJob, UpdateJob
 from tunefarm_coordinator.schedules.job_reads import Job as StoredJob
@@ -142,17 +141,12 @@ class JobRegistry:
         found = await asyncio.to_thread(self._services.store.count_valid, workloads, summary.target, device_class)
         known = {workload: found.get(workload, 0) for workload in workloads}
         options = sheet.options
-        states = [
-            TaskState(
-                TaskSpec(task.workload, task.name, task.weight, task.flops, "", known=known[task.workload]),
-                options.trials_per_kernel,
-                options.early_stopping,
-            )
+        specs = [
+            TaskSpec(task.workload, task.name, task.weight, task.flops, "", known=known[task.workload])
             for task in summary.tasks
         ]
-        budget = options.budget(len(states))
-        first = DynamicPolicy().first_rounds(states, budget)
-        return PlannedJob(summary.target, sheet.tuner, summary, budget, known, first)
+        planned = outlook(options, specs)
+        return PlannedJob(summary.target, sheet.tuner, summary, planned.budget, known, planned.first_rounds)
 
     async def get(self, job_id: str) -> tuning_pb2.Job:
         runner = self._running.get(job_id)

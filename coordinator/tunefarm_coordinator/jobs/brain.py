@@ -5,18 +5,20 @@ everything that was asked for and not yet answered, to be asked for again.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Any
 
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.jobs.allotment import allot
 from tunefarm_coordinator.jobs.finals import Finals
 from tunefarm_coordinator.jobs.ledger import Ledger
 from tunefarm_coordinator.jobs.options import JobOptions
-from tunefarm_coordinator.jobs.policy import DynamicPolicy
+from tunefarm_coordinator.jobs.policy import Policy, policy_for
+from tunefarm_coordinator.jobs.resumption import check_resumed, options_after
 from tunefarm_coordinator.jobs.round import Item, Round, Stage
-from tunefarm_coordinator.jobs.state import JobState, check_transition
+from tunefarm_coordinator.jobs.state import JobState, check_resumption, check_transition
 from tunefarm_coordinator.jobs.task import TaskState
 
 # Not the candidate's fault: the trial goes back to the budget.
@@ -26,9 +28,9 @@ REFUNDED = frozenset({"DEVICE_LOST", "CANCELLED"})
 class JobBrain:
     """One job. Every public attribute is for reading."""
 
-    def __init__(self, options: JobOptions, policy: DynamicPolicy | None = None) -> None:
+    def __init__(self, options: JobOptions, policy: Policy | None = None) -> None:
         self.options = options
-        self.policy = policy or DynamicPolicy()
+        self.policy = policy or policy_for(options)
         self.state = JobState.PREPARING
         self.ledger = Ledger(0)
         self.tasks: dict[str, TaskState] = {}
@@ -43,6 +45,7 @@ class JobBrain:
         self.error: tuple[str, str] | None = None
         self.finals = Finals()
         self.benchmark: ev.Benchmarked | None = None
+        self.resumptions: dict[str, ev.Resumed] = {}
         self._artifacts: dict[tuple[str, str], ev.Artifact] = {}
         self._rounds_started = 0
         self._time_spent = False
@@ -61,13 +64,14 @@ class JobBrain:
             ev.BenchmarkLost: self._benchmark_lost,
             ev.TimeSpent: self._time_is_spent,
             ev.CancelRequested: self._cancel_requested,
+            ev.Resumed: self._resumed,
         }
 
     # ---- in and out
 
     def handle(self, event: ev.Event) -> list[ins.Instruction]:
         """What is to be done after `event`. An event that comes late, or twice, changes nothing."""
-        if self.state.terminal:
+        if self.state.terminal and not isinstance(event, ev.Resumed):
             return []
         return self._handlers[type(event)](event)
 
@@ -83,7 +87,7 @@ class JobBrain:
             case JobState.PACKAGING:
                 return [self._time_kernels() if self._timing_kernels else self._package()]
             case JobState.BENCHMARKING:
-                return [ins.Benchmark()]
+                return [ins.Benchmark(self._packages)]
         return []
 
     @property
@@ -106,22 +110,29 @@ class JobBrain:
         self.target, self.device_class = event.target, event.device_class
         self.notes.extend(event.notes)
         self.seconds["prepare"] += event.seconds
+        allotment = allot(self.options, event.tasks)
         for spec in event.tasks:
-            self.tasks[spec.workload] = TaskState(spec, self.options.trials_per_kernel, self.options.early_stopping)
-        self.ledger = Ledger(self.options.budget(len(self.tasks)))
+            self.tasks[spec.workload] = TaskState.of(spec, self.options, allotment.quotas[spec.workload])
+        self.ledger = Ledger(allotment.budget)
+        if self.options.tuner == "autotvm" and not any(spec.template for spec in event.tasks):
+            return self._end_with_error(
+                "INVALID_INPUT", "AutoTVM has no template for any kernel of this model: use --tuner autoscheduler"
+            )
         self._enter(JobState.TUNING)
-        return self._revisit_incumbents() + self._next()
+        return self._begin()
+
+    def _begin(self) -> list[ins.Instruction]:
+        """Rounds without trials for the tasks that get none, then the first rounds of the others."""
+        first = self.policy.first_rounds(self.tasks.values(), self.ledger.free)
+        missed = [task for task in self.tasks.values() if not (first.get(task.workload) or task.in_round)]
+        return self._without_trials(task for task in missed if task.extras) + self._next()
 
     def _revisit_incumbents(self) -> list[ins.Instruction]:
-        """What earlier jobs found is measured again, on today's device: a round without trials for each task that
-        is tuned enough or that the budget does not reach."""
-        free = 0 if self._time_spent else self.ledger.free
-        first = self.policy.first_rounds(self.tasks.values(), free)
-        wanted: list[ins.Instruction] = []
-        for task in self.tasks.values():
-            if task.unvisited_incumbents and not first.get(task.workload):
-                wanted += self._fill(self._start_round(task, 0), ())
-        return wanted
+        """What was found earlier is measured again, on today's device, for each task that no round came to."""
+        return self._without_trials(task for task in self.tasks.values() if task.unvisited_incumbents)
+
+    def _without_trials(self, tasks: Iterable[TaskState]) -> list[ins.Instruction]:
+        return [wanted for task in tasks for wanted in self._fill(self._start_round(task, 0), ())]
 
     def _next(self) -> list[ins.Instruction]:
         """New rounds as far as budget and pipeline allow; the finals when there is nothing left to wait for."""
@@ -157,7 +168,7 @@ class JobBrain:
     def _fill(self, round_: Round, identities: tuple[str, ...]) -> list[ins.Instruction]:
         """Items of a round: the new candidates, and before them what the task was never measured with."""
         task = self.tasks[round_.workload]
-        extras = dict.fromkeys(name for name in (task.spec.baseline, *task.spec.incumbents) if name not in task.tried)
+        extras = task.extras
         untried = [identity for identity in dict.fromkeys(identities) if identity not in task.tried]
         # Search may find an extra by itself, and a rebuilt searcher propose a candidate again: neither is a trial.
         fresh = [identity for identity in untried if identity not in extras]
@@ -286,7 +297,7 @@ class JobBrain:
         return self._start_benchmark()
 
     def _time_kernels(self) -> ins.TimeKernels:
-        return ins.TimeKernels(tuple(sorted(self.finals.winners)))
+        return ins.TimeKernels(tuple(sorted(self.finals.winners)), self._packages)
 
     def _kernels_timed(self, event: ev.KernelsTimed) -> list[ins.Instruction]:
         """A package without the winners that do not pay, if there were any; else the one that is there is it."""
@@ -299,7 +310,7 @@ class JobBrain:
 
     def _start_benchmark(self) -> list[ins.Instruction]:
         self._enter(JobState.BENCHMARKING)
-        return [ins.Benchmark()]
+        return [ins.Benchmark(self._packages)]
 
     def _benchmarked(self, event: ev.Benchmarked) -> list[ins.Instruction]:
         if self.state is not JobState.BENCHMARKING:
@@ -331,6 +342,37 @@ class JobBrain:
         self._enter(JobState.CANCELLED)
         return self._let_go()
 
+    # ---- and on again
+
+    def check_resume(self, event: ev.Resumed) -> None:
+        """Raises InvalidInput or NotReady for a wish that can't be served; see `resumption.check_resumed`."""
+        specs = [task.spec for task in self.tasks.values()]
+        check_resumed(event, self.options, self.state, self.ledger.charged, specs)
+
+    def _resumed(self, event: ev.Resumed) -> list[ins.Instruction]:
+        """Goes on from an end, or from where it was interrupted. Nothing that was built is there any more."""
+        if event.key in self.resumptions:
+            return []
+        self.resumptions[event.key] = event
+        self.options = options_after(self.options, event)
+        self.error, self.benchmark = None, None
+        self._time_spent, self._timing_kernels = False, False
+        self.finals = Finals(self.finals.next_compare)
+        self._artifacts.clear()
+        state = JobState.TUNING if self.tasks else JobState.PREPARING
+        check_resumption(self.state, state)
+        self.state = state
+        return self._reopen() if self.tasks else [ins.Prepare()]
+
+    def _reopen(self) -> list[ins.Instruction]:
+        allotment = allot(self.options, [task.spec for task in self.tasks.values()])
+        self.ledger.extend(max(allotment.budget, self.ledger.charged + self.ledger.reserved))
+        for task in self.tasks.values():
+            task.reopen(self.options, allotment.quotas[task.workload])
+        for round_ in self.rounds.values():
+            round_.rebuild()
+        return self.outstanding() + self._begin()
+
     def _end_with_error(self, kind: str, message: str) -> list[ins.Instruction]:
         self.error = (kind, message)
         self._enter(JobState.FAILED)
@@ -339,6 +381,8 @@ class JobBrain:
     def _let_go(self) -> list[ins.Instruction]:
         self.ledger.refund(self.ledger.reserved)
         self.rounds.clear()
+        for task in self.tasks.values():
+            task.in_round, task.unsettled = False, 0
         self.finals.clear()
         return [ins.WithdrawAll()]
 

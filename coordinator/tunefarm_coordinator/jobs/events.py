@@ -19,6 +19,7 @@ class TaskSpec:
         baseline: candidate identity of the default schedule, measured beside the first round without a trial.
         incumbents: identities of the best schedules that the store knows, fastest first, measured likewise.
         known: measured trials that the store has for this workload, target and device class.
+        template: name of AutoTVM's template for it; empty: none.
     """
 
     workload: str
@@ -28,6 +29,7 @@ class TaskSpec:
     baseline: str
     incumbents: tuple[str, ...] = ()
     known: int = 0
+    template: str = ""
 
 
 @dataclass(frozen=True)

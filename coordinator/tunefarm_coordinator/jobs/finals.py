@@ -26,9 +26,11 @@ class Finals:
         winners: identity of the best schedule by workload, where it beats the default one.
         in_model: seconds in one inference (with the winner, with the default schedule) by workload, as far as known.
         settled: the winners have been timed inside the model, or never will be.
+        next_compare: number of the next comparison; numbers are not used again in finals that follow these.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, next_compare: int = 0) -> None:
+        self.next_compare = next_compare
         self.winners: dict[str, str] = {}
         self.in_model: dict[str, tuple[float, float]] = {}
         self.settled = False
@@ -43,7 +45,9 @@ class Finals:
         """The comparisons of all tasks of which anything but the default schedule was measured."""
         groups = [group for task in tasks if (group := _group(task, artifacts, finalists)) is not None]
         for at, group in enumerate(groups):
-            self._comparing.setdefault(at // GROUPS_PER_COMPARE, {})[at % GROUPS_PER_COMPARE] = group
+            number = self.next_compare + at // GROUPS_PER_COMPARE
+            self._comparing.setdefault(number, {})[at % GROUPS_PER_COMPARE] = group
+        self.next_compare += -(-len(groups) // GROUPS_PER_COMPARE)
         return self.comparing()
 
     def comparing(self) -> list[ins.Instruction]:
@@ -113,7 +117,8 @@ def _group(
     task: TaskState, artifacts: Mapping[tuple[str, str], ev.Artifact], finalists: int
 ) -> ins.CompareGroup | None:
     """The finalists of a task; None where only the default schedule was ever measured."""
-    names = task.finalists(finalists)
+    built = {name for workload, name in artifacts if workload == task.workload}
+    names = task.finalists(finalists, among=built)
     if not names or names == [task.spec.baseline]:
         return None
     return ins.CompareGroup(task.workload, tuple(ins.Finalist(name, artifacts[task.workload, name]) for name in names))

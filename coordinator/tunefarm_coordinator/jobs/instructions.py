@@ -84,14 +84,18 @@ class Package:
 
 @dataclass(frozen=True)
 class TimeKernels:
-    """Time the kernels of these workloads inside the packaged model, tuned and default. Answered by KernelsTimed."""
+    """Time the kernels of these workloads inside package `number`, tuned and default. Answered by KernelsTimed."""
 
     workloads: tuple[str, ...]
+    number: int = 1
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Time tuned, untuned and ONNX Runtime in turn; check the outputs. Answered by Benchmarked or BenchmarkLost."""
+    """Time package `number`, untuned and ONNX Runtime in turn; check the outputs. Answered by Benchmarked or
+    BenchmarkLost."""
+
+    number: int = 1
 
 
 @dataclass(frozen=True)

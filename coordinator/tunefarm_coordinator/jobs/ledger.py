@@ -13,6 +13,7 @@ class Ledger:
     budget: int
     charged: int = 0
     reserved: int = 0
+    refunded: int = 0
 
     @property
     def free(self) -> int:
@@ -30,6 +31,13 @@ class Ledger:
 
     def refund(self, count: int = 1) -> None:
         self._settle(count)
+        self.refunded += count
+
+    def extend(self, budget: int) -> None:
+        """A new total for a job that goes on; what was charged stays charged."""
+        if budget < self.charged + self.reserved:
+            raise ValueError(f"{self.charged + self.reserved} trials are spent or reserved: more than {budget}")
+        self.budget = budget
 
     def _settle(self, count: int) -> None:
         if not 0 <= count <= self.reserved:

@@ -66,6 +66,14 @@ class Round:
         )
         return Measure(self.number, self.workload, items)
 
+    def rebuild(self) -> None:
+        """What was built is gone: everything that was not measured yet is built again."""
+        for item in self.items:
+            if not item.ended:
+                item.artifact = None
+        if self.stage is Stage.MEASURING:
+            self.stage = Stage.BUILDING
+
     def outstanding(self) -> list[Instruction]:
         """What a restarted coordinator has to ask for again."""
         if self.stage is Stage.PROPOSING:

@@ -1,20 +1,25 @@
 """What the brain knows of one task."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from tunefarm_coordinator.jobs.events import TaskSpec
+from tunefarm_coordinator.jobs.options import JobOptions
 
 
 @dataclass
 class TaskState:
     """Counts and best of one task; all `seconds` are of one call (median of a measurement's samples).
 
-    `unsettled` trials of the round it is in are neither charged nor refunded yet.
+    `unsettled` trials of the round it is in are neither charged nor refunded yet. `quota`: the most that may be
+    charged; None: as much as there is. `incumbents`: schedules found earlier, measured again without a trial.
     """
 
     spec: TaskSpec
     trials_per_kernel: int
     patience: int
+    quota: int | None = None
+    incumbents: tuple[str, ...] = ()
     charged: int = 0
     valid: int = 0
     failed: int = 0
@@ -25,6 +30,11 @@ class TaskState:
     dull_rounds: int = 0
     measured: dict[str, float] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, spec: TaskSpec, options: JobOptions, quota: int | None) -> "TaskState":
+        """A task that nothing is known of yet."""
+        return cls(spec, options.trials_per_kernel, options.early_stopping, quota, spec.incumbents)
 
     @property
     def workload(self) -> str:
@@ -40,8 +50,8 @@ class TaskState:
 
     @property
     def tuned_enough(self) -> bool:
-        """Earlier jobs gave it as many trials as this one would."""
-        return self.spec.known >= self.trials_per_kernel
+        """Wants no trial of this job: earlier jobs gave it as many as this one would, or it has no template."""
+        return self.quota == 0 if self.quota is not None else self.spec.known >= self.trials_per_kernel
 
     @property
     def covered(self) -> bool:
@@ -50,8 +60,8 @@ class TaskState:
 
     @property
     def open(self) -> bool:
-        """May get more trials: neither out of candidates nor stopped early."""
-        return not self.exhausted and self.since_better < self.patience
+        """May get more trials: neither out of candidates, nor stopped early, nor at its quota."""
+        return not self.exhausted and self.since_better < self.patience and self.within_quota(1) > 0
 
     @property
     def waits_for_first_round(self) -> bool:
@@ -60,8 +70,13 @@ class TaskState:
 
     @property
     def unvisited_incumbents(self) -> bool:
-        """Knows schedules of earlier jobs that this job has not measured."""
-        return not self.tried.issuperset(self.spec.incumbents)
+        """Knows schedules that were found earlier and not measured since."""
+        return not self.tried.issuperset(self.incumbents)
+
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What is measured without a trial, and was not yet: the default schedule, then the incumbents."""
+        return tuple(dict.fromkeys(name for name in (self.spec.baseline, *self.incumbents) if name not in self.tried))
 
     @property
     def baseline_seconds(self) -> float | None:
@@ -70,6 +85,19 @@ class TaskState:
     @property
     def best_seconds(self) -> float | None:
         return min(self.measured.values(), default=None)
+
+    def within_quota(self, count: int) -> int:
+        """As many of `count` more trials as its quota allows."""
+        return count if self.quota is None else max(0, min(count, self.quota - self.charged - self.unsettled))
+
+    def reopen(self, options: JobOptions, quota: int | None) -> None:
+        """The job goes on after an end or an interruption: whatever was built is gone, so the fastest schedules are
+        built and measured again, without a trial, and what had stopped the task counts no more."""
+        self.trials_per_kernel, self.patience, self.quota = options.trials_per_kernel, options.early_stopping, quota
+        fastest = [name for name in self.finalists(options.finalists) if name != self.spec.baseline]
+        self.incumbents = tuple(dict.fromkeys((*fastest, *self.incumbents)))
+        self.tried -= {self.spec.baseline, *self.incumbents}
+        self.exhausted, self.since_better, self.dull_rounds = False, 0, 0
 
     def promise(self, unknown: float) -> float:
         """Seconds of the model that another trial might save, optimistically; see policy.DynamicPolicy.
@@ -86,10 +114,10 @@ class TaskState:
         self.measured[identity] = min(seconds, self.measured.get(identity, seconds))
         return best is None or seconds < best
 
-    def finalists(self, count: int) -> list[str]:
-        """Identities of the fastest `count` candidates, the baseline always among them where it was measured."""
-        others = sorted(
-            (seconds, identity) for identity, seconds in self.measured.items() if identity != self.spec.baseline
-        )
+    def finalists(self, count: int, among: Collection[str] | None = None) -> list[str]:
+        """Identities of the fastest `count` candidates (of those `among`, if given), the baseline always with them
+        where it was measured."""
+        known = {name: seconds for name, seconds in self.measured.items() if among is None or name in among}
+        others = sorted((seconds, identity) for identity, seconds in known.items() if identity != self.spec.baseline)
         names = [identity for _, identity in others[:count]]
-        return [*names, self.spec.baseline] if self.spec.baseline in self.measured else names
+        return [*names, self.spec.baseline] if self.spec.baseline in known else names

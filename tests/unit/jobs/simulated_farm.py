@@ -87,6 +87,7 @@ class SimulatedFarm:
     told: list[ins.Instruction] = field(default_factory=list)
     proposed: dict[str, list[str]] = field(default_factory=dict)
     charged: list[tuple[str, str]] = field(default_factory=list)
+    seen: set[tuple[str, str]] = field(default_factory=set)
     lost: int = 0
 
     def __post_init__(self) -> None:
@@ -206,8 +207,9 @@ class SimulatedFarm:
         round_ = self.brain.rounds[event.round]
         identity = round_.items[event.index].identity
         spec = next(spec for spec in self.scenario.tasks if spec.workload == round_.workload)
-        if identity in (spec.baseline, *spec.incumbents):
+        if identity in (spec.baseline, *spec.incumbents) or (round_.workload, identity) in self.seen:
             return
+        self.seen.add((round_.workload, identity))
         if event.failure is not None and event.failure.kind in REFUNDED:
             self.lost += 1
             return

@@ -14,6 +14,7 @@ from tests.unit.jobs.scenarios import (
 )
 from tests.unit.jobs.simulated_farm import Scenario, SimulatedFarm, expand, snapshot, through_json
 from tunefarm_coordinator.jobs import events as ev
+from tunefarm_coordinator.jobs.allotment import allot
 from tunefarm_coordinator.jobs.brain import JobBrain
 from tunefarm_coordinator.jobs.state import JobState
 
@@ -51,7 +52,7 @@ def test_budget_is_spent_to_the_trial(scenario: Scenario) -> None:
     farm = farm_of(scenario)
     drive(farm)
     check_end(farm)
-    assert farm.brain.ledger.charged == scenario.options.budget(len(scenario.tasks))
+    assert farm.brain.ledger.charged == allot(scenario.options, scenario.tasks).budget
 
 
 @given(plentiful())

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.unit.jobs.scenarios import spec
+from tunefarm_coordinator.jobs.allotment import allot
 from tunefarm_coordinator.jobs.ledger import Ledger
 from tunefarm_coordinator.jobs.options import JobOptions
 
@@ -33,4 +35,15 @@ def test_nothing_is_settled_that_was_not_reserved(settle) -> None:  # type: igno
 
 @pytest.mark.parametrize(("cap", "budget"), [(None, 30), (7, 7), (99, 30)])
 def test_budget_is_trials_per_kernel_times_kernels_up_to_the_cap(cap: int | None, budget: int) -> None:
-    assert JobOptions(trials_per_kernel=3, early_stopping=1, max_trials=cap).budget(10) == budget
+    options = JobOptions(trials_per_kernel=3, early_stopping=1, max_trials=cap)
+    assert allot(options, [spec(at) for at in range(10)]).budget == budget
+
+
+def test_an_extended_budget_never_falls_below_what_is_spent() -> None:
+    ledger = Ledger(4)
+    ledger.reserve(3)
+    ledger.charge(2)
+    ledger.extend(9)
+    assert (ledger.free, ledger.charged, ledger.reserved) == (6, 2, 1)
+    with pytest.raises(ValueError, match="3 trials are spent or reserved"):
+        ledger.extend(2)

@@ -1,7 +1,8 @@
 """Which task is next, and with how many trials."""
 
 from tests.unit.jobs.scenarios import spec
-from tunefarm_coordinator.jobs.policy import DynamicPolicy
+from tunefarm_coordinator.jobs.options import JobOptions
+from tunefarm_coordinator.jobs.policy import DynamicPolicy, UniformPolicy, outlook, policy_for
 from tunefarm_coordinator.jobs.task import TaskState
 
 POLICY = DynamicPolicy(first_round=4, round_size=8)
@@ -32,10 +33,18 @@ def test_first_rounds_come_first_the_heaviest_before_all() -> None:
 
 
 def test_first_rounds_shrink_so_that_the_budget_reaches_all() -> None:
-    assert chosen(task(0), task(1), task(2), free=8) == ("task2", 2)
     assert chosen(task(0), task(1), task(2), free=2) == ("task2", 1)
     assert POLICY.first_rounds([task(0), task(1), task(2)], budget=2) == {"task0": 0, "task1": 1, "task2": 1}
-    assert POLICY.first_rounds([task(0), task(1), task(2)], budget=11) == {"task0": 4, "task1": 4, "task2": 3}
+    assert POLICY.first_rounds([task(0), task(1), task(2)], budget=100) == {"task0": 4, "task1": 4, "task2": 4}
+
+
+def test_first_rounds_take_half_of_the_budget_at_most() -> None:
+    assert chosen(task(0), task(1), task(2), free=18) == ("task2", 3)
+    begun = task(2)
+    begun.in_round, begun.unsettled = True, 3
+    # What is under way counts: the last of the first rounds is as large as the first.
+    assert chosen(task(0), task(1), begun, free=15) == ("task1", 3)
+    assert POLICY.first_rounds([task(0), task(1), task(2)], budget=11) == {"task0": 1, "task1": 1, "task2": 1}
 
 
 def test_a_busy_task_that_waits_for_its_first_round_keeps_a_trial() -> None:
@@ -64,3 +73,37 @@ def test_rounds_that_bring_nothing_send_trials_elsewhere() -> None:
 def test_a_task_of_which_nothing_is_known_counts_as_the_slowest() -> None:
     assert chosen(task(0, 8), task(1, 9, seconds=2e-3), task(2, 8, seconds=1e-3)) == ("task0", 8)
     assert chosen(task(0, 80), task(1, 8, seconds=2e-3), task(2, 8, seconds=1e-3)) == ("task1", 8)
+
+
+# AutoTVM: the same to each.
+
+
+def quota_task(at: int, quota: int, charged: int = 0) -> TaskState:
+    state = task(at, charged, seconds=1e-3 if charged else None)
+    state.quota = quota
+    return state
+
+
+def test_uniform_goes_to_whoever_has_had_the_least_within_its_quota() -> None:
+    policy = UniformPolicy(first_round=4, round_size=8)
+    slow, other, done = quota_task(0, 16, 8), quota_task(1, 16, 6), quota_task(2, 8, 8)
+    choice = policy.next_round([slow, other, done], 100)
+    assert choice is not None
+    assert (choice[0].workload, choice[1]) == ("task1", 8)
+    choice = policy.next_round([quota_task(1, 8, 6), done], 100)
+    assert choice is not None
+    assert (choice[0].workload, choice[1]) == ("task1", 2)
+    assert policy.next_round([done, quota_task(3, 0)], 100) is None
+
+
+def test_the_tuner_picks_the_policy() -> None:
+    assert isinstance(policy_for(JobOptions(4, 9)), DynamicPolicy)
+    assert isinstance(policy_for(JobOptions(4, 9, tuner="autotvm")), UniformPolicy)
+
+
+def test_outlook_says_which_tasks_get_nothing() -> None:
+    seen = outlook(JobOptions(4, 9, max_trials=10), [spec(at, flops=1e6 + at) for at in range(29)])
+    assert seen.budget == 10
+    assert [name for name, count in seen.first_rounds.items() if count] == [f"task{at}" for at in range(19, 29)]
+    assert set(seen.first_rounds.values()) == {0, 1}
+    assert set(seen.quotas.values()) == {None}
