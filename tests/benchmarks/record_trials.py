@@ -26,9 +26,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.agent_process import kind, start_agent
-from tests.recording import RecordedTask, Recording, save
 from tests.farm_stand_in import FakeCoordinator
 from tests.model_zoo import ZOO, model_path
+from tests.recording import RecordedTask, Recording, save
 from tunefarm_coordinator.compute.messages import PreparedSummary, PrepareModel
 from tunefarm_coordinator.compute.model_work import prepare_model
 from tunefarm_coordinator.control.leases import MEASURE, RUN_TIMEOUT_SECONDS
