@@ -270,7 +270,7 @@ class TestTemplates:
             target = Target(ARM_TARGET)
             replayed = trace_text.replay(space.module, trace_text.encode(draft.trace), target)
             built = tvm.tirx.build(prepack.split(replayed.mod).module, target=target)
-            assembly = _assembly(built)
+            assembly = str(built.inspect_source("asm"))
             assert "fmla" in assembly or "fmul" in assembly, task.name
             assert ".4s" in assembly, task.name
 
@@ -307,11 +307,6 @@ class TestTemplates:
 
 def _host_kind() -> str:
     return "arm_cpu" if "aarch64" in str(tvm.target.codegen.llvm_get_system_triple()) else "x86"
-
-
-def _assembly(built: Any) -> str:
-    modules = [built.mod, *built.mod.imports] if hasattr(built, "mod") else [built, *built.imports]
-    return next(str(each.inspect_source("asm")) for each in modules if each.kind == "llvm")
 
 
 def _open(task: TuningTask, **history: Any) -> Search:
