@@ -28,7 +28,7 @@ def length(home: Path, job: str) -> int:
     return count
 
 
-def measured(home: Path) -> int:
+def count_measured(home: Path) -> int:
     """How many items were measured, of all jobs."""
     with sqlite3.connect(database(home)) as store:
         count: int = store.execute("select count(*) from events where kind = 'item_measured'").fetchone()[0]
@@ -44,19 +44,26 @@ def recorded(home: Path, job: str) -> set[str]:
 def check_books(home: Path, job: str, charged: int) -> None:
     """No candidate was proposed twice, no item ended twice, and what was proposed and ended is what was charged."""
     journal = events(home, job)
-    proposed = Counter(identity for event in journal if event["kind"] == "proposed" for identity in event["identities"])
+    asked = {event["round"]: event["identities"] for event in journal if event["kind"] == "proposed"}
+    proposed = Counter(identity for identities in asked.values() for identity in identities)
     assert max(proposed.values()) == 1
-    failed_builds = Counter(
-        (event["round"], event["index"]) for event in journal if event["kind"] == "build_ended" and event["failure"]
-    )
-    ended_on_device = Counter((event["round"], event["index"]) for event in journal if event["kind"] == "item_measured")
-    assert max((failed_builds + ended_on_device).values()) == 1
-    ended = len(recorded(home, job).intersection(proposed)) + failed_builds.total()
+    builds = [event for event in journal if event["kind"] == "build_ended"]
+    failed = Counter((event["round"], event["index"]) for event in builds if event["failure"])
+    measured = Counter((event["round"], event["index"]) for event in journal if event["kind"] == "item_measured")
+    assert max((failed + measured).values()) == 1
+    ended = len(recorded(home, job).intersection(proposed)) + sum(_is_trial(item, builds, asked) for item in failed)
     if any(event["kind"] == "cancel_requested" for event in journal):
         # What came from the device after the end was kept, and is not charged.
         assert ended >= charged
     else:
         assert ended == charged
+
+
+def _is_trial(item: tuple[int, int], builds: list[dict[str, Any]], asked: dict[int, list[str]]) -> bool:
+    """Whether this item (round, index) is one that search proposed: before those stand the ones without a trial."""
+    number, index = item
+    items = {event["index"] for event in builds if event["round"] == number}
+    return index >= len(items) - len(asked.get(number, ()))
 
 
 def check_best(home: Path, job: str, manifest: Path) -> None:

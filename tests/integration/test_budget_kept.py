@@ -37,7 +37,8 @@ def check_hundred(home: Path, result: dict[str, Any]) -> None:
 
 
 def test_a_hundred_trials(home: Path, model: Path) -> None:
-    done = tunefarm(home, "tune", str(model), "--max-trials", "100", "--seed", "1", "--json")
+    out = str(home / "package")
+    done = tunefarm(home, "tune", str(model), "--max-trials", "100", "--seed", "1", "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     check_hundred(home, document(done))
     assert_nothing_left(home)
@@ -70,7 +71,8 @@ def test_ten_trials_are_allowed_and_the_plan_says_which_tasks_get_none(home: Pat
     assert (len(reached), len(missed)) == (10, TASKS - 10)
     (note,) = (note for note in planned["notes"] if "does not reach" in note)
     assert all(name in note for name in missed)
-    done = tunefarm(home, "tune", str(model), "--max-trials", "10", "--seed", "1", "--json")
+    out = str(home / "package")
+    done = tunefarm(home, "tune", str(model), "--max-trials", "10", "--seed", "1", "--out", out, "--json")
     assert done.returncode == 0, done.stderr
     result = document(done)
     assert result["trials"]["charged"] == 10

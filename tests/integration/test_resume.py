@@ -3,13 +3,16 @@
 Whatever happens, no trial is charged twice, the budget is spent to the trial, and the best is the store's.
 """
 
+import contextlib
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.books import check_best, check_books, events, length, measured
+from tests.books import check_best, check_books, count_measured, events, length
 from tests.programs import Program, agent, assert_nothing_left, coordinator, document, free_port, ours, tunefarm, until
 from tests.tiny_models import save_tiny_cnn
 from tunefarm import AutoschedulerOptions, Client
@@ -122,9 +125,11 @@ def test_cancelled_then_resumed_then_extended(home: Path, model: Path, tmp_path:
 
 
 def test_an_interrupted_command_is_gone_on_with(home: Path, model: Path) -> None:
-    program = Program(home, "tune", "tunefarm", "tune", str(model), "--max-trials", "40", "--seed", "1")
+    program = Program(
+        home, "tune", "tunefarm", "tune", str(model), "--max-trials", "40", "--out", str(home / "package")
+    )
     program.wait_for("tuning", 90)
-    until(lambda: measured(home) >= 3, 60, program.text)
+    until(lambda: count_measured(home) >= 3, 60, program.text)
     program.kill()
     assert_nothing_left(home, 30)
     jobs = document(tunefarm(home, "jobs", "--json"))["jobs"]
@@ -146,6 +151,7 @@ def test_an_interrupted_command_is_gone_on_with(home: Path, model: Path) -> None
 # ---- kill -9
 
 
+@pytest.mark.timeout(600)
 def test_every_fault_point_in_one_job(home: Path, model: Path) -> None:
     """The coordinator dies at each named point in turn, and is started again: one job, all the way."""
     port = free_port()
@@ -176,24 +182,46 @@ def test_every_fault_point_in_one_job(home: Path, model: Path) -> None:
 
 
 def test_the_trainer_and_the_coordinator_die_in_mid_refit(home: Path, model: Path) -> None:
-    trials = 40  # times two tasks: twice what the cost model needs for its first fit
+    trials = 60  # times two tasks: the first fit comes after 40, and the trainer dies in the second
     with coordinator(home, 0, *SMALL, compute_faults="hang_refit=1") as (doomed, address), agent(home, address):
         port = port_of(address)
         job = submit(address, model, trials)
-        until(lambda: fitting(home), 120, lambda: f"no fit hangs: {doomed.text()}")
+        looks: Counter[int] = Counter()
+        until(lambda: in_a_fit(home, looks), 120, lambda: f"no fit hangs: {doomed.text()}")
+        seen = trainers(home)
         doomed.kill()
-        with coordinator(home, port, *SMALL, compute_faults="exit_refit=2") as (lives, again):
+        with coordinator(home, port, *SMALL, compute_faults="exit_refit=2") as (_, again):
+            until(lambda: more_trainers(home, seen) > 2, 120, "the trainer was not started again")
             result = finished(again, job)
             check_spent(result)
-            assert "the trainer ended" in lives.text()
     check_books(home, job, result.trials.charged)
     check_best(home, job, manifest_of(home, job))
     assert_nothing_left(home)
 
 
-def fitting(home: Path) -> bool:
-    """Whether the trainer is at work: for longer than a look, it hangs."""
-    return any("Trainer.learn" in " ".join(process.cmdline()) for process in ours(home))
+def trainers(home: Path, doing: str = "") -> set[int]:
+    """Process ids of the cost model's trainers; `doing`: those in a call of this method."""
+    found = set()
+    for process in ours(home):
+        with contextlib.suppress(psutil.Error):
+            if f"ray::Trainer{doing}" in " ".join(process.cmdline()):
+                found.add(process.pid)
+    return found
+
+
+def more_trainers(home: Path, seen: set[int]) -> int:
+    """How many trainers there have been, with those that run now."""
+    seen |= trainers(home)
+    return len(seen)
+
+
+def in_a_fit(home: Path, looks: Counter[int]) -> bool:
+    """Whether a trainer is in one call look after look: a fit of so few samples takes no second, unless it hangs."""
+    found = trainers(home, ".learn")
+    for pid in set(looks) - found:
+        del looks[pid]
+    looks.update(found)
+    return max(looks.values(), default=0) >= 20
 
 
 def moments(seed: int, count: int) -> Iterator[int]:
@@ -209,6 +237,7 @@ def kill_after(doomed: Program, home: Path, job: str, more: int) -> None:
     doomed.kill()
 
 
+@pytest.mark.timeout(600)
 def test_ten_random_moments_in_one_job(home: Path, model: Path) -> None:
     port = free_port()
     kills: list[int] = []

@@ -20,9 +20,9 @@ async def _ignore(_: JobRunner) -> None:
     return None
 
 
-def rebuilt(*happened: tuple[float, ev.Event], **spec: float) -> JobRunner:
+def rebuilt(*happened: tuple[float, ev.Event], max_seconds: float | None = None) -> JobRunner:
     """A job created at 1000 s; `happened`: (Unix time, event)."""
-    sheet = JobSheet("job-1", tuning_pb2.JobSpec(**spec), Path("m.onnx"), "m", {}, "{}", CREATED)
+    sheet = JobSheet("job-1", tuning_pb2.JobSpec(max_seconds=max_seconds), Path("m.onnx"), "m", {}, "{}", CREATED)
     runner = JobRunner(sheet, cast(Store, None), _ignore)
     runner.replay(JournalEntry(at + 1, when, event.kind, ev.encode(event)) for at, (when, event) in enumerate(happened))
     return runner
@@ -56,8 +56,7 @@ FAILED = ev.StageFailed("INTERNAL", "no")
 def test_time_counts_from_the_last_resumption(
     happened: list[tuple[float, ev.Event]], limit: float | None, left: float | None
 ) -> None:
-    runner = rebuilt(*happened, **({} if limit is None else {"max_seconds": limit}))
-    assert runner.time_left(1010.0) == left
+    assert rebuilt(*happened, max_seconds=limit).time_left(1010.0) == left
 
 
 def test_what_lay_still_is_not_counted() -> None:
