@@ -78,9 +78,6 @@ bench-templates: setup ## each template against Auto-scheduler on one kernel, at
 bench-replay: setup ## how the budget is given out, dynamic against uniform, on recorded trials; a minute
 	$(BIN)/python tests/benchmarks/replay_policies.py $(BENCH_ARGS)
 
-bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter of an hour, and nothing else should run
-	$(BIN)/python tests/benchmarks/two_tuners.py $(BENCH_ARGS)
-
 clean: ## removes all that make has made, .venv too
 	rm -rf .venv $(DEMO) bench-* *.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) proto -name __pycache__ -prune -exec rm -rf {} +
