@@ -223,7 +223,7 @@ async def main() -> None:
     parser.add_argument("model", choices=sorted(ZOO))
     parser.add_argument("--trials", type=int, default=48, help="of every task")
     parser.add_argument("--seconds", type=float, default=0.0, help="break off after so long; 0: never")
-    parser.add_argument("--work", type=Path, default=Path("recording"), help="folder of recordings in progress")
+    parser.add_argument("--work", type=Path, default=Path("bench-recording"), help="folder of recordings in progress")
     parser.add_argument("--lock", type=Path, help="file whose lock is shared during each round")
     given = parser.parse_args()
     work = given.work / given.model

@@ -5,7 +5,7 @@ everything that was asked for and not yet answered, to be asked for again.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Any
 
@@ -253,9 +253,6 @@ class JobBrain:
         del self.rounds[round_.number]
         task = self.tasks[round_.workload]
         task.in_round = False
-        trials = [item for item in round_.items if item.trial]
-        brought = any(item.seconds is not None and item.seconds == task.best_seconds for item in trials)
-        task.dull_rounds = 0 if brought else task.dull_rounds + bool(trials)
         # What was lost says nothing of the candidate: search learns nothing of it.
         results = tuple((item.identity, item.seconds) for item in round_.items if not item.lost)
         observe: list[ins.Instruction] = [ins.Observe(round_.workload, results)] if results else []
@@ -361,21 +358,21 @@ class JobBrain:
         self.options = options_after(self.options, event)
         self.error, self.benchmark = None, None
         self._time_spent, self._timing_kernels = False, False
-        self.finals = Finals(self.finals.next_compare)
+        winners, self.finals = self.finals.winners, Finals(self.finals.next_compare)
         self._artifacts.clear()
         state = JobState.TUNING if self.tasks else JobState.PREPARING
         check_resumption(self.state, state)
         self.state = state
-        return self._reopen() if self.tasks else [ins.Prepare()]
+        return self._reopen(winners) if self.tasks else [ins.Prepare()]
 
-    def _reopen(self) -> list[ins.Instruction]:
+    def _reopen(self, winners: Mapping[str, str]) -> list[ins.Instruction]:
         allotment = allot(self.options, [task.spec for task in self.tasks.values()])
         if allotment.budget < self.ledger.charged + self.ledger.reserved:
             # The new total is smaller than what was under way would need.
             self._let_go()
         self.ledger.extend(allotment.budget)
         for task in self.tasks.values():
-            task.reopen(self.options, allotment.quotas[task.workload])
+            task.reopen(self.options, allotment.quotas[task.workload], winners.get(task.workload))
         for round_ in self.rounds.values():
             round_.rebuild()
         return self.outstanding() + self._begin()

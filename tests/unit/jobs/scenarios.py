@@ -94,7 +94,7 @@ def plentiful(draw: st.DrawFn) -> Scenario:
 def new_brain(options: JobOptions) -> JobBrain:
     """Rounds smaller than the product's, so that small budgets make several."""
     policy = UniformPolicy if options.tuner == "autotvm" else DynamicPolicy
-    return JobBrain(options, policy(first_round=2, round_size=3))
+    return JobBrain(options, policy(first_round=2, first_share=0.5, round_size=3))
 
 
 def check_invariants(farm: SimulatedFarm) -> None:

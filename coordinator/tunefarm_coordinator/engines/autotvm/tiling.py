@@ -80,8 +80,10 @@ def tile_product(job: Job, form: Form) -> None:
     if steps:
         schedule.annotate(tile, "pragma_auto_unroll_max_step", steps)
         schedule.annotate(tile, "pragma_unroll_explicit", 1)
+    placed = None if pad is None else str(schedule.get(pad).name_hint)
     for name in nests.leaf_names(schedule):
-        _left_over(job, name)
+        if name != placed:
+            _left_over(job, name)
 
 
 def _parallel(job: Job) -> bool:
