@@ -17,6 +17,7 @@ from tunefarm_coordinator.compute.messages import (
     Reference,
     Tensor,
 )
+from tunefarm_coordinator.engines.engine import template_name
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
 from tunefarm_coordinator.models.matching import tolerance
@@ -42,6 +43,7 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
         baselines={task.workload: default_trace(task.module, prepared.target) for task in prepared.tasks},
         inputs=tuple(_tensor(spec) for spec in prepared.inputs),
         outputs=tuple(_tensor(spec) for spec in prepared.outputs),
+        templates=_templates(prepared),
     )
 
 
@@ -90,6 +92,11 @@ def _prepared_before(request: PrepareModel, target: str) -> PreparedModel | None
         and {spec.name: spec.shape for spec in prepared.inputs} == wanted
     )
     return prepared if same else None
+
+
+def _templates(prepared: PreparedModel) -> dict[str, str]:
+    found = {task.workload: template_name(task.module, prepared.target) for task in prepared.tasks}
+    return {workload: name for workload, name in found.items() if name is not None}
 
 
 def _parts(name: str) -> tuple[int, str, int]:

@@ -74,4 +74,16 @@ def engine(name: str) -> Engine:
         from tunefarm_coordinator.engines.search import Autoscheduler
 
         return Autoscheduler()
-    raise InvalidInput(f'there is no tuner "{name}"; choose "autoscheduler"')
+    if name == "autotvm":
+        from tunefarm_coordinator.engines.autotvm.tuner import AutoTVM
+
+        return AutoTVM()
+    raise InvalidInput(f'there is no tuner "{name}"; choose "autoscheduler" or "autotvm"')
+
+
+def template_name(task_module: str, target: str) -> str | None:
+    """Name of the template that the engine "autotvm" has for a task (IRModule as JSON) on a target (JSON); None
+    for a kernel without one. Raises `InvalidInput` for what can't be read."""
+    from tunefarm_coordinator.engines.autotvm.tuner import template_of
+
+    return template_of(task_module, target)

@@ -11,9 +11,11 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import tvm
 from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
@@ -65,6 +67,29 @@ class _Measured:
     features: Features | None
 
 
+class Space(Protocol):
+    """What a search draws from.
+
+    Attributes:
+        module: the task's unscheduled module.
+        context: what features are extracted with.
+        first: the schedule to begin with where there is one that was written with care.
+    """
+
+    module: tvm.IRModule
+    context: ms.TuneContext
+    first: Draft | None
+
+    def sample(self) -> Draft | None:
+        """A schedule with random decisions; None where the decisions drawn make no valid one."""
+
+    def mutate(self, trace: Trace) -> Draft | None:
+        """A schedule with a decision of `trace` changed; None where that makes no valid one."""
+
+    def replay(self, trace: Trace) -> Draft | None:
+        """The schedule of a recorded trace as this space finishes it; None where it has none."""
+
+
 class TaskSearch:
     """The search of one task; see `engine.Search`. The same arguments and calls give the same proposals."""
 
@@ -78,24 +103,29 @@ class TaskSearch:
         records: Sequence[TaskRecord] = (),
         forbidden: Collection[str] = (),
         seeds: Sequence[str] = (),
+        random_trials: int = 0,
+        space: Callable[[tvm.IRModule, Target, random.Random], Space] = DesignSpace,
     ) -> None:
-        """Arguments as in `engine.Engine.open`. Records that no longer replay are left out: their schedules
-        can't come up again. Raises `InvalidInput` for a module, target or task that can't be searched."""
-        module, self._target = _load(task_module, target)
+        """Arguments as in `engine.Engine.open`; `space` makes what is drawn from. Records that no longer replay
+        are left out: their schedules can't come up again. Raises `InvalidInput` for a module, target or task that
+        can't be searched."""
+        module, self._target = load(task_module, target)
         self._workload = workload
         self._options = options
         # Another seed after each restart, or a rebuilt search would first draw what was drawn before.
         self._rng = random.Random(f"{seed}:{workload}:{len(records)}")
-        self._space = DesignSpace(module, self._target, self._rng)
+        self._space = space(module, self._target, self._rng)
         self._extractor = FeatureExtractor(self._space.context)
         self._ranking = Ranking(self._target)
         self._seen = set(forbidden)
         self._pending: dict[str, _Scored] = {}
         self._measured: dict[str, _Measured] = {}
         self._exhausted = False
+        self._random_left = random_trials
         for record in records:
             self._restore(record)
-        self._seeds = [trace for text in seeds if (trace := self._seed(text)) is not None]
+        self._seeds = [] if self._space.first is None else [self._space.first.trace]
+        self._seeds += [trace for text in seeds if (trace := self._seed(text)) is not None]
 
     @property
     def exhausted(self) -> bool:
@@ -104,7 +134,9 @@ class TaskSearch:
 
     def propose(self, count: int, model: ScoreModel | None) -> list[Proposal]:
         """See `engine.Search.propose`."""
-        first = [] if self._measured else [self._enter(pick) for pick in self._first(count)]
+        first = [self._enter(pick) for pick in self._random(count)]
+        if not self._measured:
+            first += [self._enter(pick) for pick in self._first(count - len(first))]
         left = count - len(first)
         others = [self._enter(pick) for pick in self._pick(self._drafts(left, model), left, model)] if left else []
         self._exhausted = len(others) < left
@@ -148,6 +180,13 @@ class TaskSearch:
             except TVM_ERRORS:
                 return None
         return measured.features
+
+    def _random(self, count: int) -> list[_Scored]:
+        """What is proposed without a look at its score, as long as random trials are left."""
+        drafts: dict[str, _Scored] = {}
+        self._draw(drafts, min(count, self._random_left), self._space.sample)
+        self._random_left -= len(drafts)
+        return list(drafts.values())
 
     def _first(self, count: int) -> list[_Scored]:
         """What a search that knows no result begins with: its seeds as this space finishes them (weights laid out),
@@ -273,7 +312,8 @@ class Autoscheduler:
         return TaskSearch(workload, task_module, target, seed, self._options, records, forbidden, seeds)
 
 
-def _load(task_module: str, target: str) -> tuple[tvm.IRModule, Target]:
+def load(task_module: str, target: str) -> tuple[tvm.IRModule, Target]:
+    """A task's module and target; raises `InvalidInput` for text that is none."""
     try:
         return tvm.ir.load_json(task_module), Target(target)
     except TVM_ERRORS as error:

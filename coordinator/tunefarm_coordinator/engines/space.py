@@ -58,6 +58,7 @@ class DesignSpace:
         _check_target(target)
         intrinsics.enter_lazy_package()
         self.module = module
+        self.first: Draft | None = None
         self._rng = rng
         try:
             with target:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunefarm_coordinator.models.tiling import Vectors, lane_tile, register_tile, vectors_of
+from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, vectors_of
 
 UNITS = [Vectors(16, 24), Vectors(8, 12), Vectors(4, 16)]
 

@@ -6,7 +6,7 @@ from functools import cache
 from tvm.target import Target, codegen
 
 # TVM puts a larger temporary on the heap, where LLVM can't keep it in registers (kMaxStackAlloca, 1 KiB).
-_STACK_ELEMENTS = 256
+STACK_ELEMENTS = 256
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ def register_tile(rows: int, lanes: int, vectors: Vectors) -> tuple[int, int]:
     def work_per_cycle(tile: tuple[int, int]) -> float:
         registers = -(-tile[1] // vectors.lanes)
         cycles = max(tile[0] * registers, (tile[0] + registers) / 2, 4.0)
-        return tile[0] * tile[1] * _regularity(tile[1], vectors.lanes) / cycles
+        return tile[0] * tile[1] * regularity(tile[1], vectors.lanes) / cycles
 
     tiles = [
         (row, lane)
         for row in _divisors(rows, vectors.accumulators)
         for lane in _divisors(lanes, 4 * vectors.lanes)
-        if row * -(-lane // vectors.lanes) <= vectors.accumulators and row * lane <= _STACK_ELEMENTS
+        if row * -(-lane // vectors.lanes) <= vectors.accumulators and row * lane <= STACK_ELEMENTS
     ]
     return max(tiles, key=lambda tile: (work_per_cycle(tile), tile[0] * tile[1]))
 
@@ -43,12 +43,12 @@ def lane_tile(extent: int, lanes: int) -> int:
 
     def filled(size: int) -> tuple[float, int]:
         registers = -(-size // lanes)
-        return size * _regularity(size, lanes) / (registers * lanes), size
+        return size * regularity(size, lanes) / (registers * lanes), size
 
     return max(_divisors(extent, 4 * lanes), key=filled)
 
 
-def _regularity(size: int, lanes: int) -> float:
+def regularity(size: int, lanes: int) -> float:
     """How well LLVM keeps a vector of `size` in registers: powers of two best, a part of one register almost,
     anything else is cut up and spilled (measured on Zen 4, AVX-512: 10 GFLOP/s against 50 and 110)."""
     if size & (size - 1) == 0:

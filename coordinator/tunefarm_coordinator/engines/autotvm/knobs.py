@@ -1,0 +1,123 @@
+"""Knobs of a template: what it lets search decide, each recorded in the schedule's trace as a sampling decision."""
+
+import random
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from tvm.s_tir import Schedule
+from tvm.s_tir.schedule import Trace
+
+Decision = int | tuple[int, ...]
+
+# Of several knobs one is changed, and now and then a second along with it.
+_SECOND_CHANGE = 0.3
+
+
+class Chooser:
+    """Where the decisions of a template come from. This one: the template's defaults."""
+
+    def decide(self, options: Sequence[Decision], default: Decision) -> Decision:  # noqa: ARG002
+        """One of `options` (which hold `default`) for the next knob."""
+        return default
+
+
+class Drawn(Chooser):
+    """Decisions drawn at random."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def decide(self, options: Sequence[Decision], default: Decision) -> Decision:  # noqa: ARG002
+        """See `Chooser.decide`."""
+        return self._rng.choice(options)
+
+
+class Recorded(Chooser):
+    """The decisions of a trace, knob by knob; the default where the trace has none that fits."""
+
+    def __init__(self, decisions: Sequence[Decision]) -> None:
+        self._left = list(decisions)
+
+    def decide(self, options: Sequence[Decision], default: Decision) -> Decision:
+        """See `Chooser.decide`."""
+        decision = self._left.pop(0) if self._left else default
+        return decision if decision in options else default
+
+
+class Changed(Recorded):
+    """The decisions of a trace, one or two of them changed."""
+
+    def __init__(self, decisions: Sequence[Decision], rng: random.Random) -> None:
+        super().__init__(decisions)
+        self._rng = rng
+        self._position = 0
+        changes = 2 if rng.random() < _SECOND_CHANGE else 1
+        self._places = sorted(rng.randrange(max(1, len(decisions))) for _ in range(changes))
+
+    def decide(self, options: Sequence[Decision], default: Decision) -> Decision:
+        """See `Chooser.decide`. A knob with nothing to choose passes the change on to the next."""
+        kept = super().decide(options, default)
+        due = bool(self._places) and self._position >= self._places[0]
+        self._position += 1
+        others = [option for option in options if option != kept] if due else []
+        if not others:
+            return kept
+        self._places.pop(0)
+        return self._rng.choice(others)
+
+
+class Knobs:
+    """The knobs of one schedule that is being made by a template."""
+
+    def __init__(self, schedule: Schedule, chooser: Chooser) -> None:
+        self._schedule = schedule
+        self._chooser = chooser
+
+    def choice(self, options: Sequence[int], default: int) -> int:
+        """One of `options`, such as the position of a loop order or a number of steps to unroll."""
+        index = self._chooser.decide(range(len(options)), list(options).index(default))
+        assert isinstance(index, int)
+        self._schedule.sample_categorical(list(options), [1.0 / len(options)] * len(options), decision=index)
+        return options[index]
+
+    def tile(self, loop: Any, options: Sequence[tuple[int, ...]], default: tuple[int, ...]) -> tuple[int, ...]:
+        """Sizes, outermost first, that `loop` is split into; the caller splits with `split`."""
+        sizes = self._chooser.decide(options, default)
+        assert isinstance(sizes, tuple)
+        self._schedule.sample_perfect_tile(loop, n=len(sizes), max_innermost_factor=max(sizes), decision=list(sizes))
+        return sizes
+
+
+def decisions_of(trace: Trace) -> list[Decision]:
+    """The decisions of a trace in the order in which they were made."""
+    decisions = trace.decisions
+    return [_plain(decisions[instruction]) for instruction in trace.insts if instruction in decisions]
+
+
+def tilings(extent: int, inner: Sequence[tuple[int, ...]], outer: int) -> list[tuple[int, ...]]:
+    """All ways to split `extent` into `outer` outer sizes, and inner sizes that are one of `inner`."""
+    found = []
+    for sizes in inner:
+        left, rest = divmod(extent, prod(sizes))
+        if not rest:
+            found += [(*factors, *sizes) for factors in _factorings(left, outer)]
+    return found
+
+
+def divisors(extent: int, limit: int) -> list[int]:
+    """Divisors of `extent` up to `limit`."""
+    return [size for size in range(1, min(extent, limit) + 1) if extent % size == 0]
+
+
+def _factorings(extent: int, parts: int) -> list[tuple[int, ...]]:
+    if parts == 1:
+        return [(extent,)]
+    return [(size, *rest) for size in divisors(extent, extent) for rest in _factorings(extent // size, parts - 1)]
+
+
+def _plain(decision: Any) -> Decision:
+    try:
+        return tuple(int(size) for size in decision)
+    except TypeError:
+        return int(decision)

@@ -1,0 +1,1 @@
+"""One template a file; `registry.template` enters it."""

@@ -1,0 +1,167 @@
+"""What the rules of the default schedule and the templates of AutoTVM ask a kernel's loop nests, and do with them."""
+
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from typing import Any
+
+import tvm
+from tvm.s_tir.analysis import estimate_tir_flops
+from tvm.tirx import IterVar
+from tvm.tirx.analysis import undefined_vars
+
+from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
+
+# A kernel with less work than this is done before a second thread has woken up.
+_PARALLEL_FLOPS = 20_000.0
+_PARALLEL_BYTES = 64 * 1024
+# Tiles may be changed up to this size: four of the widest vectors there are.
+_LARGEST_TILE = 64
+
+
+def attempt(schedule: Any, rule: Callable[[Any], None]) -> Any | None:
+    """The schedule with `rule` applied, or None where it refuses; `schedule` itself stays as it was."""
+    trial = schedule.copy()
+    try:
+        rule(trial)
+    except TVM_ERRORS:
+        return None
+    return trial
+
+
+def inline_spatial(schedule: Any) -> Any:
+    """Inline every spatial block whose readers lose nothing by it."""
+    for name in leaf_names(schedule):
+        if reduces(schedule, name) or not _worth_inlining(schedule, name):
+            continue
+        schedule = attempt(schedule, partial(_inline, name=name)) or schedule
+    return schedule
+
+
+def _inline(schedule: Any, name: str) -> None:
+    schedule.compute_inline(schedule.get_sblock(name))
+
+
+def _worth_inlining(schedule: Any, name: str) -> bool:
+    block = schedule.get_sblock(name)
+    readers = [str(schedule.get(reader).name_hint) for reader in schedule.get_consumers(block)]
+    if not any(reduces(schedule, reader) for reader in readers):
+        return True
+    stored = schedule.get(block).body
+    return isinstance(getattr(stored, "value", None), tvm.ir.TensorLoad)
+
+
+def epilogue(schedule: Any, name: str) -> str | None:
+    """The one spatial block that reads the reduction element by element, or a new one that copies its output
+    from the accumulators; None where the reader has other sizes."""
+    block = schedule.get_sblock(name)
+    readers = schedule.get_consumers(block)
+    if not readers:
+        return ""
+    if len(readers) != 1:
+        return None
+    reader = str(schedule.get(readers[0]).name_hint)
+    same_sizes = extents(schedule, name, IterVar.DataPar) == extents(schedule, reader, IterVar.DataPar)
+    return reader if same_sizes and not reduces(schedule, reader) else None
+
+
+def spatial(schedule: Any, name: str, vectors: Vectors) -> None:
+    """Rule for a kernel without a reduction: outer loops fused and parallel, the last one vectorised."""
+    loops = schedule.get_loops(schedule.get_sblock(name))
+    sizes = [extent(schedule, loop) for loop in loops]
+    if sizes[-1] < vectors.lanes // 2:
+        flat = schedule.fuse(*loops)
+        outer, inner = split(schedule, flat, lane_tile(prod(sizes), vectors.lanes))
+    else:
+        lane_outer, inner = split(schedule, loops[-1], lane_tile(sizes[-1], vectors.lanes))
+        outer = schedule.fuse(*loops[:-1], lane_outer)
+    if is_large(schedule) and extent(schedule, outer) > 1:
+        schedule.parallel(outer)
+    schedule.vectorize(inner)
+
+
+def split(schedule: Any, loop: Any, size: int) -> list[Any]:
+    """(outer, inner) with an inner loop of `size`, which divides the extent. It stands in the trace as a decision, so
+    that search can start from this schedule and change it."""
+    outer = extent(schedule, loop) // size
+    tile = schedule.sample_perfect_tile(loop, n=2, max_innermost_factor=_LARGEST_TILE, decision=[outer, size])
+    inner: list[Any] = schedule.split(loop, tile)
+    return inner
+
+
+def row_axis(schedule: Any, name: str) -> int | None:
+    """The output axis to repeat the vector instruction over: one that the operand which changes from lane to
+    lane does not depend on, so that one load serves all rows; the last such axis with more than one row."""
+    block = schedule.get(schedule.get_sblock(name))
+    axes = [axis for axis in block.iter_vars if axis.iter_type == IterVar.DataPar]
+    if len(axes) < 2:
+        return None
+    operands = [_variables(read) for read in block.reads]
+    by_lane = [used for used in operands if _uses(used, axes[-1])]
+    candidates = [index for index in range(len(axes) - 1) if int(axes[index].dom.extent) > 1]
+    for index in reversed(candidates):
+        if any(not _uses(used, axes[index]) for used in by_lane):
+            return index
+    return candidates[-1] if candidates else None
+
+
+def weights_dominate(schedule: Any, name: str) -> bool:
+    """Whether the operand that is indexed by lane but not by row is the larger one: then the lanes' tiles go
+    outermost, and it is streamed through the caches once."""
+    block = schedule.get(schedule.get_sblock(name))
+    axes = [axis for axis in block.iter_vars if axis.iter_type == IterVar.DataPar]
+    sizes: dict[bool, int] = {True: 0, False: 0}
+    for read in block.reads:
+        by_lane = _uses(_variables(read), axes[-1])
+        size = prod(int(extent) for extent in read.source.shape)
+        sizes[by_lane] = max(sizes[by_lane], size)
+    return sizes[True] > sizes[False] > 0
+
+
+def is_indexed_by(region: Any, axis: Any) -> bool:
+    """Whether a buffer region depends on an axis of its block."""
+    return _uses(_variables(region), axis)
+
+
+def _uses(variables: list[Any], axis: Any) -> bool:
+    return any(axis.var.same_as(variable) for variable in variables)
+
+
+def _variables(region: Any) -> list[Any]:
+    return [
+        var
+        for dimension in region.region
+        for expression in (dimension.min, dimension.extent)
+        for var in undefined_vars(expression, [])
+    ]
+
+
+def leaf_names(schedule: Any) -> list[str]:
+    children = schedule.get_child_blocks(schedule.get_sblock("root"))
+    return [str(schedule.get(child).name_hint) for child in children]
+
+
+def reduces(schedule: Any, name: str) -> bool:
+    return bool(extents(schedule, name, IterVar.CommReduce))
+
+
+def extents(schedule: Any, name: str, kind: int) -> list[int]:
+    axes = schedule.get(schedule.get_sblock(name)).iter_vars
+    return [int(axis.dom.extent) for axis in axes if axis.iter_type == kind]
+
+
+def extent(schedule: Any, loop: Any) -> int:
+    return int(schedule.get(loop).extent)
+
+
+def is_large(schedule: Any) -> bool:
+    """Whether a second thread is worth waking: by arithmetic, or by bytes for what has none."""
+    function = schedule.mod["main"]
+    touched = sum(4 * prod(int(extent) for extent in parameter.shape) for parameter in function.params)
+    return touched >= _PARALLEL_BYTES or float(estimate_tir_flops(schedule.mod)) >= _PARALLEL_FLOPS
+
+
+def index_map(order: Callable[..., list[Any]], rank: int) -> tvm.tirx.IndexMap:
+    """The index map of a function of `rank` indices that takes them as `*indices`."""
+    return tvm.tirx.IndexMap.from_func(order, ndim=rank)
