@@ -8,6 +8,7 @@ A request and its answer are a line of JSON each:
     {"turns": [NAME, ...], "rounds": N}     {"seconds": {NAME: [one of each round, ...]}}: timed in turn
 """
 
+import itertools
 import json
 import statistics
 import sys
@@ -33,6 +34,7 @@ class Timer:
 
     def __init__(self, module: str, target: str, folder: Path) -> None:
         self._module, self._target, self._folder = module, target, folder
+        self._numbers = itertools.count()
         parameters = tvm.ir.load_json(module)["main"].params
         shapes = [tuple(int(size) for size in parameter.shape) for parameter in parameters]
         random = np.random.default_rng(0)
@@ -45,7 +47,7 @@ class Timer:
     def measure(self, name: str, trace: str) -> list[float]:
         """Seconds of `REPEAT` calls. Raises BuildError for one that can't be built, ValueError for wrong output."""
         built = build_candidate(self._module, trace, self._target)
-        path = self._folder / f"{len(self._kernels)}.so"
+        path = self._folder / f"{next(self._numbers)}.so"  # a library that is loaded must not be overwritten
         path.write_bytes(built.library)
         module = tvm.runtime.load_module(str(path))
         tensors = list(self._inputs)

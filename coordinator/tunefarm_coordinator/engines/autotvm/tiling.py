@@ -81,7 +81,10 @@ def tile_product(job: Job, form: Form) -> None:
         schedule.annotate(tile, "pragma_auto_unroll_max_step", steps)
         schedule.annotate(tile, "pragma_unroll_explicit", 1)
     for name in nests.leaf_names(schedule):
-        _left_over(job, name)
+        first = schedule.get_loops(schedule.get_sblock(name))[0]
+        if not schedule.get(first).same_as(schedule.get(tile)):
+            # Padding, or what follows with other sizes: as the default schedule has it.
+            nests.spatial(schedule, name, job.vectors)
 
 
 def _parallel(job: Job) -> bool:
@@ -218,14 +221,6 @@ def _pad(job: Job) -> Any | None:
     if where == _PAD_INLINE:
         schedule.compute_inline(producers[0])
     return producers[0] if where == _PAD_AT_TILE else None
-
-
-def _left_over(job: Job, name: str) -> None:
-    """A block that is not part of the product's nest, such as padding: as the default schedule has it."""
-    schedule = job.schedule
-    loops = schedule.get_loops(schedule.get_sblock(name))
-    if len(loops) == len(nests.extents(schedule, name, IterVar.DataPar)) and not nests.reduces(schedule, name):
-        nests.spatial(schedule, name, job.vectors)
 
 
 def _unroll(schedule: Any, loop: Any) -> None:
