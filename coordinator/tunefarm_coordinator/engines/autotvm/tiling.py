@@ -11,7 +11,7 @@ from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
-from tunefarm_coordinator.engines.autotvm.knobs import divisors, tilings
+from tunefarm_coordinator.engines.autotvm.knobs import Knobs, divisors, tilings
 from tunefarm_coordinator.engines.autotvm.registry import Job
 from tunefarm_coordinator.engines.register_tiles import STACK_ELEMENTS, Vectors, register_tile, regularity
 
@@ -165,8 +165,8 @@ def _output_nest(job: Job, loops: list[Any], axes: list[_Axis]) -> tuple[Any, li
     lane = next(axis.position for axis in axes if axis.lanes)
     others = [axis.position for axis in axes if not axis.lanes]
     dominant = int(nests.weights_dominate(schedule, job.kernel.block))
-    outer_order = [lane, *others] if knobs.choice((0, 1), dominant) else [*others, lane]
-    cache_order = [lane, *others] if knobs.choice((0, 1), dominant) else [*others, lane]
+    lanes_first = [_order(knobs, axes, level, dominant) for level in (0, 1)]
+    outer_order, cache_order = ([lane, *others] if first else [*others, lane] for first in lanes_first)
     outer = [split[position][0] for position in outer_order]
     caches = [split[position][1] for position in cache_order]
     inner = [loop for position in [*others, lane] for loop in split[position][2:]]
@@ -181,6 +181,12 @@ def _output_nest(job: Job, loops: list[Any], axes: list[_Axis]) -> tuple[Any, li
     return tile, caches
 
 
+def _order(knobs: Knobs, axes: list[_Axis], level: int, default: int) -> int:
+    """Whether the lanes' loop of a level is the outermost; nothing to choose where it is the only one or none."""
+    matters = {axis.lanes for axis in axes if axis.sizes[level] > 1} == {True, False}
+    return knobs.choice((0, 1) if matters else (default,), default)
+
+
 def _accumulate(job: Job, block: Any, axes: list[_Axis], form: Form) -> None:
     """Inside a register tile: the reduction outside, rows and lanes inside."""
     schedule, knobs = job.schedule, job.knobs
@@ -188,7 +194,7 @@ def _accumulate(job: Job, block: Any, axes: list[_Axis], form: Form) -> None:
     reduction_axes = len(form.reductions[0])
     loops = schedule.get_loops(block)
     spatial, reduction = loops[-rank - reduction_axes : -reduction_axes], loops[-reduction_axes:]
-    order = [reduction[axis] for axis in form.reductions[knobs.choice(range(len(form.reductions)), 0)]]
+    order = [reduction[axis] for axis in _reduction_order(job, reduction, form)]
     steps: list[Any] = []
     if form.split_reduction is not None:
         loop = reduction[form.split_reduction]
@@ -208,6 +214,12 @@ def _accumulate(job: Job, block: Any, axes: list[_Axis], form: Form) -> None:
     schedule.vectorize(init[-1])
     for loop in init[-len(rows) - 2 : -1]:
         _unroll(schedule, loop)
+
+
+def _reduction_order(job: Job, loops: list[Any], form: Form) -> tuple[int, ...]:
+    """One of the form's orders; nothing to choose where a single loop has more than one step."""
+    several = sum(nests.extent(job.schedule, loop) > 1 for loop in loops) > 1
+    return form.reductions[job.knobs.choice(range(len(form.reductions) if several else 1), 0)]
 
 
 def _pad(job: Job) -> Any | None:
