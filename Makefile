@@ -18,7 +18,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow protos demo bench bench-tuners clean
+.PHONY: help setup compiler lint test test-slow protos demo bench bench-tuners bench-templates bench-replay clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -71,6 +71,12 @@ bench: setup ## against plain TVM and ONNX Runtime; half an hour, and nothing el
 
 bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter of an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/two_tuners.py $(BENCH_ARGS)
+
+bench-templates: setup ## each template against Auto-scheduler on one kernel, at equal trials; half an hour
+	$(BIN)/python tests/benchmarks/templates.py $(BENCH_ARGS)
+
+bench-replay: setup ## how the budget is given out, dynamic against uniform, on recorded trials; a minute
+	$(BIN)/python tests/benchmarks/replay_policies.py $(BENCH_ARGS)
 
 clean: ## removes all that make has made, .venv too
 	rm -rf .venv $(DEMO) bench-* *.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -90,6 +90,16 @@ def failing(kind: str, message: str) -> list[tuning_pb2.Job]:
     return [job_at("TUNING", 1, 3), job_at("FAILED", 2, 3, error=error)]
 
 
+def a_plan(tuner: str = "autoscheduler", **extra: Any) -> tuning_pb2.Plan:
+    """A plan of three tasks, of which the budget of 8 trials does not reach the last."""
+    tasks = [
+        tuning_pb2.PlannedTask(workload=f"w{i}", name=name, weight=1, flops=2e6, first_round_trials=1 - i // 2)
+        for i, name in enumerate(TASK_NAMES)
+    ]
+    note = f"the budget of 8 trials does not reach 1 task ({TASK_NAMES[2]}): what the store has is kept"
+    return tuning_pb2.Plan(target="llvm", tuner=tuner, tasks=tasks, budget=8, layout="NHWC", notes=[note], **extra)
+
+
 class FakeCoordinator:
     """Set the public attributes, start it, look at what it was sent."""
 
@@ -109,6 +119,9 @@ class FakeCoordinator:
         self.watched_after: list[int] = []
         self.tokens: set[str] = set()
         self.deadlines: dict[str, float | None] = {}
+        self.resumed: list[tuning_pb2.ResumeJobRequest] = []
+        self.planned: list[tuning_pb2.PlanJobRequest] = []
+        self.plan = a_plan()
         self.cancelled = threading.Event()
         self.released = threading.Event()  # what is held goes on: cancelled, or the server stops
         self._step = 0
@@ -190,13 +203,10 @@ class _Tuning(tuning_pb2_grpc.TuningServiceServicer):
         spec = common_pb2.TensorSpec(name="x", shape=[-1, 3], dtype="float32")
         return tuning_pb2.Model(model_id="model-1", name=header.name, project=header.project, inputs=[spec])
 
-    def PlanJob(self, _request: tuning_pb2.PlanJobRequest, context: Any) -> tuning_pb2.Plan:
+    def PlanJob(self, request: tuning_pb2.PlanJobRequest, context: Any) -> tuning_pb2.Plan:
+        self._fake.planned.append(request)
         self._fake.meet("PlanJob", context)
-        tasks = [
-            tuning_pb2.PlannedTask(workload=f"w{i}", name=name, weight=1, flops=2e6, first_round_trials=1 - i // 2)
-            for i, name in enumerate(TASK_NAMES)
-        ]
-        return tuning_pb2.Plan(target="llvm", tuner="autoscheduler", tasks=tasks, budget=8, layout="NHWC")
+        return self._fake.plan
 
     def SubmitJob(self, request: tuning_pb2.SubmitJobRequest, context: Any) -> tuning_pb2.Job:
         self._fake.submitted.append(request)
@@ -242,6 +252,16 @@ class _Tuning(tuning_pb2_grpc.TuningServiceServicer):
         self._fake.cancelled.set()
         self._fake.released.set()
         return self._fake.current()
+
+    def ResumeJob(self, request: tuning_pb2.ResumeJobRequest, context: Any) -> tuning_pb2.Job:
+        self._fake.resumed.append(request)
+        self._fake.meet("ResumeJob", context)
+        if request.job_id != JOB_ID:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no job {request.job_id!r}: `tunefarm jobs` lists them")
+        self._fake.cancelled.clear()
+        self._fake.released.clear()
+        self._fake.hold_at = None
+        return self._fake.current(advance=False)
 
     def FetchPackage(self, _request: tuning_pb2.FetchPackageRequest, context: Any) -> Iterator[tuning_pb2.PackageChunk]:
         self._fake.meet("FetchPackage", context)
@@ -289,7 +309,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     if arguments.fail:
         said = {"error": {"kind": arguments.fail, "message": "the store is newer than this program"}}
     else:
-        said = {"address": fake.start(arguments.listen)}
+        # As a coordinator that found jobs unfinished, and was told to leave them so.
+        interrupted = [arguments.interrupted] if arguments.interrupted and arguments.leave_interrupted else []
+        said = {"address": fake.start(arguments.listen), "interrupted": interrupted}
     with os.fdopen(arguments.ready_fd, "w") as ready:
         ready.write(json.dumps(said) + "\n")
     _await_lifeline(arguments.lifeline_fd)
@@ -305,6 +327,8 @@ def _main() -> int:
         parser.add_argument(flag)
     for flag in ("--lifeline-fd", "--ready-fd", "--hold-at"):
         parser.add_argument(flag, type=int)
+    parser.add_argument("--interrupted", help="the id of a job that an earlier coordinator left unfinished")
+    parser.add_argument("--leave-interrupted", action="store_true")
     parser.add_argument("--die", action="store_true")
     parser.add_argument("--deaf", action="store_true", help="ignores the lifeline and SIGTERM")
     parser.add_argument("role", choices=("serve", "run"))

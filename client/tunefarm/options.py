@@ -48,8 +48,8 @@ class AutoschedulerOptions(_TuningOptions):
 
     The job's budget is trials_per_kernel x kernels (tuning tasks), given out dynamically: complex kernels
     receive more, simple ones fewer. A kernel stops after `early_stopping_threshold` measured trials in a
-    row without improvement. Of the `top_trials_per_kernel` fastest, those that come near the best are
-    compared again, in turn, before one is chosen.
+    row without improvement. The `top_trials_per_kernel` fastest are compared again, in turn, before one is
+    chosen; where the number was not given, 3 of them: more seldom change who wins, and each costs time.
     Raises InvalidInput for a number that can't be served.
     """
 

@@ -118,12 +118,20 @@ class Workflow:
         raise_unless_succeeded(job)
         return job
 
+    def packaged(self) -> Job:
+        """The job, which has a package. Raises as `result` does if it has none."""
+        job = self.status()
+        if not job.has_package:
+            raise_unless_succeeded(job)
+        return job
+
     def save_package(self, path: str | Path) -> Path:
         """Writes the package into the folder `path` (made if missing) and returns the folder.
 
-        Raises as `result` does; NoPackage, BrokenTransfer, and InvalidInput if the folder can't be written.
+        A job that succeeded, went on, and then failed or was cancelled still has the package of before. Raises as
+        `result` does where there is none; NoPackage, BrokenTransfer, and InvalidInput if the folder can't be written.
         """
-        self.result()
+        self.packaged()
         folder = Path(path)
         fetch_package(self._calls, self.id, folder)
         return folder

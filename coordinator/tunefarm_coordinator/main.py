@@ -21,7 +21,9 @@ from tunefarm_coordinator.compute.client import ComputeClient
 from tunefarm_coordinator.compute.settings import ComputeSettings
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
+from tunefarm_coordinator.control.intake import Intake
 from tunefarm_coordinator.control.library import ModelLibrary
+from tunefarm_coordinator.control.planning import Planner
 from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.errors import InvalidInput, StoreError, TunefarmError
@@ -131,8 +133,11 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
     )
     farm = FarmControl(await asyncio.to_thread(store.next_epoch), compute.set_gates)
     library = ModelLibrary(folders, store)
-    registry = JobRegistry(Services(store, compute, farm, artifacts, folders, FaultPoints(settings.fault)), library)
-    server, port = await _server(settings, registry, library, farm, artifacts, store, folders)
+    services = Services(store, compute, farm, artifacts, folders, FaultPoints(settings.fault))
+    intake = Intake(services, library)
+    registry = JobRegistry(services, intake)
+    tuning = TuningServicer(registry, Planner(services, intake), library, folders)
+    server, port = await _server(settings, tuning, FarmServicer(farm, artifacts), ScheduleService(store))
     try:
         compute.start()
         farm.start()
@@ -154,13 +159,7 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
 
 
 async def _server(
-    settings: Settings,
-    registry: JobRegistry,
-    library: ModelLibrary,
-    farm: FarmControl,
-    artifacts: ArtifactStore,
-    store: Store,
-    folders: Folders,
+    settings: Settings, tuning: TuningServicer, farm: FarmServicer, schedules: ScheduleService
 ) -> tuple[Any, int]:
     """The gRPC server and the port that it got. TLS and authentication have their place here."""
     server = grpc.aio.server(
@@ -179,9 +178,9 @@ async def _server(
             ("grpc.http2.max_ping_strikes", 0),
         ],
     )
-    tuning_pb2_grpc.add_TuningServiceServicer_to_server(TuningServicer(registry, library, folders), server)
-    farm_pb2_grpc.add_FarmServiceServicer_to_server(FarmServicer(farm, artifacts), server)
-    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(store), server)
+    tuning_pb2_grpc.add_TuningServiceServicer_to_server(tuning, server)
+    farm_pb2_grpc.add_FarmServiceServicer_to_server(farm, server)
+    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     for name in ("", *SERVICES):

@@ -145,7 +145,8 @@ def test_plan(fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["plan", "m.onnx", "--connect", address, "--trials-per-kernel", "2"]) == 0
     out = capsys.readouterr().out
     assert "8 trials for 3 tasks with autoscheduler" in out
-    assert "does not reach 1 of them" in out
+    assert "note: the budget of 8 trials does not reach 1 task" in out
+    assert "estimated time: none" in out
     assert main(["plan", "m.onnx", "--connect", address, "--json"]) == 0
     document = _document(capsys)
     assert (document["budget"], len(document["tasks"])) == (8, 3)

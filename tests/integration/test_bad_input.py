@@ -44,6 +44,8 @@ CASES = {
     ),
     "zero trials": (["tiny.onnx", "--trials-per-kernel", "0"], "trials"),
     "negative trials": (["tiny.onnx", "--max-trials", "-3"], "trials"),
+    "zero trials of a template": (["tiny.onnx", "--kernel-trials", "0"], "kernel_trials"),
+    "options of both tuners": (["tiny.onnx", "--kernel-trials", "3", "--trials-per-kernel", "3"], "drop kernel_trials"),
 }
 
 

@@ -87,6 +87,8 @@ def show(
     else:
         elapsed = job.seconds.total
         terminal.print(progress_lines(job, elapsed, width=terminal.width, height=terminal.height))
+        for note in job.notes:
+            terminal.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     return DONE
 
 
@@ -139,11 +141,11 @@ def fetch(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> int:
-    """Write a succeeded job's package to a folder."""
+    """Write a job's package to a folder."""
     reach = Reach(connect, token, insecure, data_dir)
     with open_view(as_json=True) as view, reach.client(agent=False, view=view) as client:
         workflow = client.job(job_id)
-        job = workflow.result()
+        job = workflow.packaged()
         view.notice("fetching the package")
         folder = out or Path(f"{_folder_name(job)}-tuned")
         with output_folder(folder):

@@ -39,7 +39,11 @@ KernelTrials = Annotated[
 ]
 TopTrials = Annotated[
     int | None,
-    typer.Option("--top-trials-per-kernel", metavar="N", help="Auto-scheduler: at most N finalists for each kernel."),
+    typer.Option(
+        "--top-trials-per-kernel",
+        metavar="N",
+        help="Auto-scheduler: the N fastest of a kernel are compared (default: 3).",
+    ),
 ]
 ExplorationTrials = Annotated[
     int | None,

@@ -36,5 +36,9 @@ class Folders:
     def package(self, job_id: str) -> Path:
         return self.job(job_id) / "package"
 
+    def draft(self, job_id: str) -> Path:
+        """A package that is not proven yet; it takes the place of `package` once it is."""
+        return self.job(job_id) / "draft"
+
     def untuned(self, job_id: str) -> Path:
         return self.job(job_id) / "untuned"

@@ -2,15 +2,47 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from tunefarm_coordinator.compute.messages import PreparedSummary
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_proto.v1 import tuning_pb2
 
-DEFAULT_TRIALS_PER_KERNEL = 1000
-DEFAULT_EARLY_STOPPING = 250
-# The platform's is 10; with interleaved finals more than three seldom change who wins, and each costs time.
-DEFAULT_FINALISTS = 3
+AUTOSCHEDULER: Final = "autoscheduler"
+AUTOTVM: Final = "autotvm"
+TuningOptions = tuning_pb2.AutoschedulerOptions | tuning_pb2.AutoTVMOptions
+
+# The platform's defaults: twice as many trials by template as by generated schedules.
+AUTOSCHEDULER_DEFAULTS = tuning_pb2.AutoschedulerOptions(
+    trials_per_kernel=1000, early_stopping_threshold=250, top_trials_per_kernel=10
+)
+AUTOTVM_DEFAULTS = tuning_pb2.AutoTVMOptions(
+    kernel_trials=2000, early_stopping_threshold=500, exploration_trials=0, random_trials=0
+)
+# Of the fastest `top_trials_per_kernel`, so many are compared in turn unless the user gave a number: a fourth
+# seldom wins, and each costs time.
+COMPARED = 3
+# With these at 0 a job would have nothing to do.
+_AT_LEAST_ONE = ("trials_per_kernel", "kernel_trials", "early_stopping_threshold", "top_trials_per_kernel")
+
+
+def tuner_of(spec: tuning_pb2.JobSpec) -> str:
+    """The tuner: which options are set picks it, also with nothing in them; neither: Auto-scheduler."""
+    return spec.WhichOneof("tuning") or AUTOSCHEDULER
+
+
+def tuning_options(spec: tuning_pb2.JobSpec) -> TuningOptions:
+    """The tuner's options, defaults filled in."""
+    if tuner_of(spec) == AUTOTVM:
+        templated = tuning_pb2.AutoTVMOptions()
+        templated.CopyFrom(AUTOTVM_DEFAULTS)
+        templated.MergeFrom(spec.autotvm)
+        return templated
+    generated = tuning_pb2.AutoschedulerOptions()
+    generated.CopyFrom(AUTOSCHEDULER_DEFAULTS)
+    generated.MergeFrom(spec.autoscheduler)
+    return generated
 
 
 @dataclass(frozen=True)
@@ -35,18 +67,30 @@ class JobSheet:
     @property
     def options(self) -> JobOptions:
         """The brain's options; what the user did not give is the platform's default."""
-        given = self.spec.autoscheduler
-        trials = given.trials_per_kernel if given.HasField("trials_per_kernel") else DEFAULT_TRIALS_PER_KERNEL
-        patience = (
-            given.early_stopping_threshold if given.HasField("early_stopping_threshold") else DEFAULT_EARLY_STOPPING
-        )
+        given = tuning_options(self.spec)
         cap = self.spec.max_trials if self.spec.HasField("max_trials") else None
-        finalists = given.top_trials_per_kernel if given.HasField("top_trials_per_kernel") else DEFAULT_FINALISTS
-        return JobOptions(trials, patience, max_trials=cap, finalists=finalists)
+        if isinstance(given, tuning_pb2.AutoTVMOptions):
+            return JobOptions(
+                tuner=AUTOTVM,
+                trials_per_kernel=given.kernel_trials,
+                early_stopping=given.early_stopping_threshold,
+                max_trials=cap,
+                finalists=COMPARED,
+                exploration_trials=given.exploration_trials,
+                random_trials=given.random_trials,
+            )
+        asked = self.spec.autoscheduler.HasField("top_trials_per_kernel")
+        return JobOptions(
+            tuner=AUTOSCHEDULER,
+            trials_per_kernel=given.trials_per_kernel,
+            early_stopping=given.early_stopping_threshold,
+            max_trials=cap,
+            finalists=given.top_trials_per_kernel if asked else COMPARED,
+        )
 
     @property
     def tuner(self) -> str:
-        return "autoscheduler"
+        return tuner_of(self.spec)
 
     @property
     def seed(self) -> int:
@@ -59,12 +103,19 @@ def check_spec(spec: tuning_pb2.JobSpec) -> None:
         raise InvalidInput(f"{len(spec.targets)} targets: a job is served for one target; submit one job for each")
     if len(spec.shape_sets) > 1:
         raise InvalidInput(f"{len(spec.shape_sets)} shape sets: a job is served for one; submit one job for each")
-    if spec.WhichOneof("tuning") == "autotvm":
-        raise InvalidInput("the AutoTVM tuner is not served yet: use --tuner autoscheduler")
-    for name in ("trials_per_kernel", "early_stopping_threshold", "top_trials_per_kernel"):
-        if spec.autoscheduler.HasField(name) and getattr(spec.autoscheduler, name) == 0:
-            raise InvalidInput(f"{name} is 0: give at least 1")
+    for field, value in tuning_options(spec).ListFields():
+        if field.name in _AT_LEAST_ONE and value == 0:
+            raise InvalidInput(f"{field.name} is 0: give at least 1")
     if spec.HasField("max_trials") and spec.max_trials == 0:
         raise InvalidInput("max_trials is 0: give at least 1, or leave it out")
     if spec.HasField("max_seconds") and not spec.max_seconds > 0:
         raise InvalidInput(f"max_seconds is {spec.max_seconds:g}: give more than 0, or leave it out")
+
+
+def check_templates(tuner: str, summary: PreparedSummary) -> None:
+    """Raises InvalidInput for AutoTVM on a model of which no kernel has a template: it would spend nothing."""
+    if tuner == AUTOTVM and not summary.templates:
+        raise InvalidInput(
+            f"none of the model's {len(summary.tasks)} kernels has an AutoTVM template for this target: "
+            "use --tuner autoscheduler"
+        )

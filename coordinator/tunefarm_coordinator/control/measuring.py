@@ -116,6 +116,9 @@ class MeasuringStage:
         done = asyncio.Event()
 
         async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
+            if delivered.index not in indices:
+                # Durable since before a restart: the coordinator died before the agent heard of it.
+                return
             await on_outcome(delivered, report)
             ended(delivered.index)
             if left and kind in _HALF_IN:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import platform
+import shutil
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -29,7 +30,8 @@ TUNED, UNTUNED, ONNXRUNTIME = "tuned", "untuned", "onnxruntime"
 
 
 class PackagingStage:
-    """One job's package. The folder is complete before the job says SUCCEEDED."""
+    """One job's package, a draft until it is benchmarked and found right. It is in its place, and complete, before
+    the job says SUCCEEDED; until then the package of an earlier end stays there."""
 
     def __init__(self, runner: JobRunner, services: Services, tuning: TuningStage, measuring: MeasuringStage) -> None:
         self._runner = runner
@@ -37,8 +39,14 @@ class PackagingStage:
         self._services = services
         self._tuning = tuning
         self._measuring = measuring
-        self._folder = services.folders.package(self._sheet.job_id)
+        self._draft = services.folders.draft(self._sheet.job_id)
+        self._package = services.folders.package(self._sheet.job_id)
         self._untuned = services.folders.untuned(self._sheet.job_id)
+
+    @property
+    def _folder(self) -> Path:
+        """Where the package lies: in its place, if the coordinator died after it was found right."""
+        return self._draft if (self._draft / MANIFEST).exists() else self._package
 
     # ---- package
 
@@ -51,7 +59,7 @@ class PackagingStage:
         )
         folder = self._services.folders.prepared(self._sheet.spec.model_id, self._sheet.shapes, self._sheet.target)
         manifest = await self._manifest(wanted)
-        tuned: Packaged = await self._tuning.ask(Package(folder, traces, records, self._folder, manifest))
+        tuned: Packaged = await self._tuning.ask(Package(folder, traces, records, self._draft, manifest))
         self._services.faults.passing(FaultPoint.DURING_PACKAGING)
         seconds = tuned.seconds
         # A package's manifest is written last; a second package of the job finds the untuned one there.
@@ -156,6 +164,8 @@ class PackagingStage:
             return
         event = await self._judge(*answer, reference)
         await asyncio.to_thread(self._complete_manifest, event)
+        if event.matches:
+            await asyncio.to_thread(_put_in_place, self._draft, self._package)
         await self._runner.record(event)
 
     async def _judge(self, delivered: Deliver, report: farm_pb2.OutcomeReport, reference: bytes) -> ev.Benchmarked:
@@ -227,8 +237,9 @@ class PackagingStage:
 
     def _complete_manifest(self, event: ev.Benchmarked) -> None:
         """Adds what was measured of the package to its manifest."""
-        path = self._folder / MANIFEST
-        manifest = self._read_manifest(self._folder)
+        folder = self._folder
+        path = folder / MANIFEST
+        manifest = self._read_manifest(folder)
         in_model = self._runner.brain.finals.in_model
         for task in manifest["tasks"]:
             if task["workload"] in in_model:
@@ -241,6 +252,13 @@ class PackagingStage:
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(manifest, indent=2) + "\n")
         draft.replace(path)
+
+
+def _put_in_place(draft: Path, package: Path) -> None:
+    """The draft takes the package's place. It may have done so before."""
+    if draft.exists():
+        shutil.rmtree(package, ignore_errors=True)
+        draft.rename(package)
 
 
 def _specs(summary: PreparedSummary) -> list[common_pb2.TensorSpec]:

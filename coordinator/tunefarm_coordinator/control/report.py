@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tunefarm_coordinator.control.job import tuning_options
 from tunefarm_coordinator.control.packaging import ONNXRUNTIME, TUNED, UNTUNED, latency_ms, spread_ms
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.jobs.state import JobState
@@ -13,6 +14,7 @@ from tunefarm_proto.v1 import tuning_pb2
 
 # What follows the last trial, roughly: finals, package, benchmark.
 FINAL_SECONDS = 20.0
+KEPT_PACKAGE = "the package is the one from before the job went on"
 
 
 def job_message(runner: JobRunner) -> tuning_pb2.Job:
@@ -21,17 +23,17 @@ def job_message(runner: JobRunner) -> tuning_pb2.Job:
     job = tuning_pb2.Job(
         job_id=sheet.job_id,
         state=f"JOB_STATE_{brain.state.value}",
-        spec=sheet.spec,
+        spec=_spec(runner),
         target=sheet.target,
         tuner=sheet.tuner,
         model_name=sheet.model_name,
         measurements=brain.measurements,
         tasks=[_task(task) for task in brain.tasks.values()],
         trials_per_second=runner.trials_per_second,
-        has_package=brain.state is JobState.SUCCEEDED,
+        has_package=brain.state.terminal and runner.packaged,
         created=timestamp(sheet.created),
         sequence=runner.sequence,
-        notes=brain.notes + ([f"waiting: {runner.store_trouble}"] if runner.store_trouble else []),
+        notes=[*brain.notes, *_notes(runner)],
     )
     job.trials.CopyFrom(_trials(runner))
     job.seconds.CopyFrom(_seconds(runner))
@@ -47,6 +49,34 @@ def job_message(runner: JobRunner) -> tuning_pb2.Job:
         job.error.CopyFrom(tuning_pb2.JobError(kind=f"JOB_ERROR_KIND_{kind}", message=message))
     _add_benchmark(job, runner)
     return job
+
+
+def _spec(runner: JobRunner) -> tuning_pb2.JobSpec:
+    """What was asked for, with the options that count: defaults filled in, and the totals of the last resumption."""
+    spec = tuning_pb2.JobSpec()
+    spec.CopyFrom(runner.sheet.spec)
+    options = tuning_options(spec)
+    now = runner.brain.options
+    if isinstance(options, tuning_pb2.AutoTVMOptions):
+        options.kernel_trials = now.trials_per_kernel
+        spec.autotvm.CopyFrom(options)
+    else:
+        options.trials_per_kernel = now.trials_per_kernel
+        spec.autoscheduler.CopyFrom(options)
+    if now.max_trials is not None:
+        spec.max_trials = now.max_trials
+    return spec
+
+
+def _notes(runner: JobRunner) -> list[str]:
+    """What the brain does not know of."""
+    job_id = runner.sheet.job_id
+    notes = [f"waiting: {runner.store_trouble}"] if runner.store_trouble else []
+    if runner.waits_since is not None:
+        notes.append(f"interrupted: `tunefarm job resume {job_id}` goes on with it")
+    if runner.packaged and runner.brain.state.terminal and runner.brain.state is not JobState.SUCCEEDED:
+        notes.append(KEPT_PACKAGE)
+    return notes
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -76,12 +106,14 @@ def _trials(runner: JobRunner) -> tuning_pb2.Trials:
         valid=runner.brain.valid_trials,
         in_flight=ledger.reserved,
         failed=dict(runner.brain.failures),
+        refunded=ledger.refunded,
     )
 
 
 def _seconds(runner: JobRunner) -> tuning_pb2.StageSeconds:
     spent = runner.brain.seconds
-    total = (runner.ended or time.time()) - runner.sheet.created
+    until = runner.ended or runner.waits_since or time.time()
+    total = until - runner.sheet.created - runner.idle
     stages = {stage: spent.get(stage, 0.0) for stage in ("prepare", "search", "build", "measure", "package")}
     return tuning_pb2.StageSeconds(total=total, **stages)
 

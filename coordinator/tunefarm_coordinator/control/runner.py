@@ -14,8 +14,9 @@ from tunefarm_coordinator.errors import InvalidInput, NoDevice, StoreError, Tune
 from tunefarm_coordinator.fault_points import FaultPoint, FaultPoints
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.jobs.brain import JobBrain
-from tunefarm_coordinator.jobs.events import CancelRequested, Event, StageFailed, TimeSpent, decode, encode
-from tunefarm_coordinator.schedules.changes import AppendEvents, Change, JournalEntry
+from tunefarm_coordinator.jobs.events import CancelRequested, Event, Resumed, StageFailed, TimeSpent, decode, encode
+from tunefarm_coordinator.jobs.state import JobState
+from tunefarm_coordinator.schedules.changes import AppendEvents, Change, JournalEntry, ReopenJob
 from tunefarm_coordinator.schedules.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,18 @@ class _Entry:
     event: Event
     changes: tuple[Change, ...]
     done: asyncio.Future[None]
+    at: float
 
 
 class JobRunner:
-    """One job from its journal to its end.
+    """One job from its journal to its end; one that goes on after an end gets a new runner.
+
+    Attributes:
+        ended: when the job ended, in seconds since the epoch; None while it has not.
+        waits_since: when an interrupted job's last event was; None for a job that runs or has ended.
+        idle: seconds that the job lay between an end, or an interruption, and its resumption.
+        packaged: the job has succeeded at least once, so that it has a package.
+        over: set once the job has ended and all that it held was let go.
 
     `record` is the only way to tell the job that something happened; it returns once that is durable and the brain
     knows. `carry_out` does what the brain wants, one call for each instruction.
@@ -53,6 +62,10 @@ class JobRunner:
         self.brain = JobBrain(sheet.options)
         self.sequence = 0
         self.ended: float | None = None
+        self.waits_since: float | None = None
+        self.idle = 0.0
+        self.packaged = False
+        self.over = asyncio.Event()
         self.store_trouble = ""
         self._written = 0
         self.resumed: frozenset[ins.Instruction] = frozenset()
@@ -65,31 +78,78 @@ class JobRunner:
         self._loop: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._charges: deque[tuple[float, int]] = deque()
+        self._reopened = False
+        self._last_event = sheet.created
+        self._clock_from = sheet.created
+        self._max_seconds = sheet.spec.max_seconds if sheet.spec.HasField("max_seconds") else None
 
     # ---- life
 
     def replay(self, journal: Iterable[JournalEntry]) -> None:
         """Rebuilds the brain; nothing is carried out."""
         for entry in journal:
-            ended = self.brain.state.terminal
-            self.brain.handle(decode(entry.payload))
+            self._tell(decode(entry.payload), entry.at)
             self.sequence = entry.seq
-            if self.brain.state.terminal and not ended:
-                self.ended = entry.at
 
-    def start(self, carry_out: CarryOut) -> None:
-        """Begins, or goes on after `replay`, with everything that is not yet answered."""
+    async def reopen(self, event: Resumed) -> None:
+        """After `replay`, before `start`: a job that has ended, or was interrupted, goes on. Durable on return.
+
+        The brain is asked first (`check_resume`) whether it may. Raises StoreError; nothing has changed then.
+        """
+        entry = JournalEntry(self.sequence + 1, time.time(), event.kind, encode(event))
+        state = JobState.TUNING if self.brain.tasks else JobState.PREPARING
+        job_id = self.sheet.job_id
+        self._faults.passing(FaultPoint.BEFORE_DURABLE_WRITE)
+        await asyncio.wrap_future(self._store.write(AppendEvents(job_id, (entry,)), ReopenJob(job_id, state.value)))
+        self._faults.passing(FaultPoint.AFTER_DURABLE_WRITE)
+        self.waits_since = None
+        self._tell(event, entry.at)
+        self.sequence = entry.seq
+        self._reopened = True
+
+    def leave(self) -> None:
+        """After `replay`: the job is interrupted, and waits for its user."""
+        self.waits_since = self._last_event
+
+    def start(self, carry_out: CarryOut, *, idle: bool = False) -> None:
+        """Begins, or goes on after `replay` or `reopen`, with everything that is not yet answered; with `idle`, only
+        takes what is recorded."""
         self._carry_out = carry_out
         self._loop = asyncio.create_task(self._run(), name=f"job {self.sheet.job_id}")
         if self.brain.state.terminal:
             self._spawn(self._on_state(self))
             return
-        if self.sheet.spec.HasField("max_seconds"):
-            self._spawn(self._spend_time(self.sheet.spec.max_seconds))
+        if idle:
+            return
+        left = self.time_left(time.time())
+        if left is not None:
+            self._spawn(self._spend_time(left))
         outstanding = self.brain.outstanding()
-        if self.sequence:
+        if self.sequence and not self._reopened:
             self.resumed = frozenset(outstanding)
         self._do(outstanding)
+
+    def _tell(self, event: Event, at: float) -> list[ins.Instruction]:
+        """Tells the brain, and keeps what it knows nothing of: the time (seconds since the epoch)."""
+        before = self.brain.state
+        wanted = self.brain.handle(event)
+        after = self.brain.state
+        if isinstance(event, Resumed):
+            self._go_on(event, at)
+        elif after.terminal and not before.terminal:
+            self.ended = at
+        self.packaged = self.packaged or after is JobState.SUCCEEDED
+        self._last_event = at
+        return wanted
+
+    def _go_on(self, event: Resumed, at: float) -> None:
+        self.idle += max(0.0, at - (self._last_event if self.ended is None else self.ended))
+        self.ended = None
+        self._clock_from = at
+        if event.max_seconds is not None:
+            self._max_seconds = event.max_seconds
+        else:
+            self._max_seconds = self.sheet.spec.max_seconds if self.sheet.spec.HasField("max_seconds") else None
 
     async def stop(self) -> None:
         """Lets go without ending the job: a later coordinator goes on with it."""
@@ -107,7 +167,7 @@ class JobRunner:
 
     async def record(self, event: Event, *changes: Change) -> None:
         """Makes `event`, together with `changes`, durable, then lets the brain decide."""
-        entry = _Entry(event, changes, asyncio.get_running_loop().create_future())
+        entry = _Entry(event, changes, asyncio.get_running_loop().create_future(), time.time())
         self._inbox.put_nowait(entry)
         await asyncio.shield(entry.done)
 
@@ -144,7 +204,7 @@ class JobRunner:
         rows = []
         if not self.brain.state.terminal:
             rows = [
-                JournalEntry(self.sequence + number, time.time(), entry.event.kind, encode(entry.event))
+                JournalEntry(self.sequence + number, entry.at, entry.event.kind, encode(entry.event))
                 for number, entry in enumerate(entries, start=1)
             ]
         changes: list[Change] = [change for entry in entries for change in entry.changes]
@@ -170,11 +230,9 @@ class JobRunner:
     def _take(self, entry: _Entry) -> None:
         before = self.brain.state
         if not before.terminal:
-            self._do(self.brain.handle(entry.event))
+            self._do(self._tell(entry.event, entry.at))
             self._note_rate()
-        after = self.brain.state
-        if after is not before:
-            self.ended = time.time() if after.terminal else None
+        if self.brain.state is not before:
             self._spawn(self._on_state(self))
         if self._written:
             self._written -= 1
@@ -222,8 +280,12 @@ class JobRunner:
             if not self.brain.state.terminal:
                 self._spawn(self.record(StageFailed("INTERNAL", f"{type(error).__name__}: {error}")))
 
+    def time_left(self, now: float) -> float | None:
+        """Seconds in which new trials may start, from the start of the job or its last resumption; None: no limit."""
+        return None if self._max_seconds is None else max(0.0, self._clock_from + self._max_seconds - now)
+
     async def _spend_time(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, self.sheet.created + seconds - time.time()))
+        await asyncio.sleep(seconds)
         await self.record(TimeSpent())
 
     # ---- rates

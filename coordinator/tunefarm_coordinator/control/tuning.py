@@ -83,6 +83,7 @@ class TuningStage:
                 baseline=identity_of(summary.baselines[task.workload]),
                 incumbents=(incumbents[task.workload][0].identity,) if task.workload in incumbents else (),
                 known=known.get(task.workload, 0),
+                template=summary.templates.get(task.workload, ""),
             )
             for task in summary.tasks
         )
@@ -180,6 +181,8 @@ class TuningStage:
                 seed=self._sheet.seed,
                 history=history,
                 forbidden=frozenset(brain.tasks[workload].tried),
+                # What is asked for now is not charged yet: all that was charged was proposed before.
+                random_trials=max(0, brain.options.random_trials - brain.tasks[workload].charged),
                 seeds=(summary.baselines[workload],),
             )
         )

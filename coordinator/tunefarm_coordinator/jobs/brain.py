@@ -5,7 +5,7 @@ everything that was asked for and not yet answered, to be asked for again.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 from typing import Any
 
@@ -16,7 +16,7 @@ from tunefarm_coordinator.jobs.finals import Finals
 from tunefarm_coordinator.jobs.ledger import Ledger
 from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_coordinator.jobs.policy import Policy, policy_for
-from tunefarm_coordinator.jobs.resumption import check_resumed, options_after
+from tunefarm_coordinator.jobs.resumption import NO_TEMPLATE, check_resumed, options_after
 from tunefarm_coordinator.jobs.round import Item, Round, Stage
 from tunefarm_coordinator.jobs.state import JobState, check_resumption, check_transition
 from tunefarm_coordinator.jobs.task import TaskState
@@ -102,22 +102,26 @@ class JobBrain:
     def valid_trials(self) -> int:
         return sum(task.valid for task in self.tasks.values())
 
+    @property
+    def refunded(self) -> int:
+        """Trials that were asked for and cost nothing: lost with a device, cancelled, or never proposed."""
+        return self.ledger.refunded
+
     # ---- tuning
 
     def _prepared(self, event: ev.Prepared) -> list[ins.Instruction]:
         if self.state is not JobState.PREPARING:
             return []
         self.target, self.device_class = event.target, event.device_class
-        self.notes.extend(event.notes)
+        # A model without tasks is prepared anew when its job goes on.
+        self.notes.extend(note for note in event.notes if note not in self.notes)
         self.seconds["prepare"] += event.seconds
         allotment = allot(self.options, event.tasks)
         for spec in event.tasks:
             self.tasks[spec.workload] = TaskState.of(spec, self.options, allotment.quotas[spec.workload])
         self.ledger = Ledger(allotment.budget)
         if self.options.tuner == "autotvm" and not any(spec.template for spec in event.tasks):
-            return self._end_with_error(
-                "INVALID_INPUT", "AutoTVM has no template for any kernel of this model: use --tuner autoscheduler"
-            )
+            return self._end_with_error("INVALID_INPUT", NO_TEMPLATE)
         self._enter(JobState.TUNING)
         return self._begin()
 
@@ -249,9 +253,6 @@ class JobBrain:
         del self.rounds[round_.number]
         task = self.tasks[round_.workload]
         task.in_round = False
-        trials = [item for item in round_.items if item.trial]
-        brought = any(item.seconds is not None and item.seconds == task.best_seconds for item in trials)
-        task.dull_rounds = 0 if brought else task.dull_rounds + bool(trials)
         # What was lost says nothing of the candidate: search learns nothing of it.
         results = tuple((item.identity, item.seconds) for item in round_.items if not item.lost)
         observe: list[ins.Instruction] = [ins.Observe(round_.workload, results)] if results else []
@@ -357,18 +358,21 @@ class JobBrain:
         self.options = options_after(self.options, event)
         self.error, self.benchmark = None, None
         self._time_spent, self._timing_kernels = False, False
-        self.finals = Finals(self.finals.next_compare)
+        winners, self.finals = self.finals.winners, Finals(self.finals.next_compare)
         self._artifacts.clear()
         state = JobState.TUNING if self.tasks else JobState.PREPARING
         check_resumption(self.state, state)
         self.state = state
-        return self._reopen() if self.tasks else [ins.Prepare()]
+        return self._reopen(winners) if self.tasks else [ins.Prepare()]
 
-    def _reopen(self) -> list[ins.Instruction]:
+    def _reopen(self, winners: Mapping[str, str]) -> list[ins.Instruction]:
         allotment = allot(self.options, [task.spec for task in self.tasks.values()])
-        self.ledger.extend(max(allotment.budget, self.ledger.charged + self.ledger.reserved))
+        if allotment.budget < self.ledger.charged + self.ledger.reserved:
+            # The new total is smaller than what was under way would need.
+            self._let_go()
+        self.ledger.extend(allotment.budget)
         for task in self.tasks.values():
-            task.reopen(self.options, allotment.quotas[task.workload])
+            task.reopen(self.options, allotment.quotas[task.workload], winners.get(task.workload))
         for round_ in self.rounds.values():
             round_.rebuild()
         return self.outstanding() + self._begin()
@@ -380,6 +384,9 @@ class JobBrain:
 
     def _let_go(self) -> list[ins.Instruction]:
         self.ledger.refund(self.ledger.reserved)
+        # What did not end may be proposed again, should the job go on.
+        for round_ in self.rounds.values():
+            self.tasks[round_.workload].tried -= {item.identity for item in round_.items if not item.ended}
         self.rounds.clear()
         for task in self.tasks.values():
             task.in_round, task.unsettled = False, 0

@@ -9,6 +9,8 @@ from tunefarm_coordinator.jobs.events import Resumed, TaskSpec
 from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_coordinator.jobs.state import JobState
 
+NO_TEMPLATE = "AutoTVM has no template for any kernel of this model: use --tuner autoscheduler"
+
 
 def options_after(options: JobOptions, event: Resumed) -> JobOptions:
     """The job's options from then on; a total that was not given stays as it was."""
@@ -32,7 +34,11 @@ def check_resumed(
         if getattr(event, name) == 0:
             raise InvalidInput(f"{name} is 0: give at least 1, or leave it out")
     if not specs:
+        if state is JobState.SUCCEEDED:
+            raise NotReady("the job succeeded, and its model has no kernel to tune: there is nothing to go on with")
         return
+    if options.tuner == "autotvm" and not any(spec.template for spec in specs):
+        raise InvalidInput(NO_TEMPLATE)
     after = options_after(options, event)
     budget = allot(after, specs).budget
     if budget < charged:
@@ -40,7 +46,7 @@ def check_resumed(
             f"the new total of {budget} trials is less than the {charged} that the job has spent: totals count them"
         )
     if state is JobState.SUCCEEDED and budget == charged:
-        raise NotReady(f"the job succeeded and has spent its {charged} trials: {_raise_what(after, len(specs))}")
+        raise NotReady(f"the job succeeded and has spent its {charged} trials: {_raise_what(after, specs)}")
 
 
 def _check_tuner(event: Resumed, options: JobOptions) -> None:
@@ -50,10 +56,13 @@ def _check_tuner(event: Resumed, options: JobOptions) -> None:
         raise InvalidInput("trials_per_kernel is Auto-scheduler's, and this job's tuner is AutoTVM: give kernel_trials")
 
 
-def _raise_what(options: JobOptions, tasks: int) -> str:
+def _raise_what(options: JobOptions, specs: Sequence[TaskSpec]) -> str:
     """Which total stands in the way of more."""
     name = "kernel_trials" if options.tuner == "autotvm" else "trials_per_kernel"
-    uncapped = options.trials_per_kernel * tasks
-    if options.max_trials is not None and options.max_trials < uncapped:
-        return f"give max_trials of more than {options.max_trials}"
-    return f"give {name} of more than {options.trials_per_kernel}"
+    cap, uncapped = options.max_trials, allot(replace(options, max_trials=None), specs).budget
+    wanted = []
+    if cap is None or cap >= uncapped:
+        wanted.append(f"{name} of more than {options.trials_per_kernel}")
+    if cap is not None and cap <= uncapped:
+        wanted.append(f"max_trials of more than {cap}")
+    return f"give {' and '.join(wanted)}"

@@ -35,15 +35,15 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 
 # The only ways out of an end, and back from where an interrupted job stood: a user's wish to go on (`Resumed`).
-# PREPARING where the tasks are not known yet, TUNING where they are.
+# PREPARING where no tasks are known (yet: some models have none), TUNING where they are.
 _GOES_ON = frozenset({JobState.PREPARING, JobState.TUNING})
 
 RESUMES: dict[JobState, frozenset[JobState]] = {
     JobState.PREPARING: frozenset({JobState.PREPARING}),
     JobState.TUNING: frozenset({JobState.TUNING}),
     JobState.VERIFYING: frozenset({JobState.TUNING}),
-    JobState.PACKAGING: frozenset({JobState.TUNING}),
-    JobState.BENCHMARKING: frozenset({JobState.TUNING}),
+    JobState.PACKAGING: _GOES_ON,
+    JobState.BENCHMARKING: _GOES_ON,
     JobState.SUCCEEDED: frozenset({JobState.TUNING}),
     JobState.FAILED: _GOES_ON,
     JobState.CANCELLED: _GOES_ON,

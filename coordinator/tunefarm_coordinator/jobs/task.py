@@ -12,7 +12,8 @@ class TaskState:
     """Counts and best of one task; all `seconds` are of one call (median of a measurement's samples).
 
     `unsettled` trials of the round it is in are neither charged nor refunded yet. `quota`: the most that may be
-    charged; None: as much as there is. `incumbents`: schedules found earlier, measured again without a trial.
+    charged; None: as much as there is. `incumbents`: schedules found earlier, measured again without a trial. `winner`:
+    of the job's earlier finals, where it was resumed.
     """
 
     spec: TaskSpec
@@ -27,9 +28,9 @@ class TaskState:
     unsettled: int = 0
     exhausted: bool = False
     since_better: int = 0
-    dull_rounds: int = 0
     measured: dict[str, float] = field(default_factory=dict)
     tried: set[str] = field(default_factory=set)
+    winner: str | None = None
 
     @classmethod
     def of(cls, spec: TaskSpec, options: JobOptions, quota: int | None) -> "TaskState":
@@ -90,14 +91,19 @@ class TaskState:
         """As many of `count` more trials as its quota allows."""
         return count if self.quota is None else max(0, min(count, self.quota - self.charged - self.unsettled))
 
-    def reopen(self, options: JobOptions, quota: int | None) -> None:
-        """The job goes on after an end or an interruption: whatever was built is gone, so the fastest schedules are
-        built and measured again, without a trial, and what had stopped the task counts no more."""
+    def reopen(self, options: JobOptions, quota: int | None, winner: str | None = None) -> None:
+        """The job goes on after an end or an interruption: whatever was built is gone, so the fastest schedules, and
+        the `winner` of the finals, are built and measured again without a trial. What had stopped the task counts no
+        more. The times of the others were another day's, and are forgotten; that they were tried is not."""
         self.trials_per_kernel, self.patience, self.quota = options.trials_per_kernel, options.early_stopping, quota
+        self.winner = winner or self.winner
         fastest = [name for name in self.finalists(options.finalists) if name != self.spec.baseline]
+        self.measured = {
+            name: seconds for name, seconds in self.measured.items() if name in (*fastest, self.spec.baseline)
+        }
         self.incumbents = tuple(dict.fromkeys((*fastest, *self.incumbents)))
         self.tried -= {self.spec.baseline, *self.incumbents}
-        self.exhausted, self.since_better, self.dull_rounds = False, 0, 0
+        self.exhausted, self.since_better = False, 0
 
     def promise(self, unknown: float) -> float:
         """Seconds of the model that another trial might save, optimistically; see policy.DynamicPolicy.
@@ -106,18 +112,20 @@ class TaskState:
         """
         best = self.best_seconds
         seconds = unknown if best is None else best
-        return float(self.weight * seconds / (self.charged + self.spec.known + 1) * 0.5 ** min(self.dull_rounds, 10))
+        return float(self.weight * seconds / (self.charged + self.spec.known + 1))
 
     def take(self, identity: str, seconds: float) -> bool:
-        """Keeps a valid measurement; true if it is the fastest so far."""
+        """Keeps a valid measurement, in place of an earlier one of the same; true if it is the fastest so far."""
         best = self.best_seconds
-        self.measured[identity] = min(seconds, self.measured.get(identity, seconds))
+        self.measured[identity] = seconds
         return best is None or seconds < best
 
     def finalists(self, count: int, among: Collection[str] | None = None) -> list[str]:
-        """Identities of the fastest `count` candidates (of those `among`, if given), the baseline always with them
-        where it was measured."""
+        """Identities of the fastest `count` candidates (of those `among`, if given). With them always, where they were
+        measured: the winner of earlier finals, as one slow measurement must not cost the best; and the baseline."""
         known = {name: seconds for name, seconds in self.measured.items() if among is None or name in among}
         others = sorted((seconds, identity) for identity, seconds in known.items() if identity != self.spec.baseline)
         names = [identity for _, identity in others[:count]]
+        if self.winner in known and self.winner not in (*names, self.spec.baseline):
+            names.append(self.winner)
         return [*names, self.spec.baseline] if self.spec.baseline in known else names

@@ -116,6 +116,17 @@ class JobReads:
             rows = connection.execute(query).all()
         return [JournalEntry(row.seq, row.at, row.kind, json.loads(row.payload)) for row in rows]
 
+    def event_times(self, job_id: str) -> dict[str, tuple[float, float]]:
+        """When the job's first and last event of each kind was, in Unix seconds, by kind."""
+        events = tables.events.c
+        query = (
+            sa.select(events.kind, sa.func.min(events.at), sa.func.max(events.at))
+            .where(events.job_id == job_id)
+            .group_by(events.kind)
+        )
+        with self._backend.reading() as connection:
+            return {kind: (first, last) for kind, first, last in connection.execute(query)}
+
     def _model(self, condition: sa.ColumnElement[bool]) -> Model | None:
         with self._backend.reading() as connection:
             row = connection.execute(sa.select(tables.models).where(condition)).first()

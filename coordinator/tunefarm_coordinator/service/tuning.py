@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tunefarm_coordinator.control.folders import Folders
+from tunefarm_coordinator.control.job import AUTOTVM
 from tunefarm_coordinator.control.library import Chunk, ModelFile, ModelLibrary, StoredModel, UploadHeader
-from tunefarm_coordinator.control.registry import JobRegistry, PlannedJob
+from tunefarm_coordinator.control.planning import PlannedJob, Planner
+from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.report import timestamp
 from tunefarm_coordinator.errors import InvalidInput, NotReady
+from tunefarm_coordinator.jobs.events import Resumed
 from tunefarm_coordinator.models.onnx_file import TensorSignature
+from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_proto.v1 import common_pb2, tuning_pb2, tuning_pb2_grpc
 
 CHUNK_BYTES = 256 << 10
@@ -27,8 +31,9 @@ TERMINAL = frozenset({tuning_pb2.JOB_STATE_SUCCEEDED, tuning_pb2.JOB_STATE_FAILE
 class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
     """See tuning.proto for what each RPC promises."""
 
-    def __init__(self, registry: JobRegistry, library: ModelLibrary, folders: Folders) -> None:
+    def __init__(self, registry: JobRegistry, planner: Planner, library: ModelLibrary, folders: Folders) -> None:
         self._registry = registry
+        self._planner = planner
         self._library = library
         self._folders = folders
 
@@ -44,7 +49,7 @@ class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
         return _model(await self._library.get(request.model_id))
 
     async def PlanJob(self, request: tuning_pb2.PlanJobRequest, _context: object) -> tuning_pb2.Plan:
-        return _plan(await self._registry.plan(request.spec))
+        return _plan(await self._planner.plan(request.spec))
 
     async def SubmitJob(self, request: tuning_pb2.SubmitJobRequest, _context: object) -> tuning_pb2.Job:
         return await self._registry.submit(request.idempotency_key, request.spec)
@@ -62,6 +67,7 @@ class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
         self, request: tuning_pb2.WatchJobRequest, _context: object
     ) -> AsyncIterator[tuning_pb2.JobUpdate]:
         job = await self._registry.get(request.job_id)
+        self._registry.check_moves(request.job_id)
         seen = request.after_sequence
         if job.sequence > seen or job.state in TERMINAL or not seen:
             yield tuning_pb2.JobUpdate(sequence=job.sequence, job=job)
@@ -75,6 +81,9 @@ class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
 
     async def CancelJob(self, request: tuning_pb2.CancelJobRequest, _context: object) -> tuning_pb2.Job:
         return await self._registry.cancel(request.job_id, request.reason)
+
+    async def ResumeJob(self, request: tuning_pb2.ResumeJobRequest, _context: object) -> tuning_pb2.Job:
+        return await self._registry.resume(request.job_id, _wish(request))
 
     async def FetchPackage(
         self, request: tuning_pb2.FetchPackageRequest, _context: object
@@ -122,31 +131,45 @@ def _tensor(tensor: TensorSignature) -> common_pb2.TensorSpec:
     return common_pb2.TensorSpec(name=tensor.name, shape=dims, dtype=tensor.dtype)
 
 
+def _wish(request: tuning_pb2.ResumeJobRequest) -> Resumed:
+    """The wish; a total that is absent is None."""
+    given = {
+        field.name: value for field, value in request.ListFields() if field.name not in ("job_id", "idempotency_key")
+    }
+    if "max_seconds" in given and not given["max_seconds"] > 0:
+        raise InvalidInput(f"max_seconds is {given['max_seconds']:g}: give more than 0, or leave it out")
+    return Resumed(key=request.idempotency_key, **given)
+
+
 def _plan(plan: PlannedJob) -> tuning_pb2.Plan:
-    notes = list(plan.summary.notes)
-    missed = [task for task in plan.summary.tasks if plan.first_rounds.get(task.workload) == 0]
-    if missed:
-        notes.append(
-            f"the budget does not reach {len(missed)} tasks: they keep what the store has, or the default schedule"
-        )
-    return tuning_pb2.Plan(
-        target=plan.target,
-        tuner=plan.tuner,
-        tasks=[
-            tuning_pb2.PlannedTask(
-                workload=task.workload,
-                name=task.name,
-                weight=task.weight,
-                flops=task.flops,
-                known_records=plan.known[task.workload],
-                first_round_trials=plan.first_rounds.get(task.workload, 0),
-            )
-            for task in plan.summary.tasks
-        ],
-        budget=plan.budget,
-        layout=plan.summary.layout,
-        pipeline_version=plan.summary.pipeline_version,
-        notes=notes,
+    summary, outlook = plan.summary, plan.outlook
+    message = tuning_pb2.Plan(
+        target=summary.target,
+        tuner=plan.sheet.tuner,
+        tasks=[_planned_task(plan, task) for task in summary.tasks],
+        budget=outlook.budget,
+        layout=summary.layout,
+        pipeline_version=summary.pipeline_version,
+        notes=plan.notes,
+        estimated_seconds=plan.estimated_seconds,
+    )
+    if plan.pace is not None:
+        message.trials_per_second, message.measured_jobs = plan.pace.trials_per_second, plan.pace.jobs
+    getattr(message, plan.sheet.tuner).CopyFrom(plan.options)
+    return message
+
+
+def _planned_task(plan: PlannedJob, task: TuningTask) -> tuning_pb2.PlannedTask:
+    templated = plan.sheet.tuner == AUTOTVM
+    return tuning_pb2.PlannedTask(
+        workload=task.workload,
+        name=task.name,
+        weight=task.weight,
+        flops=task.flops,
+        known_records=plan.known[task.workload],
+        first_round_trials=plan.outlook.first_rounds.get(task.workload, 0),
+        template=plan.summary.templates.get(task.workload, "") if templated else "",
+        trials=plan.outlook.quotas[task.workload],
     )
 
 

@@ -1,14 +1,16 @@
 """Job specs: what is refused before anything is spent, and what is left out is the platform's default."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tunefarm_coordinator.control.job import JobSheet, check_spec
+from tunefarm_coordinator.compute.messages import PreparedSummary
+from tunefarm_coordinator.control.job import JobSheet, check_spec, check_templates
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
-Options = tuning_pb2.AutoschedulerOptions
+Options, Templated = tuning_pb2.AutoschedulerOptions, tuning_pb2.AutoTVMOptions
 
 
 def sheet(spec: tuning_pb2.JobSpec) -> JobSheet:
@@ -20,7 +22,9 @@ def sheet(spec: tuning_pb2.JobSpec) -> JobSheet:
     [
         (tuning_pb2.JobSpec(targets=[common_pb2.TargetSpec(text="a"), common_pb2.TargetSpec(text="b")]), "targets"),
         (tuning_pb2.JobSpec(shape_sets=[common_pb2.ShapeSet(), common_pb2.ShapeSet()]), "shape sets"),
-        (tuning_pb2.JobSpec(autotvm=tuning_pb2.AutoTVMOptions()), "AutoTVM"),
+        (tuning_pb2.JobSpec(autotvm=Templated(kernel_trials=0)), "kernel_trials"),
+        (tuning_pb2.JobSpec(autotvm=Templated(early_stopping_threshold=0)), "early_stopping_threshold"),
+        (tuning_pb2.JobSpec(autoscheduler=Options(top_trials_per_kernel=0)), "top_trials_per_kernel"),
         (tuning_pb2.JobSpec(autoscheduler=Options(trials_per_kernel=0)), "trials_per_kernel"),
         (tuning_pb2.JobSpec(autoscheduler=Options(early_stopping_threshold=0)), "early_stopping_threshold"),
         (tuning_pb2.JobSpec(max_trials=0), "max_trials"),
@@ -35,10 +39,32 @@ def test_refused(spec: tuning_pb2.JobSpec, told: str) -> None:
 
 def test_what_is_not_given_is_the_default() -> None:
     options = sheet(tuning_pb2.JobSpec()).options
-    assert (options.trials_per_kernel, options.early_stopping, options.max_trials) == (1000, 250, None)
+    assert (options.tuner, options.trials_per_kernel, options.early_stopping) == ("autoscheduler", 1000, 250)
+    assert options.max_trials is None
+    options = sheet(tuning_pb2.JobSpec(autotvm=Templated())).options
+    assert (options.tuner, options.trials_per_kernel, options.early_stopping) == ("autotvm", 2000, 500)
+    assert (options.exploration_trials, options.random_trials) == (0, 0)
 
 
 def test_what_is_given_counts() -> None:
     spec = tuning_pb2.JobSpec(autoscheduler=Options(trials_per_kernel=4, early_stopping_threshold=9), max_trials=10)
     options = sheet(spec).options
     assert (options.trials_per_kernel, options.early_stopping, options.max_trials) == (4, 9, 10)
+    spec = tuning_pb2.JobSpec(autotvm=Templated(kernel_trials=4, exploration_trials=2, random_trials=0))
+    options = sheet(spec).options
+    assert (options.trials_per_kernel, options.exploration_trials, options.random_trials) == (4, 2, 0)
+
+
+@pytest.mark.parametrize(("given", "compared"), [(Options(), 3), (Options(top_trials_per_kernel=7), 7)])
+def test_more_finalists_are_compared_where_the_user_asks_for_them(
+    given: tuning_pb2.AutoschedulerOptions, compared: int
+) -> None:
+    assert sheet(tuning_pb2.JobSpec(autoscheduler=given)).options.finalists == compared
+
+
+def test_nothing_to_do_for_autotvm_without_a_template() -> None:
+    summary = PreparedSummary("{}", "NHWC", "1", (), {}, (), ())
+    with pytest.raises(InvalidInput, match="--tuner autoscheduler"):
+        check_templates("autotvm", summary)
+    check_templates("autoscheduler", summary)
+    check_templates("autotvm", replace(summary, templates={"w": "dense"}))

@@ -9,7 +9,7 @@ from tunefarm_coordinator.engines.engine import engine
 from tunefarm_coordinator.errors import InvalidInput
 
 
-@pytest.mark.parametrize("name", ["autotvm", "", "Autoscheduler"])
+@pytest.mark.parametrize("name", ["tvmc", "", "Autoscheduler"])
 def test_unknown_engine_is_named_with_the_choice(name: str) -> None:
     with pytest.raises(InvalidInput, match=f'"{name}".*autoscheduler'):
         engine(name)

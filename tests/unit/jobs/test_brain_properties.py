@@ -1,5 +1,8 @@
 """Properties of the job brain over any farm, any luck and any order of answers."""
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,11 +14,14 @@ from tests.unit.jobs.scenarios import (
     new_brain,
     plentiful,
     scenarios,
+    spec,
 )
 from tests.unit.jobs.simulated_farm import Scenario, SimulatedFarm, expand, snapshot, through_json
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs.allotment import allot
 from tunefarm_coordinator.jobs.brain import JobBrain
+from tunefarm_coordinator.jobs.options import JobOptions, Tuner
+from tunefarm_coordinator.jobs.policy import outlook
 from tunefarm_coordinator.jobs.state import JobState
 
 RUNS = settings(max_examples=80)
@@ -154,3 +160,69 @@ def replay(scenario: Scenario, journal: list[ev.Event]) -> JobBrain:
     for event in journal:
         brain.handle(through_json(event))
     return brain
+
+
+TWENTY_NINE = tuple(
+    replace(spec(at, weight=1 + at % 3, flops=1e6 * (1 + at * 7 % 29)), template="conv2d") for at in range(29)
+)
+
+
+@pytest.mark.parametrize("tuner", ["autoscheduler", "autotvm"])
+@given(seed=st.integers(0, 2**32), faults=st.sampled_from([0.0, 0.3]), losses=st.sampled_from([0.0, 0.3]))
+@FEW
+def test_100_trials_on_29_tasks_are_charged_to_the_trial(tuner: Tuner, seed: int, faults: float, losses: float) -> None:
+    farm = capped(tuner, 100, seed, faults, losses)
+    drive(farm)
+    check_end(farm)
+    assert farm.brain.ledger.charged == 100
+    assert all(task.charged for task in farm.brain.tasks.values())
+
+
+@pytest.mark.parametrize("tuner", ["autoscheduler", "autotvm"])
+@given(seed=st.integers(0, 2**32), losses=st.sampled_from([0.0, 0.3]))
+@FEW
+def test_10_trials_on_29_tasks_go_where_the_outlook_says(tuner: Tuner, seed: int, losses: float) -> None:
+    farm = capped(tuner, 10, seed, 0.0, losses)
+    seen = outlook(farm.brain.options, TWENTY_NINE)
+    drive(farm)
+    charged = {name: task.charged for name, task in farm.brain.tasks.items()}
+    if not farm.lost:
+        # A trial that is lost with a device while its task is busy goes to the next one that waits.
+        assert charged == seen.first_rounds
+    assert sorted(charged.values()) == [0] * 19 + [1] * 10
+
+
+def capped(tuner: Tuner, cap: int, seed: int, faults: float, losses: float) -> SimulatedFarm:
+    """The product's policies on 29 tasks."""
+    options = JobOptions(1000, early_stopping=1000, max_trials=cap, tuner=tuner)
+    spaces = {task.workload: 1_000_000 for task in TWENTY_NINE}
+    luck = Scenario(options, TWENTY_NINE, spaces, seed, build_faults=faults, run_faults=faults, losses=losses)
+    return SimulatedFarm(luck, JobBrain(options))
+
+
+def test_what_a_task_that_stopped_early_leaves_goes_to_the_others_of_a_pool_and_to_none_of_equal_shares() -> None:
+    charged = {}
+    tuners: tuple[Tuner, ...] = ("autoscheduler", "autotvm")
+    for tuner in tuners:
+        options = JobOptions(20, early_stopping=3, tuner=tuner)
+        tasks = TWENTY_NINE[:3]
+        luck = Scenario(options, tasks, {task.workload: 1_000_000 for task in tasks}, shuffled=False)
+        farm = StoppingFarm(luck, JobBrain(options))
+        farm.run()
+        charged[tuner] = [farm.brain.tasks[task.workload].charged for task in tasks]
+    assert charged["autotvm"][0] < 20
+    assert charged["autotvm"][1:] == [20, 20]
+    assert charged["autoscheduler"][0] < 20
+    assert sum(charged["autoscheduler"]) == 60
+
+
+class StoppingFarm(SimulatedFarm):
+    """Each trial is faster than the last, but for task0, where none is faster than the default schedule."""
+
+    def _measure(self, number: int, index: int) -> ev.ItemMeasured:
+        round_ = self.brain.rounds[number]
+        first = round_.workload == "task0" and not round_.items[index].trial
+        slow = round_.workload == "task0"
+        return ev.ItemMeasured(
+            number, index, samples=(1e-6 if first else 1.0 if slow else 1 / (2 + len(self.journal)),)
+        )

@@ -5,7 +5,7 @@ from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_coordinator.jobs.policy import DynamicPolicy, UniformPolicy, outlook, policy_for
 from tunefarm_coordinator.jobs.task import TaskState
 
-POLICY = DynamicPolicy(first_round=4, round_size=8)
+POLICY = DynamicPolicy(first_round=4, first_share=0.5, round_size=8)
 
 
 def task(at: int, charged: int = 0, seconds: float | None = None, weight: int = 1, flops: float = 1.0) -> TaskState:
@@ -38,7 +38,7 @@ def test_first_rounds_shrink_so_that_the_budget_reaches_all() -> None:
     assert POLICY.first_rounds([task(0), task(1), task(2)], budget=100) == {"task0": 4, "task1": 4, "task2": 4}
 
 
-def test_first_rounds_take_half_of_the_budget_at_most() -> None:
+def test_first_rounds_take_their_share_of_the_budget_at_most() -> None:
     assert chosen(task(0), task(1), task(2), free=18) == ("task2", 3)
     begun = task(2)
     begun.in_round, begun.unsettled = True, 3
@@ -63,11 +63,11 @@ def test_later_rounds_go_where_the_model_spends_its_time() -> None:
     assert chosen(task(0, 8, seconds=1e-3), free=5) == ("task0", 5)
 
 
-def test_rounds_that_bring_nothing_send_trials_elsewhere() -> None:
-    dull = task(0, 8, seconds=3e-3)
-    assert chosen(dull, task(1, 8, seconds=1e-3)) == ("task0", 8)
-    dull.dull_rounds = 2
-    assert chosen(dull, task(1, 8, seconds=1e-3)) == ("task1", 8)
+def test_a_first_round_of_two_leaves_most_of_the_budget_for_where_it_pays() -> None:
+    tasks = [task(0), task(1), task(2)]
+    policy = DynamicPolicy()
+    assert policy.first_rounds(tasks, budget=1000) == {"task0": 2, "task1": 2, "task2": 2}
+    assert policy.first_rounds(tasks, budget=12) == {"task0": 1, "task1": 1, "task2": 1}
 
 
 def test_a_task_of_which_nothing_is_known_counts_as_the_slowest() -> None:

@@ -21,6 +21,7 @@ from tunefarm_coordinator.schedules import tables
 from tunefarm_coordinator.schedules.changes import (
     AppendEvents,
     JournalEntry,
+    ReopenJob,
     UpdateJob,
 )
 from tunefarm_coordinator.schedules.store import Store
@@ -56,6 +57,24 @@ class TestModelsAndJobs:
         store.write(model(), job("j1", key="k")).result()
         with pytest.raises(Conflict, match="j1"):
             store.write(again).result()  # type: ignore[arg-type]
+
+    def test_a_journal_tells_when_each_kind_of_event_came_first_and_last(self, store: Store) -> None:
+        entries = [JournalEntry(at + 1, 10.0 + at, kind, {}) for at, kind in enumerate("abba")]
+        store.write(model(), job("j1"), AppendEvents("j1", tuple(entries))).result()
+
+        assert store.event_times("j1") == {"a": (10.0, 13.0), "b": (11.0, 12.0)}
+        assert store.event_times("j2") == {}
+
+    def test_a_job_that_is_reopened_has_not_ended(self, store: Store) -> None:
+        store.write(model(), job("j1"), UpdateJob("j1", "CANCELLED", b"s", 9.0)).result()
+        store.write(ReopenJob("j1", "TUNING")).result()
+
+        found = store.job("j1")
+        assert found is not None
+        assert (found.state, found.ended) == ("TUNING", None)
+        assert store.unfinished_jobs() == [found]
+        with pytest.raises(NotFound, match="j2"):
+            store.write(ReopenJob("j2", "TUNING")).result()
 
     def test_a_job_needs_its_model(self, store: Store) -> None:
         with pytest.raises(NotFound, match="m1"):

@@ -1,0 +1,49 @@
+"""From what a user asked for to a job's sheet: the target resolved, the model found, the shapes fixed."""
+
+from tunefarm_coordinator.compute.messages import ResolveTarget
+from tunefarm_coordinator.control import targets
+from tunefarm_coordinator.control.job import JobSheet
+from tunefarm_coordinator.control.library import ModelLibrary, StoredModel
+from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.models.onnx_file import resolve_shapes
+from tunefarm_proto.v1 import common_pb2, tuning_pb2
+
+
+class Intake:
+    """Resolves specs. What the farm has now counts: it may be another farm tomorrow."""
+
+    def __init__(self, services: Services, library: ModelLibrary) -> None:
+        self._services = services
+        self._library = library
+
+    async def resolved(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.JobSpec:
+        """The spec with its target as TVM's JSON. Raises InvalidInput, NoDevice."""
+        target = await self._target(spec)
+        resolved = tuning_pb2.JobSpec()
+        resolved.CopyFrom(spec)
+        del resolved.targets[:]
+        resolved.targets.append(target)
+        return resolved
+
+    async def sheet(self, job_id: str, spec: tuning_pb2.JobSpec, created: float) -> JobSheet:
+        """The sheet of a resolved spec. Raises NotFound (model), InvalidInput (shapes)."""
+        model: StoredModel = await self._library.get(spec.model_id)
+        given = {name: list(shape.dims) for shapes in spec.shape_sets for name, shape in shapes.inputs.items()}
+        return JobSheet(
+            job_id=job_id,
+            spec=spec,
+            model=model.path,
+            model_name=spec.name or model.name,
+            shapes=resolve_shapes(model.signature, given),
+            target=spec.targets[0].text,
+            created=created,
+        )
+
+    async def _target(self, spec: tuning_pb2.JobSpec) -> common_pb2.TargetSpec:
+        """TVM's JSON for what the user asked for, served by a device of the farm."""
+        text = spec.targets[0].text if spec.targets else targets.HOST
+        devices = self._services.farm.devices()
+        named = targets.by_name(text, devices)
+        target: str = named or await self._services.compute.ask(ResolveTarget(text))
+        targets.check_served(target, devices)
+        return common_pb2.TargetSpec(text=target)
