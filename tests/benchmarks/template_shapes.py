@@ -118,7 +118,7 @@ _BUILDERS: dict[str, Callable[..., str]] = {
 
 
 def _pointwise(model: str, height: int, width: int, channels: int, filters: int, activation: str = "relu") -> Shape:
-    row = f"{model} 1x1 {height}x{width} {channels}-{filters}"
+    row = f"{model} 1x1 {height}x{width} {channels}-{filters}{' ' * bool(activation)}{activation}"
     return Shape(row, "conv2d_1x1_nhwc", ((height, width, channels), filters, 1, 1, 0, activation))
 
 

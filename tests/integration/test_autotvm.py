@@ -254,13 +254,15 @@ class TestTemplates:
         for task in tasks(name):
             space = _space(task)
             drafts = [draft for _ in range(50) if (draft := space.sample()) is not None]
-            taken: dict[tuple[int, int], set[int]] = {}
+            taken: dict[tuple[int, int], list[int]] = {}
             for draft in drafts:
                 choices = [each for each in draft.trace.insts if each.kind.name == "SampleCategorical"]
                 for position, each in enumerate(choices):
-                    taken.setdefault((position, len(each.attrs[0])), set()).add(int(draft.trace.decisions[each]))
+                    taken.setdefault((position, len(each.attrs[0])), []).append(int(draft.trace.decisions[each]))
             assert len(drafts) >= 45, task.name
-            assert {key: options for key, options in taken.items() if len(options) < key[1]} == {}, task.name
+            # An order of loops can be chosen only where the tiles drawn have several, which may be seldom.
+            never = {key: picks for key, picks in taken.items() if len(picks) >= 30 and len(set(picks)) < key[1]}
+            assert never == {}, task.name
 
     def test_a_wrong_weight_is_noticed(self, convolution: TuningTask, tmp_path: Path) -> None:
         """The mutation: the comparison above can fail."""

@@ -68,14 +68,16 @@ class Changed(Recorded):
 
 
 class Knobs:
-    """The knobs of one schedule that is being made by a template."""
+    """The knobs of one schedule that is being made by a template. `count`: how many it has had so far."""
 
     def __init__(self, schedule: Schedule, chooser: Chooser) -> None:
         self._schedule = schedule
         self._chooser = chooser
+        self.count = 0
 
     def choice(self, options: Sequence[int], default: int) -> int:
         """One of `options`, such as the position of a loop order or a number of steps to unroll."""
+        self.count += 1
         index = self._chooser.decide(range(len(options)), list(options).index(default))
         assert isinstance(index, int)
         self._schedule.sample_categorical(list(options), [1.0 / len(options)] * len(options), decision=index)
@@ -83,6 +85,7 @@ class Knobs:
 
     def tile(self, loop: Any, options: Sequence[tuple[int, ...]], default: tuple[int, ...]) -> tuple[int, ...]:
         """Sizes, outermost first, that `loop` is split into; the caller splits with `split`."""
+        self.count += 1
         sizes = self._chooser.decide(options, default)
         assert isinstance(sizes, tuple)
         self._schedule.sample_perfect_tile(loop, n=len(sizes), max_innermost_factor=max(sizes), decision=list(sizes))

@@ -11,7 +11,7 @@ from tvm.target import Target
 from tunefarm_coordinator.engines import intrinsics
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.autotvm import registry
-from tunefarm_coordinator.engines.autotvm.knobs import Changed, Chooser, Drawn, Knobs, Recorded, decisions_of
+from tunefarm_coordinator.engines.autotvm.knobs import Changed, Chooser, Decision, Drawn, Knobs, Recorded, decisions_of
 from tunefarm_coordinator.engines.autotvm.operators import Kernel, recognised
 from tunefarm_coordinator.engines.register_tiles import vectors_of
 from tunefarm_coordinator.engines.space import Draft, schedule_identity
@@ -50,11 +50,11 @@ class TemplateSpace:
     def mutate(self, trace: Trace) -> Draft | None:
         """A schedule with one or two knobs of `trace` changed; of the defaults where the trace is not of this
         template."""
-        return self._draft(Changed(decisions_of(trace), self._rng))
+        return self._draft(Changed(self._decisions(trace), self._rng))
 
     def replay(self, trace: Trace) -> Draft | None:
         """The template's schedule with the decisions of a trace; the defaults where the trace has other ones."""
-        return self._draft(Recorded(decisions_of(trace)))
+        return self._draft(Recorded(self._decisions(trace)))
 
     def _draft(self, chooser: Chooser) -> Draft | None:
         try:
@@ -67,7 +67,12 @@ class TemplateSpace:
         schedule = nests.inline_spatial(schedule)
         job = registry.Job(schedule, self._kernel, Knobs(schedule, chooser), self._vectors)
         self._template(job)
+        # What follows them in a trace are sizes of loops that no knob decides.
+        self._knobs = job.knobs.count
         return schedule
+
+    def _decisions(self, trace: Trace) -> list[Decision]:
+        return decisions_of(trace)[: self._knobs]
 
     def _finish(self, schedule: Schedule) -> Draft:
         """With free weights in the order in which the schedule reads them."""

@@ -11,7 +11,7 @@ from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
-from tunefarm_coordinator.engines.autotvm.knobs import divisors, tilings
+from tunefarm_coordinator.engines.autotvm.knobs import Knobs, divisors, tilings
 from tunefarm_coordinator.engines.autotvm.registry import Job
 from tunefarm_coordinator.engines.register_tiles import STACK_ELEMENTS, Vectors, register_tile, regularity
 
@@ -80,10 +80,11 @@ def tile_product(job: Job, form: Form) -> None:
     if steps:
         schedule.annotate(tile, "pragma_auto_unroll_max_step", steps)
         schedule.annotate(tile, "pragma_unroll_explicit", 1)
-    placed = None if pad is None else str(schedule.get(pad).name_hint)
     for name in nests.leaf_names(schedule):
-        if name != placed:
-            _left_over(job, name)
+        first = schedule.get_loops(schedule.get_sblock(name))[0]
+        if not schedule.get(first).same_as(schedule.get(tile)):
+            # Padding, or what follows with other sizes: as the default schedule has it.
+            nests.spatial(schedule, name, job.vectors)
 
 
 def _parallel(job: Job) -> bool:
@@ -164,8 +165,8 @@ def _output_nest(job: Job, loops: list[Any], axes: list[_Axis]) -> tuple[Any, li
     lane = next(axis.position for axis in axes if axis.lanes)
     others = [axis.position for axis in axes if not axis.lanes]
     dominant = int(nests.weights_dominate(schedule, job.kernel.block))
-    outer_order = [lane, *others] if knobs.choice((0, 1), dominant) else [*others, lane]
-    cache_order = [lane, *others] if knobs.choice((0, 1), dominant) else [*others, lane]
+    lanes_first = [_order(knobs, axes, level, dominant) for level in (0, 1)]
+    outer_order, cache_order = ([lane, *others] if first else [*others, lane] for first in lanes_first)
     outer = [split[position][0] for position in outer_order]
     caches = [split[position][1] for position in cache_order]
     inner = [loop for position in [*others, lane] for loop in split[position][2:]]
@@ -180,6 +181,12 @@ def _output_nest(job: Job, loops: list[Any], axes: list[_Axis]) -> tuple[Any, li
     return tile, caches
 
 
+def _order(knobs: Knobs, axes: list[_Axis], level: int, default: int) -> int:
+    """Whether the lanes' loop of a level is the outermost; nothing to choose where it is the only one or none."""
+    matters = {axis.lanes for axis in axes if axis.sizes[level] > 1} == {True, False}
+    return knobs.choice((0, 1) if matters else (default,), default)
+
+
 def _accumulate(job: Job, block: Any, axes: list[_Axis], form: Form) -> None:
     """Inside a register tile: the reduction outside, rows and lanes inside."""
     schedule, knobs = job.schedule, job.knobs
@@ -187,7 +194,7 @@ def _accumulate(job: Job, block: Any, axes: list[_Axis], form: Form) -> None:
     reduction_axes = len(form.reductions[0])
     loops = schedule.get_loops(block)
     spatial, reduction = loops[-rank - reduction_axes : -reduction_axes], loops[-reduction_axes:]
-    order = [reduction[axis] for axis in form.reductions[knobs.choice(range(len(form.reductions)), 0)]]
+    order = [reduction[axis] for axis in _reduction_order(job, reduction, form)]
     steps: list[Any] = []
     if form.split_reduction is not None:
         loop = reduction[form.split_reduction]
@@ -209,6 +216,12 @@ def _accumulate(job: Job, block: Any, axes: list[_Axis], form: Form) -> None:
         _unroll(schedule, loop)
 
 
+def _reduction_order(job: Job, loops: list[Any], form: Form) -> tuple[int, ...]:
+    """One of the form's orders; nothing to choose where a single loop has more than one step."""
+    several = sum(nests.extent(job.schedule, loop) > 1 for loop in loops) > 1
+    return form.reductions[job.knobs.choice(range(len(form.reductions) if several else 1), 0)]
+
+
 def _pad(job: Job, last_lanes: bool) -> Any | None:
     """Decides where padding is done; gives the block where that is at the tile. Not at each read where lanes are
     pixels: TVM takes such a load apart, lane by lane (14 to 114 times slower on four kernels)."""
@@ -223,14 +236,6 @@ def _pad(job: Job, last_lanes: bool) -> Any | None:
     if where == _PAD_INLINE:
         schedule.compute_inline(producers[0])
     return producers[0] if where == _PAD_AT_TILE else None
-
-
-def _left_over(job: Job, name: str) -> None:
-    """A block that is not part of the product's nest, such as padding: as the default schedule has it."""
-    schedule = job.schedule
-    loops = schedule.get_loops(schedule.get_sblock(name))
-    if len(loops) == len(nests.extents(schedule, name, IterVar.DataPar)) and not nests.reduces(schedule, name):
-        nests.spatial(schedule, name, job.vectors)
 
 
 def _unroll(schedule: Any, loop: Any) -> None:
