@@ -6,6 +6,7 @@ what is not faster there goes out again: a kernel that is timed alone finds its 
 state than inside a model, and of several that are equal the luckiest looks faster.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from statistics import median
 
@@ -71,15 +72,17 @@ class Finals:
             for result in event.results
             if result.samples and result.failure is None
         }
+        # Of two that come out equal, the one that was faster before: the schedule store judges likewise.
+        before = min(good, key=lambda identity: (task.measured.get(identity, math.inf), identity), default=None)
         task.measured.update(good)
         if not good:
             failure = next((result.failure for result in event.results if result.failure), None)
             reason = f"{failure.kind}: {failure.message}" if failure else "not measured"
             return f"{task.spec.name}: no finalist held in the comparison, default schedule kept ({reason})"
-        best = min(good, key=lambda identity: (good[identity], identity))
+        best = min(good, key=lambda identity: (good[identity], identity != before, identity))
         if best != task.spec.baseline:
             self.winners[task.workload] = best
-            self._alone[task.workload] = good[best] / good.get(task.spec.baseline, float("inf"))
+            self._alone[task.workload] = good[best] / good.get(task.spec.baseline, math.inf)
         return None
 
     # ---- the second hurdle
@@ -105,7 +108,7 @@ class Finals:
         """The ratio to the default schedule's seconds at which a winner is dropped."""
         if not self._alone[workload]:
             # No default schedule to go back to: it did not hold in the comparison.
-            return float("inf")
+            return math.inf
         return 1.0 if workload in self.in_model else UNSEEN_MARGIN
 
     def clear(self) -> None:

@@ -471,3 +471,11 @@ def test_estimated_latency_is_the_weighted_sum_once_every_task_was_measured() ->
     assert job.brain.estimated_seconds is None
     job.run_until(JobState.VERIFYING)
     assert job.brain.estimated_seconds == pytest.approx(3 * 1e-4 + 2e-4)
+
+
+def test_of_two_that_come_out_equal_the_one_that_was_faster_before_wins() -> None:
+    """As the schedule store has it: a package holds what the store calls best."""
+    job = farm(trials=2)
+    job.measured = {BASELINE: 5e-3, "task0/0": 2e-3, "task0/1": 1e-3}
+    job.compared = {"task0/0": 1.5e-3, "task0/1": 1.5e-3}
+    assert winners_of(job) == {"task0": "task0/1"}
