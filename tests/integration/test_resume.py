@@ -83,8 +83,8 @@ def best_of(job: Job) -> dict[str, float]:
 
 def test_cancelled_then_resumed_then_extended(home: Path, model: Path, tmp_path: Path) -> None:
     with coordinator(home, 0, *SMALL) as (_, address), agent(home, address), Client(address) as client:
-        workflow = client.job(submit(address, model, 4))
-        until(lambda: workflow.status().trials.charged >= 3, 90, "nothing was measured")
+        workflow = client.job(submit(address, model, 16))
+        until(lambda: workflow.status().trials.charged >= 2, 90, "nothing was measured")
         workflow.cancel()
         assert workflow.wait(30, poll_interval=0.1)
         cancelled = workflow.status()
@@ -94,17 +94,17 @@ def test_cancelled_then_resumed_then_extended(home: Path, model: Path, tmp_path:
         workflow.resume()
         first = finished(address, workflow.id)
         check_spent(first)
-        assert first.trials.budget == 4 * len(first.tasks)
+        assert first.trials.budget == 16 * len(first.tasks)
         assert first.trials.charged > cancelled.trials.charged
         check_books(home, workflow.id, first.trials.charged)
 
         longer = tunefarm(
-            home, "job", "resume", workflow.id, "--connect", address, "--trials-per-kernel", "6", "--json"
+            home, "job", "resume", workflow.id, "--connect", address, "--trials-per-kernel", "18", "--json"
         )
         extended = document(longer)
         assert longer.returncode == 0, longer.stderr
         assert extended["state"] == "SUCCEEDED"
-        assert extended["trials"]["charged"] == extended["trials"]["budget"] == 6 * len(first.tasks)
+        assert extended["trials"]["charged"] == extended["trials"]["budget"] == 18 * len(first.tasks)
         check_books(home, workflow.id, extended["trials"]["charged"])
         for task in extended["tasks"]:
             assert task["charged"] >= next(t.charged for t in first.tasks if t.workload == task["workload"])
