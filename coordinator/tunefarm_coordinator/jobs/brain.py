@@ -358,7 +358,7 @@ class JobBrain:
         self.options = options_after(self.options, event)
         self.error, self.benchmark = None, None
         self._time_spent, self._timing_kernels = False, False
-        winners, self.finals = self.finals.winners, Finals(self.finals.next_compare)
+        winners, self.finals = self.finals.compared, Finals(self.finals.next_compare)
         self._artifacts.clear()
         state = JobState.TUNING if self.tasks else JobState.PREPARING
         check_resumption(self.state, state)

@@ -25,6 +25,7 @@ class Finals:
 
     Attributes:
         winners: identity of the best schedule by workload, where it beats the default one.
+        compared: the same as the comparisons left it, also where it was dropped inside the model.
         in_model: seconds in one inference (with the winner, with the default schedule) by workload, as far as known.
         settled: the winners have been timed inside the model, or never will be.
         next_compare: number of the next comparison; numbers are not used again in finals that follow these.
@@ -33,6 +34,7 @@ class Finals:
     def __init__(self, next_compare: int = 0) -> None:
         self.next_compare = next_compare
         self.winners: dict[str, str] = {}
+        self.compared: dict[str, str] = {}
         self.in_model: dict[str, tuple[float, float]] = {}
         self.settled = False
         self._alone: dict[str, float] = {}
@@ -81,7 +83,7 @@ class Finals:
             return f"{task.spec.name}: no finalist held in the comparison, default schedule kept ({reason})"
         best = min(good, key=lambda identity: (good[identity], identity != before, identity))
         if best != task.spec.baseline:
-            self.winners[task.workload] = best
+            self.winners[task.workload] = self.compared[task.workload] = best
             self._alone[task.workload] = good[best] / good.get(task.spec.baseline, math.inf)
         return None
 
