@@ -479,3 +479,16 @@ def test_of_two_that_come_out_equal_the_one_that_was_faster_before_wins() -> Non
     job.measured = {BASELINE: 5e-3, "task0/0": 2e-3, "task0/1": 1e-3}
     job.compared = {"task0/0": 1.5e-3, "task0/1": 1.5e-3}
     assert winners_of(job) == {"task0": "task0/1"}
+
+
+def test_a_winner_that_was_dropped_inside_the_model_is_compared_again_when_the_job_goes_on() -> None:
+    """The schedule store calls it best until it has lost a comparison."""
+    job = farm(trials=1, finalists=1)
+    job.measured = FASTER
+    job.in_model = {"task0": ((1.1e-3,), (1.0e-3,))}
+    assert packages_of(job)[-1] == {}
+    job.measured = {**FASTER, "task0/0": 1.9e-3, "task0/1": 1e-3}
+    job.tell(ev.Resumed("on", trials_per_kernel=2))
+    job.run()
+    [(_, group)] = [wanted.groups for wanted in job.told if isinstance(wanted, ins.Compare)][-1]
+    assert {finalist.identity for finalist in group.finalists} == {"task0/0", "task0/1", BASELINE}
