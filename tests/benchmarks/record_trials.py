@@ -1,6 +1,6 @@
 """Records real trials of one model: the data on which `replay_policies.py` compares policies.
 
-    python tests/benchmarks/record_trials.py squeezenet [--trials 48] [--seconds 0] [--lock FILE]
+    python tests/benchmarks/record_trials.py squeezenet [--trials 48] [--seconds 0]
 
 Search, cost model, builds and measurements are the product's own; only the order is not: rounds of eight for every
 task in turn, so that each has the same number of trials. A run may be broken off, or end by itself after `--seconds`;
@@ -12,13 +12,10 @@ not checked (the farm does that), so no failure here says WRONG_OUTPUT.
 
 import argparse
 import asyncio
-import contextlib
-import fcntl
 import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -69,7 +66,6 @@ class Session:
     farm: FakeCoordinator
     builders: ProcessPoolExecutor
     trainer: CostModelTrainer
-    lock: Path | None
     trials: dict[str, list[Trial]] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
     leases: int = 0
@@ -81,16 +77,6 @@ class Session:
 
     def done(self, task: TuningTask) -> int:
         return sum(not trial.baseline for trial in self.trials[task.workload])
-
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[None]:
-        """A share of the machine, where there is a file to ask for one."""
-        if self.lock is None:
-            yield
-            return
-        with self.lock.open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            yield
 
 
 async def record(session: Session, depth: int, seconds: float) -> bool:
@@ -105,8 +91,7 @@ async def record(session: Session, depth: int, seconds: float) -> bool:
                 continue
             if seconds and time.monotonic() - started > seconds:
                 return False
-            with session.turn():
-                await _round(session, task, wanted)
+            await _round(session, task, wanted)
         spent = time.monotonic() - started
         print(f"{session.work.name}: {begin + ROUND} trials of each task, {spent:.0f} s", flush=True)
     return True
@@ -224,7 +209,6 @@ async def main() -> None:
     parser.add_argument("--trials", type=int, default=48, help="of every task")
     parser.add_argument("--seconds", type=float, default=0.0, help="break off after so long; 0: never")
     parser.add_argument("--work", type=Path, default=Path("bench-recording"), help="folder of recordings in progress")
-    parser.add_argument("--lock", type=Path, help="file whose lock is shared during each round")
     given = parser.parse_args()
     work = given.work / given.model
     work.mkdir(parents=True, exist_ok=True)
@@ -235,7 +219,7 @@ async def main() -> None:
             agent = await start_agent(farm.address, work / "agent", "--memory-limit", MEMORY_MIB)
             try:
                 await farm.attached()
-                session = Session(work, summary, farm, builders, CostModelTrainer(), given.lock, read_trials(work))
+                session = Session(work, summary, farm, builders, CostModelTrainer(), read_trials(work))
                 complete = await record(session, given.trials, given.seconds)
             finally:
                 await agent.killed()

@@ -240,7 +240,7 @@ class TaskSearch:
         return schedule.trace if len(schedule.trace.decisions) else None
 
     def _parents(self) -> list[Trace]:
-        """The fastest measured candidates that have a decision to change (the untuned default has none)."""
+        """The fastest measured candidates that have a decision to change."""
         fastest = sorted(
             (measured.seconds, position, measured.trace)
             for position, measured in enumerate(self._measured.values())

@@ -3,6 +3,7 @@
 Both policies give every task that wants trials a first small round before any gets a second; then they differ.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,7 +26,7 @@ class Policy(Protocol):
 
 
 @dataclass(frozen=True)
-class _FirstRounds:
+class _FirstRounds(ABC):
     """What both policies share.
 
     Attributes:
@@ -67,8 +68,9 @@ class _FirstRounds:
             waiting.remove(task)
         return rounds
 
+    @abstractmethod
     def _choose(self, idle: Sequence[TaskState], every: Sequence[TaskState]) -> TaskState:
-        raise NotImplementedError
+        """Which of `idle` gets the next round; `every` task is there to compare with."""
 
     def _share(self, tasks: Sequence[TaskState], free: int) -> int:
         """`first_share` of an even share of the whole budget, at least a trial."""
