@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from tunefarm_coordinator.compute.messages import ComputeFailed, OpenTask, TaskKey
+from tunefarm_coordinator.compute.messages import ComputeFailed, OpenTask
 from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone
 from tunefarm_coordinator.engines.cost_model import Sample
 
@@ -33,7 +33,6 @@ class Training:
         self._time_limit = time_limit
         self._trainer: Worker | None = None
         self._seeds: dict[str, int] = {}
-        self._begun: set[TaskKey] = set()
         self._waiting: dict[str, list[Sample]] = {}
         self._models: dict[str, tuple[int, bytes]] = {}
         self._learning: asyncio.Task[None] | None = None
@@ -49,13 +48,13 @@ class Training:
             self._trainer = self._new_trainer()
 
     def begin(self, request: OpenTask, samples: Sequence[Sample]) -> None:
-        """A task was opened: `samples` of its history, which are new unless its searcher died before."""
+        """A task was opened: `samples` of its history. Some may have been lost with a searcher that died, so all are
+        sent; the trainer leaves out what it knows."""
         job_id = request.key.job_id
         self._seeds.setdefault(job_id, request.seed)
-        if request.key not in self._begun:
-            self._begun.add(request.key)
-            self.add(job_id, samples)
-        elif job_id in self._models:
+        self.add(job_id, samples)
+        if job_id in self._models:
+            # A searcher that took another one's place has no model yet.
             self._on_model(job_id, self._models[job_id][1])
 
     def add(self, job_id: str, samples: Sequence[Sample]) -> None:
@@ -68,7 +67,6 @@ class Training:
 
     def close(self, job_id: str) -> None:
         """Forgets a job."""
-        self._begun = {key for key in self._begun if key.job_id != job_id}
         for table in (self._seeds, self._waiting, self._models):
             table.pop(job_id, None)
         for trainer in self.workers:
@@ -102,6 +100,5 @@ class Training:
 
     def _lose(self) -> None:
         self._waiting.clear()
-        self._begun.clear()
         self._models.clear()
         self._on_loss()

@@ -109,6 +109,7 @@ class CostModelTrainer:
         self._seed = seed
         self._warm_up = warm_up
         self._samples: list[Sample] = []
+        self._known: set[bytes] = set()
         self._fitted = CostModel(version=0, samples=0, model=None)
 
     @property
@@ -118,8 +119,9 @@ class CostModelTrainer:
 
     def update(self, samples: Sequence[Sample]) -> CostModel:
         """Adds measured candidates and fits the model again once they have grown by an eighth (a fit after
-        each batch would cost more than it tells). Samples without a store row are left out."""
-        self._samples.extend(sample for sample in samples if len(sample.features))
+        each batch would cost more than it tells). Samples without a store row are left out, and so are programs that
+        it knows: a task that is opened again brings its whole history."""
+        self._samples.extend(sample for sample in samples if len(sample.features) and self._is_new(sample))
         grown = len(self._samples) - self._fitted.samples
         if len(self._comparable()) >= self._warm_up and grown > 0 and grown * 8 >= self._fitted.samples:
             self._fitted = CostModel(
@@ -151,6 +153,12 @@ class CostModelTrainer:
         trainer = cls(seed, warm_up)
         trainer.update([Sample(*fields) for fields in zip(workloads, packs, times, strict=True)])
         return trainer
+
+    def _is_new(self, sample: Sample) -> bool:
+        digest = hashlib.sha256(sample.workload.encode() + b"\0" + sample.features.tobytes()).digest()
+        new = digest not in self._known
+        self._known.add(digest)
+        return new
 
     def _comparable(self) -> list[Sample]:
         """Samples of workloads with more than one: a single one would be its own best, however slow."""

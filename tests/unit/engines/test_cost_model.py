@@ -174,3 +174,13 @@ def test_samples_without_a_store_are_left_out() -> None:
 def test_refuses_bytes_that_are_no_model(model: bytes) -> None:
     with pytest.raises(ValueError, match="cost model"):
         ScoreModel.from_bytes(model)
+
+
+def test_what_it_knows_is_learned_once() -> None:
+    """A task that is opened again brings its history again, and in it what was never learned."""
+    known, new = _samples(60, seed=1), _samples(20, seed=2)
+    trainer = CostModelTrainer()
+    trainer.update(known)
+    assert trainer.update(known).version == 1
+    fitted = trainer.update([*known, *new])
+    assert (fitted.version, fitted.samples) == (2, 80)
