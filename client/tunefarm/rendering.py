@@ -117,11 +117,16 @@ def _latency_table(job: Job) -> Table:
     table.add_column("latency", justify="right", no_wrap=True)
     table.add_column("tuned is", justify="right", no_wrap=True)
     for name, latency, spread in rows:
-        tuned = metrics.latency_mean_ms
-        known = latency is not None and tuned and name != "tuned"
-        faster = f"{latency / tuned:.2f}x faster" if known and latency is not None and tuned else ""
-        table.add_row(name, milliseconds(latency, spread), faster)
+        against = "" if name == "tuned" else _speed_up(metrics.latency_mean_ms, latency)
+        table.add_row(name, milliseconds(latency, spread), against)
     return table
+
+
+def _speed_up(tuned: float | None, other: float | None) -> str:
+    """How the tuned build stands against another one; empty where either is not known."""
+    if not tuned or not other:
+        return ""
+    return f"{other / tuned:.2f}x faster" if other >= tuned else f"{tuned / other:.2f}x slower"
 
 
 def _spending(job: Job) -> str:

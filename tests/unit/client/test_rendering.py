@@ -78,6 +78,14 @@ def test_a_latency_that_does_not_exist_is_a_dash() -> None:
     assert line.split() == ["ONNX", "Runtime", "-"]
 
 
+def test_a_tuned_build_that_is_slower_is_called_so() -> None:
+    job = succeeding()[-1]
+    job.latency_ms.onnxruntime = job.latency_ms.tuned / 2
+    text = _text(summary(job_from(job), None, None), 80)
+    assert "2.00x slower" in next(line for line in text.splitlines() if "ONNX" in line)
+    assert "4.50x faster" in text
+
+
 def test_a_failed_job_has_no_latencies() -> None:
     text = _text(summary(job_from(failing("NO_VALID_TRIAL", "all wrong")[-1]), None, None), 80)
     assert "failed" in text
