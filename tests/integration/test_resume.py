@@ -77,10 +77,6 @@ def manifest_of(home: Path, job: str) -> Path:
 # ---- by a user's wish
 
 
-def best_of(job: Job) -> dict[str, float]:
-    return {task.workload: task.best_seconds for task in job.tasks if task.best_seconds is not None}
-
-
 def test_cancelled_then_resumed_then_extended(home: Path, model: Path, tmp_path: Path) -> None:
     with coordinator(home, 0, *SMALL) as (_, address), agent(home, address), Client(address) as client:
         workflow = client.job(submit(address, model, 16))
