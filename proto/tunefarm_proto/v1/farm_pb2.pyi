@@ -215,7 +215,7 @@ class Welcome(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., version: _Optional[_Union[_common_pb2.ProgramVersion, _Mapping]] = ..., session_id: _Optional[str] = ..., heartbeat_interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., session_timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., forget: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("lease_id", "attempt", "device_id", "time_limit", "job_id", "trace_id", "indices", "measure", "compare", "verify", "calibrate", "benchmark")
+    __slots__ = ("lease_id", "attempt", "device_id", "time_limit", "job_id", "trace_id", "indices", "measure", "compare", "verify", "calibrate", "benchmark", "fetch_limit")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +228,7 @@ class Lease(_message.Message):
     VERIFY_FIELD_NUMBER: _ClassVar[int]
     CALIBRATE_FIELD_NUMBER: _ClassVar[int]
     BENCHMARK_FIELD_NUMBER: _ClassVar[int]
+    FETCH_LIMIT_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     attempt: int
     device_id: str
@@ -240,7 +241,8 @@ class Lease(_message.Message):
     verify: VerifyWork
     calibrate: CalibrateWork
     benchmark: BenchmarkWork
-    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., device_id: _Optional[str] = ..., time_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., indices: _Optional[_Iterable[int]] = ..., measure: _Optional[_Union[MeasureWork, _Mapping]] = ..., compare: _Optional[_Union[CompareWork, _Mapping]] = ..., verify: _Optional[_Union[VerifyWork, _Mapping]] = ..., calibrate: _Optional[_Union[CalibrateWork, _Mapping]] = ..., benchmark: _Optional[_Union[BenchmarkWork, _Mapping]] = ...) -> None: ...
+    fetch_limit: _duration_pb2.Duration
+    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., device_id: _Optional[str] = ..., time_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., job_id: _Optional[str] = ..., trace_id: _Optional[str] = ..., indices: _Optional[_Iterable[int]] = ..., measure: _Optional[_Union[MeasureWork, _Mapping]] = ..., compare: _Optional[_Union[CompareWork, _Mapping]] = ..., verify: _Optional[_Union[VerifyWork, _Mapping]] = ..., calibrate: _Optional[_Union[CalibrateWork, _Mapping]] = ..., benchmark: _Optional[_Union[BenchmarkWork, _Mapping]] = ..., fetch_limit: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Evaluator(_message.Message):
     __slots__ = ("number", "repeat", "min_repeat_ms", "flush_cache")
@@ -474,3 +476,21 @@ class ListDevicesResponse(_message.Message):
     devices: _containers.RepeatedCompositeFieldContainer[_common_pb2.DeviceStatus]
     next_page_token: str
     def __init__(self, devices: _Optional[_Iterable[_Union[_common_pb2.DeviceStatus, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class DrainDeviceRequest(_message.Message):
+    __slots__ = ("agent_id", "device_id", "reason")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    device_id: str
+    reason: str
+    def __init__(self, agent_id: _Optional[str] = ..., device_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ResumeDeviceRequest(_message.Message):
+    __slots__ = ("agent_id", "device_id")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    device_id: str
+    def __init__(self, agent_id: _Optional[str] = ..., device_id: _Optional[str] = ...) -> None: ...

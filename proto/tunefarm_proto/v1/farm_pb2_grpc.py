@@ -58,6 +58,16 @@ class FarmServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.FromString,
                 _registered_method=True)
+        self.DrainDevice = channel.unary_unary(
+                '/tunefarm.v1.FarmService/DrainDevice',
+                request_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.DrainDeviceRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.FromString,
+                _registered_method=True)
+        self.ResumeDevice = channel.unary_unary(
+                '/tunefarm.v1.FarmService/ResumeDevice',
+                request_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.ResumeDeviceRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.FromString,
+                _registered_method=True)
 
 
 class FarmServiceServicer:
@@ -99,6 +109,21 @@ class FarmServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainDevice(self, request, context):
+        """Admin. The device finishes what it works on and gets nothing more until it is put back, also over restarts of
+        either side. Idempotent. NOT_FOUND: no such device is known.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeDevice(self, request, context):
+        """Admin. Ends a drain, or a quarantine before its time. Idempotent. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FarmServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -120,6 +145,16 @@ def add_FarmServiceServicer_to_server(servicer, server):
             'ListDevices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDevices,
                     request_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.SerializeToString,
+            ),
+            'DrainDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainDevice,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.DrainDeviceRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.SerializeToString,
+            ),
+            'ResumeDevice': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeDevice,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.ResumeDeviceRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.SerializeToString,
             ),
     }
@@ -234,6 +269,60 @@ class FarmService:
             target,
             '/tunefarm.v1.FarmService/ListDevices',
             tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunefarm.v1.FarmService/DrainDevice',
+            tunefarm__proto_dot_v1_dot_farm__pb2.DrainDeviceRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeDevice(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunefarm.v1.FarmService/ResumeDevice',
+            tunefarm__proto_dot_v1_dot_farm__pb2.ResumeDeviceRequest.SerializeToString,
             tunefarm__proto_dot_v1_dot_farm__pb2.ListDevicesResponse.FromString,
             options,
             channel_credentials,
