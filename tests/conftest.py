@@ -1,7 +1,13 @@
-"""Shared by all tests: how hypothesis works in this house."""
+"""Shared by all tests: how hypothesis works in this house, and that Ctrl-C means something."""
+
+import signal
 
 from hypothesis import HealthCheck, settings
 
 # No deadline and no speed check for one example: the tests share two cores with whatever else runs there.
 settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
 settings.load_profile("house")
+
+# A shell ignores SIGINT for what it starts with `&`, and every child inherits that: programs under test would never
+# hear the Ctrl-C that a test sends them.
+signal.signal(signal.SIGINT, signal.default_int_handler)

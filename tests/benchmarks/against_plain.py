@@ -19,6 +19,7 @@ import numpy as np
 from interleaved import Contender, Ratio, interleave, ratio
 from rich.console import Console
 from rich.table import Table
+from work_folder import add_work_option, work_folder
 
 PLAIN = Path(__file__).with_name("plain_tvm.py")
 BIN = Path(sys.executable).parent
@@ -61,10 +62,10 @@ def main() -> None:
     parser.add_argument(
         "--plain", type=int, nargs="*", default=[64, 16], help="round sizes of plain TVM; none: skipped"
     )
-    parser.add_argument("--work", type=Path, default=Path("bench-against-plain"))
+    add_work_option(parser)
     parser.add_argument("--out", type=Path, default=Path("against_plain.json"))
     given = parser.parse_args()
-    given.work.mkdir(parents=True)
+    given.work = work_folder(parser, given.work)
     cores = len(os.sched_getaffinity(0))
     model = given.work / "squeezenet.onnx"
     seeded = [sys.executable, "-m", "tunefarm_coordinator.models.seeded", "squeezenet", str(model)]

@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from work_folder import add_work_option, work_folder
 
 BIN = Path(sys.executable).parent
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -48,10 +49,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials-per-kernel", type=int, default=4)
     parser.add_argument("--only", nargs="*", default=list(ZOO))
-    parser.add_argument("--work", type=Path, default=Path("bench-six-models"))
+    add_work_option(parser)
     parser.add_argument("--out", type=Path, default=Path("six_models.json"))
     given = parser.parse_args()
-    given.work.mkdir(parents=True)
+    given.work = work_folder(parser, given.work)
     results = {}
     for name in given.only:
         Console(stderr=True).print(f"tuning {name}")

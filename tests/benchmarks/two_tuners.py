@@ -21,6 +21,7 @@ import numpy as np
 from interleaved import Contender, Ratio, interleave, ratio
 from rich.console import Console
 from rich.table import Table
+from work_folder import add_work_option, work_folder
 
 BIN = Path(sys.executable).parent
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -91,10 +92,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--calls", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=list(MODELS), choices=list(ZOO))
-    parser.add_argument("--work", type=Path, default=Path("bench-two-tuners"))
+    add_work_option(parser)
     parser.add_argument("--out", type=Path, default=Path("two_tuners.json"))
     given = parser.parse_args()
-    given.work.mkdir(parents=True)
+    given.work = work_folder(parser, given.work)
     cores = len(os.sched_getaffinity(0))
     progress = Console(stderr=True)
     results = {name: measure(name, given, cores, progress) for name in given.only}
