@@ -1,12 +1,14 @@
-"""The command line: `tunefarm-agent run --connect HOST:PORT`."""
+"""The command line: `tunefarm-agent join HOST:PORT --token ...`, then `tunefarm-agent run`."""
 
 import importlib.util
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-_NEEDED = ("numpy", "platformdirs", "psutil", "structlog", "tvm")
+_NEEDED = ("cryptography", "numpy", "platformdirs", "psutil", "structlog", "tvm")
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The tunefarm device agent: measures candidates on this host."
@@ -20,7 +22,9 @@ def _agent() -> None:
 
 @app.command()
 def run(
-    connect: Annotated[str, typer.Option(metavar="HOST:PORT", help="The coordinator.")],
+    connect: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="A coordinator in plain text. Default: the farm that was joined.")
+    ] = "",
     insecure: Annotated[bool, typer.Option(help="Allow plain text to a coordinator off this host.")] = False,
     agent_id: Annotated[
         str, typer.Option(help="Name of this agent, unique in the farm. Default: made up once, then kept.")
@@ -66,6 +70,39 @@ def run(
     except AgentError as error:
         typer.echo(f"tunefarm-agent: {error}", err=True)
         raise typer.Exit(2 if isinstance(error, InvalidInput | Refused) else 1) from error
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def join(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="The coordinator, as its users reach it.")],
+    token: Annotated[str, typer.Option(envvar="TUNEFARM_INVITE", help="Of `tunefarm farm invite`; good once.")],
+    agent_id: Annotated[
+        str, typer.Option(help="Name of this agent, unique in the farm. Default: made up once, then kept.")
+    ] = "",
+    state_dir: Annotated[
+        Path | None, typer.Option(help="The agent's own folder. Default: the user's state folder.")
+    ] = None,
+    enrol_only: Annotated[bool, typer.Option("--enrol-only", help="Don't run now: `tunefarm-agent run` does.")] = False,
+) -> None:
+    """Enrol this host at a farm, then run. Takes the options of `run` as well."""
+    _need_extra()
+    from tunefarm_agent import startup
+    from tunefarm_agent.errors import AgentError, InvalidInput, Refused
+
+    if enrol_only and context.args:
+        typer.echo(f"tunefarm-agent: with --enrol-only nothing takes {' '.join(context.args)}", err=True)
+        raise typer.Exit(2)
+    try:
+        folder = startup.join(address, token, agent_id, state_dir)
+    except AgentError as error:
+        typer.echo(f"tunefarm-agent: {error}", err=True)
+        raise typer.Exit(2 if isinstance(error, InvalidInput | Refused) else 1) from error
+    typer.echo(f"joined the farm at {address}; the papers are in {folder}", err=True)
+    if not enrol_only:
+        # The token is not among the arguments of what runs on: anybody may read those.
+        command = [sys.executable, "-m", "tunefarm_agent", "run", "--state-dir", str(folder), *context.args]
+        os.execv(sys.executable, command)
 
 
 def _need_extra() -> None:

@@ -41,7 +41,7 @@ async def run(settings: Settings, lifeline: int | None) -> None:
     with _only_one(settings.state_dir):
         adopt_orphans()
         _sweep(settings.state_dir)
-        async with open_channel(settings.address, settings.insecure) as channel:
+        async with open_channel(settings.address, settings.insecure, settings.membership) as channel:
             stub = farm_pb2_grpc.FarmServiceStub(channel)
             await _run(settings, device, stub, _stop_event(lifeline))
 

@@ -5,7 +5,9 @@ import ipaddress
 import grpc
 import grpc.aio
 
+from tunefarm_agent.credentials import Membership
 from tunefarm_agent.errors import InvalidInput
+from tunefarm_proto.pinning import SECURE_OPTIONS
 
 _LONGEST_MESSAGE = 64 << 20
 _OPTIONS = [
@@ -23,25 +25,27 @@ _OPTIONS = [
 ]
 
 
-def open_channel(address: str, insecure: bool) -> grpc.aio.Channel:
-    """A channel to HOST:PORT. Plain text, for now: TLS gets its credentials here.
+def open_channel(address: str, insecure: bool, membership: Membership | None = None) -> grpc.aio.Channel:
+    """A channel to HOST:PORT: mutual TLS with a membership, else plain text.
 
-    Raises InvalidInput: off loopback, and plain text was not asked for.
+    Raises InvalidInput: plain text off loopback that was not asked for.
     """
+    if membership is not None:
+        return grpc.aio.secure_channel(address, membership.credentials, options=[*_OPTIONS, *SECURE_OPTIONS])
     host = host_of(address)
     if not insecure and not is_loopback(host):
         raise InvalidInput(
-            f"{address} is not on this machine, and the connection would be plain text: "
-            "add --insecure if the network between is trusted"
+            f"{address} is not on this machine, and the connection would be plain text: join the farm with the command "
+            "that its admin gets from `tunefarm farm invite`, or add --insecure if the network between is trusted"
         )
     return grpc.aio.insecure_channel(address, options=_OPTIONS)
 
 
-def host_of(address: str) -> str:
-    """HOST of HOST:PORT. Raises InvalidInput."""
+def host_of(address: str, option: str = "--connect") -> str:
+    """HOST of HOST:PORT. Raises InvalidInput, which names the option."""
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdecimal() and 0 < int(port) < 65536):
-        raise InvalidInput(f"--connect takes HOST:PORT, not {address!r}")
+        raise InvalidInput(f"{option} takes HOST:PORT, not {address!r}")
     return host.strip("[]")
 
 

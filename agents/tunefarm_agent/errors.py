@@ -13,6 +13,10 @@ class Refused(AgentError):
     """The coordinator will not have this agent (version, credentials): exit code 2."""
 
 
+class Unreachable(AgentError):
+    """No coordinator answers at the address: exit code 1."""
+
+
 class Superseded(AgentError):
     """Another process attached under the same agent id: exit code 1."""
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunefarm_agent.credentials import Membership
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -10,6 +12,7 @@ class Settings:
 
     Attributes:
         address: the coordinator, HOST:PORT.
+        membership: of a farm that this agent joined; None: it attaches in plain text.
         insecure: plain text is allowed off loopback.
         agent_id: stays the same over restarts.
         state_dir: the agent's own folder, absolute; one agent at a time.
@@ -22,6 +25,7 @@ class Settings:
     """
 
     address: str
+    membership: Membership | None
     insecure: bool
     agent_id: str
     state_dir: Path

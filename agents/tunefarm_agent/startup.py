@@ -11,7 +11,7 @@ from pathlib import Path
 import platformdirs
 import psutil
 
-from tunefarm_agent import agent, logs
+from tunefarm_agent import agent, credentials, logs
 from tunefarm_agent.channel import host_of
 from tunefarm_agent.errors import InvalidInput
 from tunefarm_agent.settings import Settings
@@ -45,13 +45,18 @@ def start(options: Options, lifeline: int | None, json_logs: bool) -> None:
 
 def parse(options: Options) -> Settings:
     """Settings, checked. Makes the state folder. Raises InvalidInput."""
-    host_of(options.connect)
+    if options.connect:
+        host_of(options.connect)
     target, cores, labels = _target(options.target), _cores(options.cores), _labels(options.labels)
     state_dir = _state_dir(options.state_dir)
+    membership = None if options.connect else _membership(state_dir)
+    if membership is not None:
+        labels = {**membership.labels, **labels}
     return Settings(
-        address=options.connect,
+        address=options.connect if membership is None else membership.address,
+        membership=membership,
         insecure=options.insecure,
-        agent_id=_agent_id(options.agent_id, state_dir),
+        agent_id=_agent_id(options.agent_id, state_dir) if membership is None else membership.agent_id,
         state_dir=state_dir,
         cores=cores,
         target=target,
@@ -60,6 +65,24 @@ def parse(options: Options) -> Settings:
         memory=options.memory_mib * _MIB or psutil.virtual_memory().total * 3 // 4,
         cache=options.cache_mib * _MIB,
     )
+
+
+def join(address: str, token: str, agent_id: str, state_dir: Path | None) -> Path:
+    """Enrol this host at the farm; the state folder that keeps its papers. Raises AgentError."""
+    host = host_of(address, "join")
+    folder = _state_dir(state_dir)
+    credentials.join(address, host, token, _agent_id(agent_id, folder), folder)
+    return folder
+
+
+def _membership(state_dir: Path) -> credentials.Membership:
+    membership = credentials.load(state_dir)
+    if membership is None:
+        raise InvalidInput(
+            f"{state_dir} never joined a farm: paste the command of `tunefarm farm invite`, or name a coordinator on "
+            "loopback with --connect HOST:PORT"
+        )
+    return membership
 
 
 def _target(text: str) -> str:

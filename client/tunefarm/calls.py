@@ -12,7 +12,7 @@ import grpc
 from tunefarm.address import Address
 from tunefarm.channel import open_channel
 from tunefarm.errors import JOB_STATE_ERRORS, PACKAGE_ERRORS, STATUS_ERRORS, Internal, TunefarmError, Unavailable
-from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
+from tunefarm_proto.v1 import access_pb2, access_pb2_grpc, farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
 
 QUICK_SECONDS = 30.0
 SUBMIT_SECONDS = 120.0
@@ -51,7 +51,7 @@ class Calls:
     def _open(self) -> grpc.Channel:
         with self._lock:
             if self._channel is None:
-                self._channel = open_channel(self.coordinator.address(), insecure=self._insecure)
+                self._channel = open_channel(self.coordinator.address(), token=self._token, insecure=self._insecure)
             return self._channel
 
     def _tuning(self) -> Any:
@@ -122,6 +122,45 @@ class Calls:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+    # ---- who may do what
+
+    def _access(self) -> Any:
+        return cast(Any, access_pb2_grpc).AccessServiceStub(self._open())
+
+    def invite(self, request: access_pb2.CreateInviteRequest) -> access_pb2.Invite:
+        return cast(access_pb2.Invite, self._unary(self._access().CreateInvite, request, errors=JOB_STATE_ERRORS))
+
+    def agents(self) -> Iterator[access_pb2.EnrolledAgent]:
+        """Every agent that ever enrolled, page by page."""
+        request = access_pb2.ListAgentsRequest(page_size=PAGE_SIZE)
+        while True:
+            page = self._unary(self._access().ListAgents, request, errors=JOB_STATE_ERRORS)
+            yield from page.agents
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def revoke_agent(self, request: access_pb2.RevokeAgentRequest) -> access_pb2.EnrolledAgent:
+        answer = self._unary(self._access().RevokeAgent, request, errors=JOB_STATE_ERRORS)
+        return cast(access_pb2.EnrolledAgent, answer)
+
+    def create_token(self, request: access_pb2.CreateTokenRequest) -> access_pb2.Token:
+        return cast(access_pb2.Token, self._unary(self._access().CreateToken, request, errors=JOB_STATE_ERRORS))
+
+    def tokens(self) -> Iterator[access_pb2.Token]:
+        """Every token, revoked ones too, page by page."""
+        request = access_pb2.ListTokensRequest(page_size=PAGE_SIZE)
+        while True:
+            page = self._unary(self._access().ListTokens, request, errors=JOB_STATE_ERRORS)
+            yield from page.tokens
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def revoke_token(self, token_id: str) -> access_pb2.Token:
+        request = access_pb2.RevokeTokenRequest(token_id=token_id)
+        return cast(access_pb2.Token, self._unary(self._access().RevokeToken, request, errors=JOB_STATE_ERRORS))
 
     # ---- how
 

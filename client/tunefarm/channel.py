@@ -8,14 +8,17 @@ from typing import Any
 import grpc
 
 from tunefarm.address import Address
-from tunefarm.errors import InvalidInput, Unreachable
+from tunefarm.errors import Denied, InvalidInput, Unreachable
+from tunefarm_proto.pinning import SECURE_OPTIONS, NoAnswer, NoTls, OtherFarm, fetch_authority
+from tunefarm_proto.trust import Token, parse_token
 
 CONNECT_SECONDS = 4.0
 _MESSAGE_BYTES = 64 * 2**20
 _UNARY = {
     "TuningService": ("GetModel", "PlanJob", "SubmitJob", "GetJob", "ListJobs", "CancelJob"),
-    "FarmService": ("ListDevices",),
+    "FarmService": ("ListDevices", "DrainDevice", "ResumeDevice"),
     "ScheduleService": ("QueryBest",),
+    "AccessService": ("GetAuthority", "ListAgents", "RevokeAgent", "ListTokens", "RevokeToken"),
 }
 
 # gRPC's own retries (gRFC A6), of unary calls only: each is idempotent, so that a retry is always safe.
@@ -58,30 +61,69 @@ def _options(address: Address) -> list[tuple[str, Any]]:
     return options
 
 
-def check_plain_text(address: Address, insecure: bool) -> None:
-    """Raises InvalidInput where models and tokens would cross a network in plain text without consent."""
-    if not (address.is_loopback or insecure):
+def check_security(address: Address, token: str | None, insecure: bool) -> None:
+    """Raises InvalidInput where models would cross a network in plain text without consent."""
+    if parse_token(token or "") is not None or address.is_loopback or insecure:
+        return
+    if token is not None:
         raise InvalidInput(
-            f"{address} is on another machine, and the connection would be plain text: "
-            f"allow it with --insecure (SDK: insecure=True) on a network that you trust, "
-            f"or tunnel to a loopback address"
+            "the token is none of a tunefarm coordinator's (tft_...): was all of it copied? "
+            "The farm's admin makes one with `tunefarm farm token create`"
         )
+    raise InvalidInput(
+        f"{address} is on another machine, and without a token nobody knows whom to trust there: give --token "
+        f"(SDK: token=) from the farm's admin, or allow plain text with --insecure (SDK: insecure=True) on a network "
+        f"that you trust"
+    )
 
 
-def open_channel(address: Address, *, insecure: bool = False) -> grpc.Channel:
-    """A channel that is connected. TLS has its place here: `grpc.secure_channel` with the same options.
+def open_channel(address: Address, *, token: str | None = None, insecure: bool = False) -> grpc.Channel:
+    """A channel that is connected: TLS where a token says whom to trust, else plain.
 
-    Raises InvalidInput (plain text off loopback without `insecure`) and, within CONNECT_SECONDS,
-    Unreachable.
+    Raises InvalidInput (see check_security), Denied (whoever answers is not the token's farm) and, within
+    CONNECT_SECONDS, Unreachable.
     """
-    check_plain_text(address, insecure)
-    channel = grpc.insecure_channel(str(address), options=_options(address))
+    check_security(address, token, insecure)
+    named = parse_token(token or "")
+    if named is None:
+        channel = grpc.insecure_channel(str(address), options=_options(address))
+    else:
+        channel = _secure_channel(address, _authority(address, named))
     if not _answers(channel, CONNECT_SECONDS):
         channel.close()
-        raise Unreachable(
-            f"no coordinator answers at {address}: check the address, and that `tunefarm serve` runs there"
-        )
+        raise _unreachable(address, plain=named is None)
     return channel
+
+
+def _authority(address: Address, token: Token) -> bytes:
+    """The certificate (PEM) of the farm's authority, from the coordinator itself, if it is the one that the token
+    names. The token's secret is not sent before that is known. Raises Denied, Unreachable."""
+    try:
+        return fetch_authority(address.host, address.port, token, CONNECT_SECONDS)
+    except NoAnswer as error:
+        raise _unreachable(address) from error
+    except NoTls as error:
+        raise Denied(
+            f"{address} does not speak TLS: a coordinator that speaks plain text takes no token; leave it out "
+            "(and unset TUNEFARM_TOKEN) if that is the one you mean"
+        ) from error
+    except OtherFarm as error:
+        raise Denied(
+            f"the coordinator at {address} is not of the farm that this token is for: its certificate authority is "
+            "another, and the token was not sent. Check the address, or ask the farm's admin for a new token"
+        ) from error
+
+
+def _secure_channel(address: Address, authority: bytes) -> grpc.Channel:
+    options = [*_options(address), *SECURE_OPTIONS]
+    return grpc.secure_channel(str(address), grpc.ssl_channel_credentials(authority), options=options)
+
+
+def _unreachable(address: Address, plain: bool = False) -> Unreachable:
+    return Unreachable(
+        f"no coordinator answers at {address}: check the address, and that `tunefarm serve` runs there"
+        + ("; one that speaks TLS answers only with a --token of its farm" if plain else "")
+    )
 
 
 def _answers(channel: grpc.Channel, seconds: float) -> bool:

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
+from tunefarm.access import FarmAccess
 from tunefarm.address import parse_address
 from tunefarm.calls import Calls
-from tunefarm.channel import check_plain_text
+from tunefarm.channel import check_security
 from tunefarm.embedded import Embedded, EmbeddedSettings
 from tunefarm.errors import NoDevice
 from tunefarm.job import Device, Job, JobState, Plan
@@ -51,8 +52,9 @@ class Client:
     """Talks to one coordinator. Close it, or use it as a context manager.
 
     `Client()` starts a coordinator and a device agent on this machine at the first call and stops them in
-    `close()`, at the latest when the process ends. `Client("farm:7700")` uses a running one; `token`
-    authenticates there. Off loopback the connection is refused unless `insecure=True` allows plain text.
+    `close()`, at the latest when the process ends. `Client("farm:7700", token=...)` uses a running one:
+    the token says who you are, and which farm is to be trusted (TLS). Without a token the connection is plain text, and
+    off loopback refused unless `insecure=True`.
     `embedded` says how to start the two, `notice` is told what is being started, and `remark` what the user should
     read: that an earlier job was interrupted (it stays so until it is resumed).
 
@@ -75,7 +77,7 @@ class Client:
             self._calls = Calls(self._embedded, token=token, insecure=False)
         else:
             where = parse_address(address)
-            check_plain_text(where, insecure)
+            check_security(where, token, insecure)
             self._calls = Calls(Remote(where), token=token, insecure=insecure)
 
     def __enter__(self) -> Self:
@@ -143,6 +145,11 @@ class Client:
         """A job that was started before. Raises NotFound."""
         self._calls.job(job_id)
         return Workflow(self._calls, job_id, self._await_own_device)
+
+    @property
+    def access(self) -> FarmAccess:
+        """Who may do what in the farm: invites, agents, tokens."""
+        return FarmAccess(self._calls)
 
     def devices(self) -> list[Device]:
         """The devices of the farm."""

@@ -107,7 +107,8 @@ STATUS_ERRORS: Mapping[str, type[TunefarmError]] = {
 # FetchPackage uses FAILED_PRECONDITION for another state than the submitting calls do.
 PACKAGE_ERRORS: Mapping[str, type[TunefarmError]] = {**STATUS_ERRORS, "FAILED_PRECONDITION": NoPackage}
 
-# ResumeJob and WatchJob use it for a job in a state that rules them out: running, or interrupted.
+# ResumeJob and WatchJob use it for a job in a state that rules them out, the calls of AccessService for a coordinator
+# that speaks plain text.
 JOB_STATE_ERRORS: Mapping[str, type[TunefarmError]] = {**STATUS_ERRORS, "FAILED_PRECONDITION": Conflict}
 
 # What a coordinator that could not start wrote to its ready pipe: "kind" -> class.

@@ -33,5 +33,13 @@ class Unavailable(TunefarmError):
     """A part of the farm does not answer now; the same call may go through later."""
 
 
+class Unauthenticated(TunefarmError):
+    """Nobody knows who is calling: no token or certificate, or one that is unknown, expired or revoked."""
+
+
+class PermissionDenied(TunefarmError):
+    """The caller is known, and may not do this."""
+
+
 class StoreError(TunefarmError):
     """The schedule store can't be opened or written: locked, newer than this program, disk full."""

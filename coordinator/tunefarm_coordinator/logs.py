@@ -2,8 +2,11 @@
 
 import logging
 import sys
+from typing import Any
 
 import structlog
+
+from tunefarm_proto.trust import mask
 
 
 def configure(level: str, json_lines: bool) -> None:
@@ -24,7 +27,13 @@ def configure(level: str, json_lines: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final]
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final, _masked],
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _masked(_logger: object, _name: str, line: Any) -> str:
+    """The whole line, whatever came into it, without the secrets of tokens."""
+    return mask(str(line))

@@ -7,15 +7,15 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import grpc
 import platformdirs
 import typer
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from tunefarm_coordinator import logs, metrics
+from tunefarm_coordinator.access.authority import Authority, write_secret
+from tunefarm_coordinator.access.register import Register
+from tunefarm_coordinator.access.roles import Role
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.compute.client import ComputeClient
 from tunefarm_coordinator.compute.settings import ComputeSettings
@@ -26,28 +26,18 @@ from tunefarm_coordinator.control.library import ModelLibrary
 from tunefarm_coordinator.control.planning import Planner
 from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.services import Services
-from tunefarm_coordinator.errors import InvalidInput, StoreError, TunefarmError
+from tunefarm_coordinator.errors import StoreError, TunefarmError
 from tunefarm_coordinator.fault_points import Fault, FaultPoints
 from tunefarm_coordinator.schedules.store import Store
-from tunefarm_coordinator.service.errors import ErrorInterceptor
 from tunefarm_coordinator.service.farm import FarmServicer
 from tunefarm_coordinator.service.schedule import ScheduleService
+from tunefarm_coordinator.service.server import Access, PlainAccess, SecureAccess, open_server
 from tunefarm_coordinator.service.tuning import TuningServicer
 from tunefarm_coordinator.settings import Settings, parse_address
-from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc, schedule_pb2, schedule_pb2_grpc, tuning_pb2, tuning_pb2_grpc
 
 log = logging.getLogger("tunefarm_coordinator")
 
-LARGEST_MESSAGE_BYTES = 16 << 20
 GRACE_SECONDS = 2.0
-SERVICES = tuple(
-    file.services_by_name[name].full_name
-    for file, name in (
-        (tuning_pb2.DESCRIPTOR, "TuningService"),
-        (farm_pb2.DESCRIPTOR, "FarmService"),
-        (schedule_pb2.DESCRIPTOR, "ScheduleService"),
-    )
-)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -70,7 +60,14 @@ def serve(
         str | None, typer.Option(help="An existing Ray cluster (`auto` inside one); default: a local one.")
     ] = None,
     metrics_at: Annotated[str | None, typer.Option("--metrics", help="HOST:PORT of a Prometheus endpoint.")] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Allow plain text off loopback.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Plain text off loopback, and everybody may do everything.")
+    ] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="TLS, tokens and enrolled agents on loopback too.")] = False,
+    agents: Annotated[
+        str | None,
+        typer.Option(help="HOST:PORT where agents attach over TLS. Default: the host of --listen, the next port."),
+    ] = None,
     searchers: Annotated[int | None, typer.Option(min=1, help="Search processes; default: by cores.")] = None,
     builders: Annotated[int | None, typer.Option(min=1, help="Build processes; default: by cores.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
@@ -93,6 +90,8 @@ def serve(
             data=data,
             store=store or f"sqlite:///{data / 'tunefarm.db'}",
             insecure=insecure,
+            tls=tls,
+            agents=parse_address(agents, "--agents") if agents else None,
             ray_address=ray_address,
             metrics=parse_address(metrics_at, "--metrics") if metrics_at else None,
             lifeline=lifeline_fd,
@@ -137,17 +136,19 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
     intake = Intake(services, library)
     registry = JobRegistry(services, intake)
     tuning = TuningServicer(registry, Planner(services, intake), library, folders)
-    server, port = await _server(settings, tuning, FarmServicer(farm, artifacts), ScheduleService(store))
+    access = await _access(settings, folders, store, farm)
+    server = await open_server(tuning, FarmServicer(farm, artifacts), ScheduleService(store), access)
     try:
         compute.start()
         farm.start()
         # Whoever calls finds every job there, also those of before a restart.
         interrupted = await registry.recover(leave=settings.leave_interrupted)
         await server.start()
+        address = f"{settings.host}:{server.port}"
         if settings.metrics is not None:
             metrics.start(*settings.metrics, registry=registry, farm=farm)
-        log.info("listening", extra={"address": f"{settings.host}:{port}", "store": settings.store})
-        _tell(settings.ready, {"address": f"{settings.host}:{port}", "interrupted": interrupted})
+        log.info("listening", extra={"address": address, "tls": settings.secure, "store": settings.store})
+        _tell(settings.ready, {"address": address, "interrupted": interrupted})
         await stop.wait()
         log.info("stopping")
     finally:
@@ -158,41 +159,19 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
         await compute.close()
 
 
-async def _server(
-    settings: Settings, tuning: TuningServicer, farm: FarmServicer, schedules: ScheduleService
-) -> tuple[Any, int]:
-    """The gRPC server and the port that it got. TLS and authentication have their place here."""
-    server = grpc.aio.server(
-        interceptors=[ErrorInterceptor()],
-        options=[
-            ("grpc.max_receive_message_length", LARGEST_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", LARGEST_MESSAGE_BYTES),
-            # Two coordinators on one port would share its callers between them.
-            ("grpc.so_reuseport", 0),
-            ("grpc.keepalive_time_ms", 10_000),
-            ("grpc.keepalive_timeout_ms", 10_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            # Agents ping every 20 s, also while no call is open.
-            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
-            ("grpc.http2.max_ping_strikes", 0),
-        ],
-    )
-    tuning_pb2_grpc.add_TuningServiceServicer_to_server(tuning, server)
-    farm_pb2_grpc.add_FarmServiceServicer_to_server(farm, server)
-    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(schedules, server)
-    health_servicer = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    for name in ("", *SERVICES):
-        await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
-    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    try:
-        port = server.add_insecure_port(f"{settings.host}:{settings.port}")
-    except RuntimeError as error:
-        raise InvalidInput(
-            f"can't listen on {settings.host}:{settings.port}: is it taken? Try another --listen"
-        ) from error
-    return server, port
+async def _access(settings: Settings, folders: Folders, store: Store, farm: FarmControl) -> Access:
+    """Who is let in where. On plain text: everybody."""
+    address = (settings.host, settings.port)
+    if not settings.secure:
+        return PlainAccess(address)
+    authority = await asyncio.to_thread(Authority.open, folders.authority)
+    register = await asyncio.to_thread(Register, store, authority, farm.expel)
+    if not register.tokens():
+        token, _ = await register.create_token("first admin", Role.ADMIN, "", None)
+        file = folders.authority / "admin.token"
+        await asyncio.to_thread(write_secret, file, f"{token}\n".encode())
+        log.info("the first admin's token was written", extra={"file": str(file)})
+    return SecureAccess(address, settings.agent_address, authority, register)
 
 
 def _folders(data: Path) -> Folders:

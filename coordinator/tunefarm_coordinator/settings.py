@@ -17,6 +17,9 @@ class Settings:
         host, port: where gRPC listens; port 0 takes a free one.
         data: folder for models, artifacts, packages and, by default, the store.
         store: SQLAlchemy URL of the schedule store.
+        insecure: plain text is allowed off loopback.
+        tls: TLS on loopback too.
+        agents: (host, port) where agents attach over TLS; None: the same host, the next port.
         ray_address: an existing Ray cluster; None: a local one of our own.
         metrics: (host, port) of the Prometheus endpoint; None: none.
         lifeline, ready: inherited file descriptors, see `tunefarm.embedded`.
@@ -29,6 +32,8 @@ class Settings:
     data: Path
     store: str
     insecure: bool = False
+    tls: bool = False
+    agents: tuple[str, int] | None = None
     ray_address: str | None = None
     metrics: tuple[str, int] | None = None
     lifeline: int | None = None
@@ -40,11 +45,20 @@ class Settings:
 
     def check(self) -> None:
         """Raises InvalidInput for a combination that must not run."""
-        if self.host not in LOOPBACK and not self.insecure:
-            raise InvalidInput(
-                f"--listen {self.host}:{self.port} is off loopback and would be plain text: "
-                "listen on 127.0.0.1, or type --insecure on a network of your own"
-            )
+        if self.insecure and self.tls:
+            raise InvalidInput("--tls and --insecure are opposites: leave one of them out")
+        if self.agents is not None and not self.secure:
+            raise InvalidInput("--agents names the port for agents over TLS: add --tls, or attach them to --listen")
+
+    @property
+    def secure(self) -> bool:
+        """Whether peers speak TLS: always off loopback, unless plain text was asked for."""
+        return self.tls or (self.host not in LOOPBACK and not self.insecure)
+
+    @property
+    def agent_address(self) -> tuple[str, int]:
+        """Where agents attach over TLS: a port of its own, as theirs asks for a certificate and the users' does not."""
+        return self.agents or (self.host, self.port + 1 if self.port else 0)
 
 
 def parse_address(text: str, option: str) -> tuple[str, int]:

@@ -31,8 +31,10 @@ def print_rendered(renderable: RenderableType) -> None:
 
 
 def print_error(line: str) -> None:
-    """A line on stderr."""
-    sys.stderr.write(line.rstrip("\n") + "\n")
+    """A line on stderr; a token that came into it is masked."""
+    from tunefarm_proto.trust import mask
+
+    sys.stderr.write(mask(line).rstrip("\n") + "\n")
     sys.stderr.flush()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from tunefarm_coordinator.compute.messages import Gate
 from tunefarm_coordinator.control.attachment import Attachment, Hello, SessionReplaced
-from tunefarm_coordinator.errors import NoDevice, TunefarmError, Unavailable
+from tunefarm_coordinator.errors import NoDevice, PermissionDenied, TunefarmError, Unavailable
 from tunefarm_coordinator.farm.desk import FarmDesk
 from tunefarm_coordinator.farm.messages import (
     Acknowledge,
@@ -21,6 +21,7 @@ from tunefarm_coordinator.farm.messages import (
     EndReason,
     EndSession,
     Event,
+    Expelled,
     FarmDevice,
     Forget,
     Grant,
@@ -43,6 +44,13 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.5
 LOST_RETRY_SECONDS = 1.0
+
+_ENDINGS: dict[EndReason, type[TunefarmError]] = {
+    EndReason.REPLACED: SessionReplaced,
+    EndReason.SILENT: Unavailable,
+    EndReason.OUTCOME_REFUSED: Unavailable,
+    EndReason.EXPELLED: PermissionDenied,
+}
 
 OnOutcome = Callable[[Deliver, farm_pb2.OutcomeReport], Awaitable[None]]
 OnLost = Callable[[ItemLost], Awaitable[None]]
@@ -170,6 +178,10 @@ class FarmControl:
         self._devices_changed.set()
         return attachment
 
+    def expel(self, agent_id: str, reason: str) -> None:
+        """The agent was revoked: its stream ends now, and its leases are others'."""
+        self._tell(Expelled(agent_id, f"agent {agent_id} was revoked" + (f": {reason}" if reason else "")))
+
     def feed(self, event: Event) -> None:
         """Hand on what an agent said."""
         self._tell(event)
@@ -218,7 +230,7 @@ class FarmControl:
         attachment = self._attachments.get(instruction.session)
         if attachment is None:
             return
-        kind = SessionReplaced if instruction.reason is EndReason.REPLACED else Unavailable
+        kind = _ENDINGS[instruction.reason]
         log.warning("session ended", extra={"agent": attachment.hello.agent_id, "reason": instruction.message})
         attachment.end(kind(instruction.message))
 

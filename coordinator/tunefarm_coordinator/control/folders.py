@@ -9,9 +9,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Folders:
-    """The data folder: `artifacts/`, `models/<id>/`, `prepared/<key>/`, `jobs/<id>/`."""
+    """The data folder: `authority/`, `artifacts/`, `models/<id>/`, `prepared/<key>/`, `jobs/<id>/`."""
 
     root: Path
+
+    @property
+    def authority(self) -> Path:
+        """The farm's certificate authority and its first admin's token: for the coordinator's user alone."""
+        return self.root / "authority"
 
     @property
     def artifacts(self) -> Path:

@@ -16,6 +16,7 @@ from tunefarm_coordinator.farm.messages import (
     EndReason,
     EndSession,
     Event,
+    Expelled,
     Forget,
     Heartbeat,
     Instruction,
@@ -60,6 +61,7 @@ class FarmDesk:
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             Attached: self._attached,
             Detached: self._detached,
+            Expelled: self._expelled,
             Requested: self._requested,
             Heartbeat: self._heartbeat,
             Submitted: self._submitted,
@@ -162,14 +164,21 @@ class FarmDesk:
         if session is not None:
             self._roster.move(session, SessionMove.STREAM_ENDED, now)
 
-    def _lose(self, session: SessionRecord, now: float) -> None:
+    def _expelled(self, event: Expelled, now: float) -> None:
+        """Nobody's fault but the agent's: no item is suspected."""
+        session = self._roster.session_of(event.agent_id)
+        if session is not None:
+            self._lose(session, SessionMove.EXPELLED, EndReason.EXPELLED, event.reason, now)
+
+    def _lose(
+        self, session: SessionRecord, move: SessionMove, why: EndReason, reason: str, now: float, blame: bool = False
+    ) -> None:
         leases = self._roster.leases_of(session)
-        reason = f"nothing heard of agent {session.agent_id} for {self.policy.session_timeout:.0f} s"
         if session.state is SessionState.LIVE:
-            self._emit(EndSession(session.session, EndReason.SILENT, reason))
-        self._roster.move(session, SessionMove.TIMED_OUT, now)
+            self._emit(EndSession(session.session, why, reason))
+        self._roster.move(session, move, now)
         for lease in self._last_first(leases):
-            self._book.end(lease, LeaseMove.LOSE, now, reason, blame=True)
+            self._book.end(lease, LeaseMove.LOSE, now, reason, blame=blame)
 
     @staticmethod
     def _last_first(leases: list[LeaseRecord]) -> list[LeaseRecord]:
@@ -264,7 +273,8 @@ class FarmDesk:
 
     def _tick(self, _event: Tick, now: float) -> None:
         for session in self._roster.silent(now):
-            self._lose(session, now)
+            reason = f"nothing heard of agent {session.agent_id} for {self.policy.session_timeout:.0f} s"
+            self._lose(session, SessionMove.TIMED_OUT, EndReason.SILENT, reason, now, blame=True)
         for device in self._roster.devices.values():
             device.health.release_if_due(now)
             for lease in self._last_first(device.leases):

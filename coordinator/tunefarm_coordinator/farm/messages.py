@@ -36,6 +36,7 @@ class EndReason(Enum):
     REPLACED = "replaced"
     SILENT = "silent"
     OUTCOME_REFUSED = "outcome refused"
+    EXPELLED = "expelled"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,14 @@ class Detached:
     """The session's stream ended, for whatever reason."""
 
     session: str
+
+
+@dataclass(frozen=True)
+class Expelled:
+    """The agent may take no more part: whatever it holds is others' from now on."""
+
+    agent_id: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -190,6 +199,7 @@ class Tick:
 Event = (
     Attached
     | Detached
+    | Expelled
     | Requested
     | Heartbeat
     | Submitted

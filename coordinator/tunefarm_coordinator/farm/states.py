@@ -16,6 +16,7 @@ class SessionMove(Enum):
     STREAM_ENDED = "stream ended"
     TIMED_OUT = "timed out"
     ATTACHED_AGAIN = "attached again"
+    EXPELLED = "expelled"
 
 
 class LeaseState(Enum):
@@ -53,6 +54,8 @@ SESSION_MOVES: dict[tuple[SessionState, SessionMove], SessionState] = {
     (SessionState.LIVE, SessionMove.TIMED_OUT): SessionState.LOST,
     (SessionState.LIVE, SessionMove.ATTACHED_AGAIN): SessionState.REPLACED,
     (SessionState.AWAY, SessionMove.TIMED_OUT): SessionState.LOST,
+    (SessionState.LIVE, SessionMove.EXPELLED): SessionState.LOST,
+    (SessionState.AWAY, SessionMove.EXPELLED): SessionState.LOST,
     (SessionState.AWAY, SessionMove.ATTACHED_AGAIN): SessionState.REPLACED,
 }
 

@@ -12,16 +12,21 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound
 from tunefarm_coordinator.schedules import tables
 from tunefarm_coordinator.schedules.changes import (
+    AddAgent,
     AddCandidates,
     AddComparison,
     AddDevices,
+    AddInvite,
     AddJob,
     AddModel,
     AddRecords,
+    AddToken,
     AddVerifications,
     AppendEvents,
     CandidateTrace,
     ReopenJob,
+    RevokeAgent,
+    RevokeToken,
     UpdateJob,
 )
 from tunefarm_coordinator.schedules.record import Record, Source, canonical_json, new_record, outcome_data
@@ -135,6 +140,46 @@ def _(change: AddDevices, connection: sa.Connection) -> None:
             _insert(connection, tables.devices, [{"fingerprint": device.fingerprint, "facts": facts}])
         elif found != facts:
             raise Conflict(f"device fingerprint {device.fingerprint} stands for other facts already")
+
+
+@apply.register
+def _(change: AddToken, connection: sa.Connection) -> None:
+    _insert(connection, tables.tokens, [_row(change)])
+
+
+@apply.register
+def _(change: RevokeToken, connection: sa.Connection) -> None:
+    tokens = tables.tokens.c
+    _need(connection, tokens.token_id, change.token_id, "token")
+    mine = (tokens.token_id == change.token_id) & tokens.revoked.is_(None)
+    connection.execute(sa.update(tables.tokens).where(mine).values(revoked=change.at))
+
+
+@apply.register
+def _(change: AddInvite, connection: sa.Connection) -> None:
+    _insert(connection, tables.invites, [_row(change, labels=canonical_json(dict(change.labels)))])
+
+
+@apply.register
+def _(change: AddAgent, connection: sa.Connection) -> None:
+    agents, invites = tables.agents.c, tables.invites.c
+    if connection.scalar(sa.select(agents.agent_id).where(agents.agent_id == change.agent_id)) is not None:
+        raise Conflict(f"an agent {change.agent_id} enrolled before: join under another --agent-id")
+    unused = (invites.invite_id == change.invite_id) & invites.agent_id.is_(None)
+    used = connection.execute(sa.update(tables.invites).where(unused).values(agent_id=change.agent_id))
+    if used.rowcount != 1:
+        raise NotFound(f"no invite {change.invite_id} that is still to be used")
+    row = _row(change, labels=canonical_json(dict(change.labels)), revoked=None, reason="")
+    del row["invite_id"]
+    _insert(connection, tables.agents, [row])
+
+
+@apply.register
+def _(change: RevokeAgent, connection: sa.Connection) -> None:
+    agents = tables.agents.c
+    _need(connection, agents.agent_id, change.agent_id, "agent")
+    mine = (agents.agent_id == change.agent_id) & agents.revoked.is_(None)
+    connection.execute(sa.update(tables.agents).where(mine).values(revoked=change.at, reason=change.reason))
 
 
 def add_records(connection: sa.Connection, records: Sequence[Record]) -> int:

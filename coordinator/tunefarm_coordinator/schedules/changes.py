@@ -142,6 +142,65 @@ class AddDevices:
     devices: tuple[DeviceFacts, ...]
 
 
+@dataclass(frozen=True)
+class AddToken:
+    """A user's token. Times are Unix seconds; `expires` None: never. `role`: the contract's number."""
+
+    token_id: str
+    secret_hash: str
+    name: str
+    role: int
+    project: str
+    created: float
+    expires: float | None
+    revoked: float | None = None
+
+
+@dataclass(frozen=True)
+class RevokeToken:
+    """The token is refused from now on. One that is revoked stays as it is. NotFound: no such token."""
+
+    token_id: str
+    at: float
+
+
+@dataclass(frozen=True)
+class AddInvite:
+    """An invite for one agent. `agent_id`: the one that used it up, or None. Times are Unix seconds."""
+
+    invite_id: str
+    secret_hash: str
+    labels: Mapping[str, str]
+    project: str
+    created: float
+    expires: float
+    agent_id: str | None = None
+
+
+@dataclass(frozen=True)
+class AddAgent:
+    """An agent enrols, and uses its invite up.
+
+    Conflict: an agent of this id enrolled before. NotFound: no such invite, or it is used up.
+    """
+
+    agent_id: str
+    invite_id: str
+    key_digest: str
+    labels: Mapping[str, str]
+    project: str
+    enrolled: float
+
+
+@dataclass(frozen=True)
+class RevokeAgent:
+    """The agent is refused from now on. One that is revoked stays as it is. NotFound: no such agent."""
+
+    agent_id: str
+    at: float
+    reason: str
+
+
 Change = (
     AddModel
     | AddJob
@@ -153,4 +212,9 @@ Change = (
     | AddVerifications
     | AddComparison
     | AddDevices
+    | AddToken
+    | RevokeToken
+    | AddInvite
+    | AddAgent
+    | RevokeAgent
 )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tunefarm_coordinator.errors import StoreError
 from tunefarm_coordinator.schedules import tables
+from tunefarm_coordinator.schedules.access_reads import AccessReads
 from tunefarm_coordinator.schedules.apply import add_records, add_traces, apply
 from tunefarm_coordinator.schedules.backend import Backend, open_backend
 from tunefarm_coordinator.schedules.changes import CandidateTrace, Change
@@ -27,7 +28,7 @@ class Merged:
     known: int
 
 
-class Store(JobReads, RecordReads):
+class Store(JobReads, RecordReads, AccessReads):
     """One store, owned by this process. Writes go through one thread; reads block and may run in any thread."""
 
     def __init__(self, backend: Backend) -> None:

@@ -141,3 +141,41 @@ devices = sa.Table(
     _text("facts"),
     sa.UniqueConstraint("fingerprint"),
 )
+
+# Who may do what. Secrets are kept as SHA-256: they are 256 random bits, which no dictionary has.
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _key("token_id"),
+    _text("secret_hash"),
+    _text("name"),
+    sa.Column("role", sa.Integer, nullable=False),
+    _text("project"),
+    _seconds("created"),
+    _seconds("expires", nullable=True),
+    _seconds("revoked", nullable=True),
+)
+
+invites = sa.Table(
+    "invites",
+    metadata,
+    _key("invite_id"),
+    _text("secret_hash"),
+    _text("labels"),
+    _text("project"),
+    _seconds("created"),
+    _seconds("expires"),
+    sa.Column("agent_id", sa.Text, nullable=True),  # that used it up
+)
+
+agents = sa.Table(
+    "agents",
+    metadata,
+    _key("agent_id"),
+    _text("key_digest"),
+    _text("labels"),
+    _text("project"),
+    _seconds("enrolled"),
+    _seconds("revoked", nullable=True),
+    _text("reason"),
+)

@@ -10,6 +10,7 @@ from tunefarm_coordinator.control.attachment import Attachment
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.errors import InvalidInput, NotReady
 from tunefarm_coordinator.service import farm_messages as wire
+from tunefarm_coordinator.service.identity import check_agent
 from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class FarmServicer(farm_pb2_grpc.FarmServiceServicer):
     ) -> AsyncIterator[farm_pb2.CoordinatorMessage]:
         hello = await _hello(requests)
         protocol = negotiated(hello)
+        check_agent(hello.agent_id)
         attachment = self._farm.attach(wire.hello_of(hello))
         reader = asyncio.create_task(self._read(requests, attachment))
         reader.add_done_callback(functools.partial(_end_with, attachment))

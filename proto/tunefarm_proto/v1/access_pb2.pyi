@@ -42,14 +42,8 @@ class EnrolRequest(_message.Message):
     signing_request: str
     def __init__(self, token: _Optional[str] = ..., agent_id: _Optional[str] = ..., signing_request: _Optional[str] = ...) -> None: ...
 
-class RenewCertificateRequest(_message.Message):
-    __slots__ = ("signing_request",)
-    SIGNING_REQUEST_FIELD_NUMBER: _ClassVar[int]
-    signing_request: str
-    def __init__(self, signing_request: _Optional[str] = ...) -> None: ...
-
 class Certificate(_message.Message):
-    __slots__ = ("certificate", "authority", "expires", "agent_port", "labels")
+    __slots__ = ("certificate", "authority", "agent_port", "labels")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -59,15 +53,13 @@ class Certificate(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
     AUTHORITY_FIELD_NUMBER: _ClassVar[int]
-    EXPIRES_FIELD_NUMBER: _ClassVar[int]
     AGENT_PORT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     certificate: str
     authority: str
-    expires: _timestamp_pb2.Timestamp
     agent_port: int
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, certificate: _Optional[str] = ..., authority: _Optional[str] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., agent_port: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, certificate: _Optional[str] = ..., authority: _Optional[str] = ..., agent_port: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class CreateInviteRequest(_message.Message):
     __slots__ = ("labels", "expires", "project")

@@ -53,11 +53,6 @@ class AccessServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_access__pb2.EnrolRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_access__pb2.Certificate.FromString,
                 _registered_method=True)
-        self.RenewCertificate = channel.unary_unary(
-                '/tunefarm.v1.AccessService/RenewCertificate',
-                request_serializer=tunefarm__proto_dot_v1_dot_access__pb2.RenewCertificateRequest.SerializeToString,
-                response_deserializer=tunefarm__proto_dot_v1_dot_access__pb2.Certificate.FromString,
-                _registered_method=True)
         self.CreateInvite = channel.unary_unary(
                 '/tunefarm.v1.AccessService/CreateInvite',
                 request_serializer=tunefarm__proto_dot_v1_dot_access__pb2.CreateInviteRequest.SerializeToString,
@@ -111,16 +106,11 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Enrol(self, request, context):
-        """An agent's first certificate, for an invite, which it uses up. No role: the invite's token is the proof.
-        UNAUTHENTICATED: the invite is unknown, expired, revoked or used. INVALID_ARGUMENT: no signing request, or
-        names that are not allowed. ALREADY_EXISTS: another agent has this id.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def RenewCertificate(self, request, context):
-        """A new certificate in the place of one that runs out. Agents only, by the certificate that they have.
+        """An agent's certificate, for an invite, which it uses up. No role: the invite's token is the proof. Idempotent for
+        the same invite, agent and key, so that a lost answer costs no invite.
+        UNAUTHENTICATED: the invite is unknown, expired or used. INVALID_ARGUMENT: no signing request, or a name that is
+        not allowed. ALREADY_EXISTS: an agent of this id enrolled before (a revoked id is never used again).
+        FAILED_PRECONDITION: this coordinator speaks plain text and signs nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -179,11 +169,6 @@ def add_AccessServiceServicer_to_server(servicer, server):
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
                     request_deserializer=tunefarm__proto_dot_v1_dot_access__pb2.EnrolRequest.FromString,
-                    response_serializer=tunefarm__proto_dot_v1_dot_access__pb2.Certificate.SerializeToString,
-            ),
-            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
-                    servicer.RenewCertificate,
-                    request_deserializer=tunefarm__proto_dot_v1_dot_access__pb2.RenewCertificateRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_access__pb2.Certificate.SerializeToString,
             ),
             'CreateInvite': grpc.unary_unary_rpc_method_handler(
@@ -279,33 +264,6 @@ class AccessService:
             target,
             '/tunefarm.v1.AccessService/Enrol',
             tunefarm__proto_dot_v1_dot_access__pb2.EnrolRequest.SerializeToString,
-            tunefarm__proto_dot_v1_dot_access__pb2.Certificate.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def RenewCertificate(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/tunefarm.v1.AccessService/RenewCertificate',
-            tunefarm__proto_dot_v1_dot_access__pb2.RenewCertificateRequest.SerializeToString,
             tunefarm__proto_dot_v1_dot_access__pb2.Certificate.FromString,
             options,
             channel_credentials,

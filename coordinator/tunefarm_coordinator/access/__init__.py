@@ -1,0 +1,1 @@
+"""Who may do what: the farm's certificate authority, tokens, invites, roles."""
