@@ -17,7 +17,7 @@ from tunefarm_agent.errors import InvalidInput
 from tunefarm_agent.settings import Settings
 
 _MIB = 1 << 20
-_AGENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _agent_id(given: str, state_dir: Path) -> str:
     """The id that was given, or the one that this state folder has from its first start on."""
     if given:
         if _AGENT_ID.fullmatch(given) is None:
-            raise InvalidInput("--agent-id takes 1 to 64 letters, digits, '.', '_' and '-'")
+            raise InvalidInput("--agent-id takes 1 to 64 letters, digits, '.', '_' and '-', a letter or digit first")
         return given
     kept = state_dir / "agent_id"
     if not kept.exists():

@@ -15,6 +15,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COORDINATOR, AGENT = ("tunefarm_coordinator", "serve"), ("tunefarm_agent", "run")
+JOIN = ("tunefarm_agent", "join")
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -58,6 +59,7 @@ def test_unit_has_what_systemd_needs() -> None:
 
 def test_unit_uses_options_that_the_agent_has() -> None:
     assert long_options(unit()["Service"]["ExecStart"]) <= options_of(AGENT)
+    assert long_options(unit()["Service"]["ExecStartPre"].rstrip("'")) <= options_of(JOIN)
 
 
 def test_compose_uses_options_that_the_programs_have() -> None:

@@ -20,7 +20,7 @@ from tunefarm_coordinator.schedules.changes import AddAgent, AddInvite, AddToken
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_proto.trust import Token, new_token, parse_token
 
-AGENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LONGEST_TEXT = 200
 _MOST_LABELS = 64
 _LEAST_SECONDS = 1.0
@@ -180,7 +180,7 @@ class Register:
 def check_agent_id(agent_id: str) -> None:
     """Raises InvalidInput for a name that is not allowed."""
     if AGENT_ID.fullmatch(agent_id) is None:
-        raise InvalidInput("an agent's id is 1 to 64 letters, digits, '.', '_' and '-'")
+        raise InvalidInput("an agent's id is 1 to 64 letters, digits, '.', '_' and '-', a letter or digit first")
 
 
 def _hash(token: Token) -> str:

@@ -146,7 +146,9 @@ async def test_a_revoked_agent_never_comes_back(house: House) -> None:
         await house.register.revoke_agent("nobody", "")
 
 
-@pytest.mark.parametrize("agent_id", ["", "../../etc/passwd", "a/b", "a b", "a\n", "a\x00", "é", "x" * 65, "."[:0]])
+@pytest.mark.parametrize(
+    "agent_id", ["", "../../etc/passwd", "a/b", "a b", "a\n", "a\x00", "é", "x" * 65, "..", ".hidden", "-x"]
+)
 async def test_names_that_are_not_allowed(house: House, agent_id: str) -> None:
     invite, _ = await house.register.invite({}, "", 60.0)
     with pytest.raises(InvalidInput, match="1 to 64"):
