@@ -35,6 +35,8 @@ def fetch_authority(host: str, port: int, token: Token, seconds: float) -> bytes
     try:
         # Whatever certificate is shown is good enough to ask for the authority's: that one is checked.
         shown = ssl.get_server_certificate((host, port), timeout=seconds)
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        raise NoAnswer("it closed the connection; perhaps it has too many") from error
     except ssl.SSLError as error:
         raise NoTls(str(error)) from error
     except OSError as error:

@@ -32,6 +32,8 @@ from tunefarm_proto.v1 import (
 LARGEST_MESSAGE_BYTES = 16 << 20
 # A peer that connects and says nothing is dropped after this long.
 HANDSHAKE_MS = 5_000
+# Of a port: some 45 KB each, so that strangers can't take the memory. A farm of a thousand boards is far from it.
+MOST_CONNECTIONS = 4_096
 SERVICES = tuple(
     file.services_by_name[name].full_name
     for file, name in (
@@ -54,6 +56,7 @@ _OPTIONS = [
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+    ("grpc.max_allowed_incoming_connections", MOST_CONNECTIONS),
     ("grpc.max_concurrent_streams", 256),
 ]
 
