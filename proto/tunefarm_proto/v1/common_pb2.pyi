@@ -134,7 +134,7 @@ class Device(_message.Message):
     def __init__(self, device_id: _Optional[str] = ..., name: _Optional[str] = ..., fingerprint: _Optional[str] = ..., facts: _Optional[_Mapping[str, str]] = ..., target: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., cores: _Optional[_Iterable[int]] = ..., runs_onnxruntime: _Optional[bool] = ...) -> None: ...
 
 class DeviceStatus(_message.Message):
-    __slots__ = ("device", "agent_id", "state", "reason", "running", "measured", "failed", "last_seen", "device_class", "temperature", "trials_per_second", "reference_seconds")
+    __slots__ = ("device", "agent_id", "state", "reason", "running", "measured", "failed", "last_seen", "device_class", "temperature", "trials_per_second", "reference_seconds", "remeasured")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -147,6 +147,7 @@ class DeviceStatus(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     TRIALS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REMEASURED_FIELD_NUMBER: _ClassVar[int]
     device: Device
     agent_id: str
     state: DeviceState
@@ -159,4 +160,5 @@ class DeviceStatus(_message.Message):
     temperature: float
     trials_per_second: float
     reference_seconds: float
-    def __init__(self, device: _Optional[_Union[Device, _Mapping]] = ..., agent_id: _Optional[str] = ..., state: _Optional[_Union[DeviceState, str]] = ..., reason: _Optional[str] = ..., running: _Optional[str] = ..., measured: _Optional[int] = ..., failed: _Optional[int] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., device_class: _Optional[str] = ..., temperature: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., reference_seconds: _Optional[float] = ...) -> None: ...
+    remeasured: int
+    def __init__(self, device: _Optional[_Union[Device, _Mapping]] = ..., agent_id: _Optional[str] = ..., state: _Optional[_Union[DeviceState, str]] = ..., reason: _Optional[str] = ..., running: _Optional[str] = ..., measured: _Optional[int] = ..., failed: _Optional[int] = ..., last_seen: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., device_class: _Optional[str] = ..., temperature: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., reference_seconds: _Optional[float] = ..., remeasured: _Optional[int] = ...) -> None: ...

@@ -46,14 +46,16 @@ class Hello(_message.Message):
     def __init__(self, protocols: _Optional[_Iterable[int]] = ..., version: _Optional[_Union[_common_pb2.ProgramVersion, _Mapping]] = ..., agent_id: _Optional[str] = ..., boot_id: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[_common_pb2.Device, _Mapping]]] = ..., leases: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., gate: _Optional[str] = ..., host_id: _Optional[str] = ...) -> None: ...
 
 class LeaseRef(_message.Message):
-    __slots__ = ("lease_id", "attempt", "device_id")
+    __slots__ = ("lease_id", "attempt", "device_id", "waiting")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     attempt: int
     device_id: str
-    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., device_id: _Optional[str] = ...) -> None: ...
+    waiting: bool
+    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., device_id: _Optional[str] = ..., waiting: _Optional[bool] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("leases", "temperatures")
@@ -185,18 +187,16 @@ class LeaseFinished(_message.Message):
     def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class CoordinatorMessage(_message.Message):
-    __slots__ = ("welcome", "lease", "ack", "cancel", "drain")
+    __slots__ = ("welcome", "lease", "ack", "cancel")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
-    DRAIN_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     lease: Lease
     ack: OutcomeAck
     cancel: CancelLease
-    drain: Drain
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., ack: _Optional[_Union[OutcomeAck, _Mapping]] = ..., cancel: _Optional[_Union[CancelLease, _Mapping]] = ..., drain: _Optional[_Union[Drain, _Mapping]] = ...) -> None: ...
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., lease: _Optional[_Union[Lease, _Mapping]] = ..., ack: _Optional[_Union[OutcomeAck, _Mapping]] = ..., cancel: _Optional[_Union[CancelLease, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("protocol", "version", "session_id", "heartbeat_interval", "session_timeout", "forget")
@@ -420,14 +420,6 @@ class CancelLease(_message.Message):
     lease: LeaseRef
     reason: str
     def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
-
-class Drain(_message.Message):
-    __slots__ = ("device_id", "reason")
-    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
-    REASON_FIELD_NUMBER: _ClassVar[int]
-    device_id: str
-    reason: str
-    def __init__(self, device_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class FetchArtifactRequest(_message.Message):
     __slots__ = ("digest", "offset")
