@@ -23,8 +23,11 @@ from tunefarm_coordinator.schedules.changes import (
     AddToken,
     AddVerifications,
     AppendEvents,
+    Calibrate,
     CandidateTrace,
+    DrainDevices,
     ReopenJob,
+    ResumeDevices,
     RevokeAgent,
     RevokeToken,
     UpdateJob,
@@ -180,6 +183,36 @@ def _(change: RevokeAgent, connection: sa.Connection) -> None:
     _need(connection, agents.agent_id, change.agent_id, "agent")
     mine = (agents.agent_id == change.agent_id) & agents.revoked.is_(None)
     connection.execute(sa.update(tables.agents).where(mine).values(revoked=change.at, reason=change.reason))
+
+
+@apply.register
+def _(change: DrainDevices, connection: sa.Connection) -> None:
+    _forget_drained(connection, change.devices)
+    rows = [
+        {"agent_id": agent, "device_id": device, "reason": change.reason, "since": change.since}
+        for agent, device in change.devices
+    ]
+    _insert(connection, tables.drained, rows)
+
+
+@apply.register
+def _(change: ResumeDevices, connection: sa.Connection) -> None:
+    _forget_drained(connection, change.devices)
+
+
+@apply.register
+def _(change: Calibrate, connection: sa.Connection) -> None:
+    columns = tables.calibrations.c
+    newest = connection.scalar(sa.select(sa.func.max(columns.number))) or 0
+    same = (columns.fingerprint == change.fingerprint) & (columns.reference == change.reference)
+    connection.execute(sa.delete(tables.calibrations).where(same))
+    _insert(connection, tables.calibrations, [_row(change, number=newest + 1)])
+
+
+def _forget_drained(connection: sa.Connection, devices: Iterable[tuple[str, str]]) -> None:
+    columns = tables.drained.c
+    for agent, device in devices:
+        connection.execute(sa.delete(tables.drained).where(columns.agent_id == agent, columns.device_id == device))
 
 
 def add_records(connection: sa.Connection, records: Sequence[Record]) -> int:

@@ -201,6 +201,34 @@ class RevokeAgent:
     reason: str
 
 
+@dataclass(frozen=True)
+class DrainDevices:
+    """These devices, (agent id, device id), get no work until they are resumed; the newest reason counts.
+
+    `since`: Unix time in seconds.
+    """
+
+    devices: tuple[tuple[str, str], ...]
+    reason: str
+    since: float
+
+
+@dataclass(frozen=True)
+class ResumeDevices:
+    """An end to the drain of these devices; others stay as they are."""
+
+    devices: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """What the reference kernel of this name usually takes on the device, seconds of one call; the newest counts."""
+
+    fingerprint: str
+    reference: str
+    seconds: float
+
+
 Change = (
     AddModel
     | AddJob
@@ -217,4 +245,7 @@ Change = (
     | AddInvite
     | AddAgent
     | RevokeAgent
+    | DrainDevices
+    | ResumeDevices
+    | Calibrate
 )

@@ -1,7 +1,6 @@
 """Reads of records, candidates and what is best. Methods block: from asyncio call them in a thread."""
 
 import json
-import threading
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,8 +11,7 @@ import sqlalchemy as sa
 
 from tunefarm_coordinator.schedules import ranking, tables
 from tunefarm_coordinator.schedules.apply import parts, target_id
-from tunefarm_coordinator.schedules.backend import Backend
-from tunefarm_coordinator.schedules.device_class import device_class
+from tunefarm_coordinator.schedules.device_reads import DeviceReads
 from tunefarm_coordinator.schedules.record import (
     Comparison,
     Record,
@@ -35,16 +33,9 @@ class RecordFilter:
     valid_only: bool = False
 
 
-class RecordReads:
+class RecordReads(DeviceReads):
     """The part of the store that knows schedules. Raises StoreError where the store can't be read, InvalidInput
     for a target that is not JSON."""
-
-    _backend: Backend
-
-    def __init__(self) -> None:
-        self._classes: dict[str, set[str]] = defaultdict(set)  # fingerprints by device class
-        self._last_device = 0
-        self._devices_lock = threading.Lock()
 
     def traces(self, workload: str, identities: Sequence[str]) -> dict[str, str]:
         """Traces (JSON text) by identity; unknown ones are left out."""
@@ -80,7 +71,7 @@ class RecordReads:
             if wanted.project:
                 query = query.where(columns.project == wanted.project)
             if wanted.device_class:
-                query = query.where(columns.device_fingerprint.in_(self._of_class(connection, wanted.device_class)))
+                query = query.where(columns.device_fingerprint.in_(self.of_class(connection, wanted.device_class)))
             if wanted.valid_only:
                 query = query.where(columns.median.is_not(None))
             return [_record(row._asdict()) for row in connection.execute(query)]
@@ -93,7 +84,7 @@ class RecordReads:
         """`best` of each workload that has one, in one view of the store."""
         chosen: dict[str, tuple[Record, bool]] = {}
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self._of_class(connection, device_class))
+            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
             for part in parts(list(dict.fromkeys(workloads))):
                 chosen |= _ranked(connection, part, scope)
         return chosen
@@ -102,7 +93,7 @@ class RecordReads:
         """The fastest valid record of each candidate, fastest candidate first, at most `limit` of them."""
         columns = tables.records.c
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self._of_class(connection, device_class))
+            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
             place = sa.func.row_number().over(
                 partition_by=columns.identity, order_by=(columns.median, columns.record_id)
             )
@@ -123,7 +114,7 @@ class RecordReads:
         columns = tables.records.c
         counts: dict[str, int] = {}
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self._of_class(connection, device_class))
+            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
             for part in parts(list(dict.fromkeys(workloads))):
                 query = (
                     sa.select(columns.workload, sa.func.count().label("valid"))
@@ -136,28 +127,6 @@ class RecordReads:
                 )
                 counts.update((row.workload, row.valid) for row in connection.execute(query))
         return counts
-
-    def device_facts(self, fingerprint: str) -> Mapping[str, str] | None:
-        """What the device is, or None for a fingerprint that the store does not know."""
-        devices = tables.devices.c
-        with self._backend.reading() as connection:
-            found = connection.scalar(sa.select(devices.facts).where(devices.fingerprint == fingerprint))
-        if found is None:
-            return None
-        facts: dict[str, str] = json.loads(found)
-        return facts
-
-    def _of_class(self, connection: sa.Connection, name: str) -> tuple[str, ...]:
-        """Fingerprints of the class. Devices never change, so that each row is read once."""
-        devices = tables.devices.c
-        with self._devices_lock:
-            query = sa.select(devices.number, devices.fingerprint, devices.facts).where(
-                devices.number > self._last_device
-            )
-            for number, fingerprint, facts in connection.execute(query.order_by(devices.number)):
-                self._classes[device_class(json.loads(facts))].add(fingerprint)
-                self._last_device = number
-            return tuple(self._classes.get(name, ()))
 
 
 @dataclass(frozen=True)

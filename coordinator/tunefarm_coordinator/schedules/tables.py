@@ -132,6 +132,21 @@ comparisons = sa.Table(
     sa.Index(None, "workload", "target_id"),
 )
 
+# Devices that drain until a person puts them back.
+drained = sa.Table("drained", metadata, _key("agent_id"), _key("device_id"), _text("reason"), _seconds("since"))
+
+# What a target's reference kernel usually takes on a device. A new time is a new row with a greater number, and the old
+# one goes, so that a reader can tell that something is new.
+calibrations = sa.Table(
+    "calibrations",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    _text("fingerprint"),
+    _text("reference"),
+    _seconds("seconds"),
+    sa.UniqueConstraint("fingerprint", "reference"),
+)
+
 # `number` grows with every row, so that a reader can ask for the new ones alone.
 devices = sa.Table(
     "devices",

@@ -1,0 +1,65 @@
+"""Reads of devices: what they are, how they compare, which drain. Methods block: from asyncio call them in a thread."""
+
+import json
+import threading
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from tunefarm_coordinator.schedules import tables
+from tunefarm_coordinator.schedules.backend import Backend
+from tunefarm_coordinator.schedules.device_class import KnownDevice, device_classes
+
+
+class DeviceReads:
+    """The part of the store that knows devices. Raises StoreError where the store can't be read."""
+
+    _backend: Backend
+
+    def __init__(self) -> None:
+        self._classes: dict[str, str] = {}
+        # Newest row of each table that classes derive from: while it is the same, so are they.
+        self._classes_of: tuple[int | None, int | None] | None = None
+        self._classes_lock = threading.Lock()
+
+    def device_facts(self, fingerprint: str) -> Mapping[str, str] | None:
+        """What the device is, or None for a fingerprint that the store does not know."""
+        devices = tables.devices.c
+        with self._backend.reading() as connection:
+            found = connection.scalar(sa.select(devices.facts).where(devices.fingerprint == fingerprint))
+        if found is None:
+            return None
+        facts: dict[str, str] = json.loads(found)
+        return facts
+
+    def device_classes(self) -> dict[str, str]:
+        """The class of every device that the store knows, by fingerprint."""
+        with self._backend.reading() as connection:
+            return dict(self._derived(connection))
+
+    def drained(self) -> dict[tuple[str, str], str]:
+        """Why each device that drains does, by (agent id, device id)."""
+        columns = tables.drained.c
+        query = sa.select(columns.agent_id, columns.device_id, columns.reason)
+        with self._backend.reading() as connection:
+            return {(row.agent_id, row.device_id): row.reason for row in connection.execute(query)}
+
+    def of_class(self, connection: sa.Connection, name: str) -> tuple[str, ...]:
+        """Fingerprints of the class."""
+        return tuple(fingerprint for fingerprint, known in self._derived(connection).items() if known == name)
+
+    def _derived(self, connection: sa.Connection) -> dict[str, str]:
+        devices, times = tables.devices.c, tables.calibrations.c
+        with self._classes_lock:
+            newest = (
+                connection.scalar(sa.select(sa.func.max(devices.number))),
+                connection.scalar(sa.select(sa.func.max(times.number))),
+            )
+            if newest != self._classes_of:
+                references: dict[str, dict[str, float]] = {}
+                for row in connection.execute(sa.select(times.fingerprint, times.reference, times.seconds)):
+                    references.setdefault(row.fingerprint, {})[row.reference] = row.seconds
+                rows = connection.execute(sa.select(devices.fingerprint, devices.facts).order_by(devices.number))
+                known = [KnownDevice(name, json.loads(facts), references.get(name, {})) for name, facts in rows]
+                self._classes, self._classes_of = device_classes(known), newest
+            return self._classes
