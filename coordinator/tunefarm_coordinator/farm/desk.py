@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 from tunefarm_coordinator.errors import InvalidInput
-from tunefarm_coordinator.farm.matching import match
+from tunefarm_coordinator.farm.matching import match, probe
 from tunefarm_coordinator.farm.messages import (
     Attached,
     Cancel,
+    Classified,
     Detached,
+    Drained,
     EndReason,
     EndSession,
     Event,
@@ -26,13 +28,14 @@ from tunefarm_coordinator.farm.messages import (
     OutcomeDurable,
     OutcomeRefused,
     Requested,
+    Resumed,
     Submitted,
     Tick,
     Withdrawn,
 )
 from tunefarm_coordinator.farm.outcomes import OutcomeBook
 from tunefarm_coordinator.farm.placement import parse_target
-from tunefarm_coordinator.farm.records import LeaseRecord, SessionRecord, WorkRecord
+from tunefarm_coordinator.farm.records import DeviceKey, LeaseRecord, SessionRecord, WorkRecord
 from tunefarm_coordinator.farm.roster import Roster
 from tunefarm_coordinator.farm.states import FarmPolicy, LeaseMove, LeaseState, SessionMove, SessionState
 from tunefarm_coordinator.farm.undecided import Undecided
@@ -58,6 +61,7 @@ class FarmDesk:
         self._undecided = Undecided()
         self._turn = 0
         self._recovered_at: float | None = None
+        self._now = 0.0
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
             Attached: self._attached,
             Detached: self._detached,
@@ -70,6 +74,9 @@ class FarmDesk:
             OutcomeDurable: self._outcome_durable,
             OutcomeRefused: self._outcome_refused,
             LeaseFinished: self._lease_finished,
+            Drained: self._drained,
+            Resumed: self._resumed,
+            Classified: lambda e, _now: self._roster.classify(e.classes),
             Tick: self._tick,
         }
 
@@ -81,12 +88,15 @@ class FarmDesk:
             Conflict: see WorkBook.submit.
         """
         self._out = []
+        self._now = now
         if self._recovered_at is None:
             self._recovered_at = now + self.policy.recovery
         self._handlers[type(event)](event, now)
         if not isinstance(event, _NO_MATCH_AFTER):
             self._book.release_due(now)
-            self._turn = match(self._book, self._roster.live_devices(), self._turn, now)
+            present = self._roster.live_devices()
+            probe(self._book, present, now)
+            self._turn = match(self._book, present, self._turn, now)
         return self._out
 
     # ---- questions
@@ -95,8 +105,14 @@ class FarmDesk:
         """All devices, in a stable order: by agent, then device."""
         sessions = self._roster.sessions
         return [
-            view_of(device, sessions.get(device.session or "")) for _, device in sorted(self._roster.devices.items())
+            view_of(device, sessions.get(device.session or ""), self._now)
+            for _, device in sorted(self._roster.devices.items())
         ]
+
+    def known(self, agent_id: str, device_id: str) -> list[DeviceKey]:
+        """Keys of the agent's devices (of the one, if `device_id` is given) that are here, were lately, or drain."""
+        keys = {*self._roster.devices, *self._roster.draining}
+        return sorted(key for key in keys if key[0] == agent_id and device_id in ("", key[1]))
 
     def present_sessions(self) -> list[str]:
         """Sessions that are live, or away and not yet given up."""
@@ -199,6 +215,7 @@ class FarmDesk:
         if session is None:
             return
         session.seen = now
+        self._take_levels(event, session, now)
         held = {lease.ref: lease for lease in self._roster.leases_of(session)}
         for ref in event.leases:
             if ref not in held and not self._is_finished(ref) and not self._may_be_asked_for(ref, now):
@@ -208,6 +225,15 @@ class FarmDesk:
                 reason = "its agent does not name it any more"
                 self._emit(Cancel(event.session, lease.ref, reason))  # the grant may be on its way all the same
                 self._book.end(lease, LeaseMove.LOSE, now, reason, blame=lease.orphaned)
+
+    def _take_levels(self, event: Heartbeat, session: SessionRecord, now: float) -> None:
+        """Temperatures, and the leases whose clock stood since the last heartbeat."""
+        for device in self._roster.devices_of(session):
+            device.temperature = event.temperatures.get(device.device.device_id)
+            for lease in device.leases:
+                if lease.ref in event.waiting and lease.started_at is not None:
+                    lease.waited += now - max(session.beat or lease.started_at, lease.started_at)
+        session.beat = now
 
     def _is_finished(self, ref: LeaseRef) -> bool:
         record = self._book.works.get(ref.lease_id)
@@ -269,6 +295,18 @@ class FarmDesk:
             reason = event.failure or "finished without every outcome"
             self._book.end(lease, move, now, reason, blame=lease.orphaned)
 
+    # ---- maintenance
+
+    def _drained(self, event: Drained, now: float) -> None:
+        for key in event.devices:
+            device = self._roster.drain(key, event.reason)
+            if device is not None:
+                self._book.set_aside(device, now, f"its device drains: {event.reason}")
+
+    def _resumed(self, event: Resumed, now: float) -> None:
+        for key in event.devices:
+            self._roster.resume(key, now)
+
     # ---- time
 
     def _tick(self, _event: Tick, now: float) -> None:
@@ -285,9 +323,12 @@ class FarmDesk:
                 self._decide(work_id, now)
 
     def _expire(self, lease: LeaseRecord, now: float) -> None:
-        limit = lease.record.work.time_limit + self.policy.expiry_slack
-        if lease.state is LeaseState.HELD and lease.started_at is not None and now > lease.started_at + limit:
-            reason = f"not done {limit:.0f} s after its start"
+        work = lease.record.work
+        limit = work.fetch_limit + work.time_limit + self.policy.expiry_slack
+        if lease.state is not LeaseState.HELD or lease.started_at is None:
+            return
+        if now > lease.started_at + lease.waited + limit:
+            reason = f"not done after {limit:.0f} s of work"
             self._emit(Cancel(lease.session, lease.ref, reason))
             self._book.end(lease, LeaseMove.EXPIRE, now, reason, blame=True)
 

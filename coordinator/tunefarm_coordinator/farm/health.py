@@ -7,7 +7,8 @@ from tunefarm_coordinator.farm.states import HEALTH_MOVES, FarmPolicy, Health, H
 
 @dataclass
 class DeviceHealth:
-    """`strikes`: losses in a row. `sentences`: quarantines since the device last did well. `until`: end of this one."""
+    """`strikes`: losses in a row. `sentences`: quarantines since the device last did well. `until`: end of this one.
+    `drifted`: it rests because it is slow, so that outcomes say nothing against it."""
 
     policy: FarmPolicy
     state: Health = Health.GOOD
@@ -15,6 +16,7 @@ class DeviceHealth:
     sentences: int = 0
     until: float = 0.0
     reason: str = ""
+    drifted: bool = False
 
     def lost(self, now: float, reason: str) -> None:
         """The device lost the lease that it worked on."""
@@ -28,11 +30,39 @@ class DeviceHealth:
             self.reason = f"{self.strikes} leases lost in a row, the last one: {reason}; tried again in {rest:.0f} s"
         self.state = moved(HEALTH_MOVES, self.state, HealthMove.STRIKE_OUT)
 
+    def slow(self, now: float, ratio: float) -> bool:
+        """The reference kernel has drifted to `ratio` times its usual time. False: after enough rests that is how the
+        device is now, and no reason for another."""
+        if self.sentences >= self.policy.drift_rests:
+            self.prove()
+            return False
+        rest = self.policy.drift_rest * 2.0**self.sentences
+        self.sentences += 1
+        self.drifted = True
+        self.until = now + rest
+        self.reason = f"its reference kernel takes {ratio:.1f}x its usual time; timed again in {rest:.0f} s"
+        self.state = moved(HEALTH_MOVES, self.state, HealthMove.STRIKE_OUT)
+        return True
+
     def did_well(self) -> None:
         """An outcome came from the device."""
+        if self.drifted:
+            self.strikes = 0
+        else:
+            self.prove()
+
+    def prove(self) -> None:
+        """The device is as it should be."""
         self.state = moved(HEALTH_MOVES, self.state, HealthMove.PROVE)
         self.strikes = self.sentences = 0
         self.reason = ""
+        self.drifted = False
+
+    def pardon(self, now: float) -> None:
+        """End a quarantine before its time."""
+        self.until = min(self.until, now)
+        self.sentences = 0
+        self.release_if_due(now)
 
     def release_if_due(self, now: float) -> bool:
         """End a quarantine whose time is over. Returns whether it did."""

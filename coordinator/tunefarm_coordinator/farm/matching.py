@@ -26,12 +26,21 @@ def match(book: WorkBook, devices: Iterable[DeviceRecord], turn: int, now: float
     return turn
 
 
+def probe(book: WorkBook, devices: Iterable[DeviceRecord], now: float) -> None:
+    """Have devices that come back from quarantine time their reference kernel, where they have one."""
+    for device in devices:
+        if device.wants_probe and device.slots > 0 and not device.leases and device.session is not None:
+            book.probe(device, device.session, now)
+
+
 def _grant_next(book: WorkBook, device: DeviceRecord, present: list[DeviceRecord], now: float) -> bool:
     def allows(work_id: str) -> bool:
         record = book.works[work_id]
         return bool(record.missing()) and not _better_elsewhere(record, device, present)
 
-    work_id = book.backlog.take(lambda requirement: fits(device.device, requirement), allows)
+    work_id = book.backlog.take(
+        device.device.device_class, lambda requirement: fits(device.device, requirement), allows
+    )
     if work_id is None or device.session is None:
         return False
     book.grant(book.works[work_id], device, device.session, now)
@@ -42,6 +51,7 @@ def _better_elsewhere(record: WorkRecord, device: DeviceRecord, present: list[De
     """Whether this device lost the work before and another one, in good health and at work, never did."""
     return device.key in record.avoid and any(
         other.key not in record.avoid
+        and other.draining is None
         and other.health.room() > 0
         and (other.slots > 0 or other.leases)
         and fits(other.device, record.requirement)

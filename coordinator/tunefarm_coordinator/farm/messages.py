@@ -48,6 +48,27 @@ class LeaseRef:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A target's reference kernel.
+
+    Attributes:
+        key: names the very code, so that only times of the same are compared.
+        payload: the caller's own; the payload of a piece of work that times the kernel alone.
+    """
+
+    key: str
+    payload: object = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The reference kernel around an outcome: seconds of one call; `spread` of its samples, relative."""
+
+    seconds: float
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
 class FarmDevice:
     """A device as its agent describes it. `target` is TVM's JSON; `device_class` is derived, never sent."""
 
@@ -70,9 +91,12 @@ class Work:
         target: TVM's JSON of what the code was compiled for.
         priority: greater goes first, over all jobs.
         time_limit: seconds for the whole lease, from the start of work on it.
+        fetch_limit: seconds for fetching what the lease needs, before that.
         fingerprint: only the device with this fingerprint, if set.
         device_class: only devices of this class, if set.
         indices: items still wanted, in the order of work; empty: all of them.
+        reference: timed around every item; None: items are believed as they come.
+        suspicions: by index, how often a device was lost over an item before this coordinator's start.
         payload: the caller's own; handed back with every grant.
     """
 
@@ -87,6 +111,9 @@ class Work:
     device_class: str | None = None
     indices: tuple[int, ...] = ()
     payload: object = None
+    fetch_limit: float = 120.0
+    reference: Reference | None = None
+    suspicions: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def wanted(self) -> tuple[int, ...]:
@@ -133,8 +160,12 @@ class Requested:
 
 @dataclass(frozen=True)
 class Heartbeat:
+    """`waiting`: leases whose clock stands; `temperatures`: degrees Celsius by device id."""
+
     session: str
     leases: tuple[LeaseRef, ...]
+    waiting: frozenset[LeaseRef] = frozenset()
+    temperatures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,6 +194,7 @@ class OutcomeArrived:
     index: int
     kind: OutcomeKind
     report: object = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +224,28 @@ class LeaseFinished:
 
 
 @dataclass(frozen=True)
+class Drained:
+    """These devices get nothing more until they are resumed, whether they are here or not."""
+
+    devices: tuple[tuple[str, str], ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """An end to the drain or quarantine of these devices; what their reference kernel usually takes is learnt anew."""
+
+    devices: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Device classes were derived anew; by fingerprint."""
+
+    classes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time passed."""
 
@@ -208,6 +262,9 @@ Event = (
     | OutcomeDurable
     | OutcomeRefused
     | LeaseFinished
+    | Drained
+    | Resumed
+    | Classified
     | Tick
 )
 
@@ -246,7 +303,9 @@ class Deliver:
     """Hand an outcome to the job side, which answers with OutcomeDurable or OutcomeRefused.
 
     `late`: the item already has an outcome, or this one is not from the work's newest grant. The job side charges an
-    item once, on whatever ends it first, and keeps the rest as measurements.
+    item once, on whatever ends it first, and keeps the rest as measurements. `remeasured`: outcomes of the item that
+    were not believed before. `slowed`: how many times its usual time the reference kernel took around this one, where
+    that is a lot and it is believed all the same.
     """
 
     work_id: str
@@ -256,6 +315,8 @@ class Deliver:
     agent_id: str
     late: bool
     report: object
+    remeasured: int = 0
+    slowed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -279,10 +340,27 @@ class ItemLost:
 
 
 @dataclass(frozen=True)
+class Suspected:
+    """A device was lost over the item, which is tried again: a second time, and it is at fault. To be kept."""
+
+    work_id: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What the reference kernel usually takes on the device with this fingerprint, seconds of one call."""
+
+    fingerprint: str
+    reference: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class EndSession:
     session: str
     reason: EndReason
     message: str
 
 
-Instruction = Grant | Cancel | Forget | Deliver | Acknowledge | ItemLost | EndSession
+Instruction = Grant | Cancel | Forget | Deliver | Acknowledge | ItemLost | Suspected | Calibrated | EndSession

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from tunefarm_coordinator.farm.messages import (
     Acknowledge,
+    Calibrated,
     Deliver,
     Instruction,
     LeaseRef,
@@ -13,6 +14,7 @@ from tunefarm_coordinator.farm.messages import (
 from tunefarm_coordinator.farm.records import LeaseRecord, WorkRecord
 from tunefarm_coordinator.farm.works import WorkBook
 
+_SLOWED = "measured while the device was slowed: it is measured again"
 _RETURNED = (OutcomeKind.DEVICE_LOST, OutcomeKind.CANCELLED)
 
 
@@ -40,8 +42,12 @@ class OutcomeBook:
             self._emit(Acknowledge(event.session, event.lease, event.index))
         elif event.kind in _RETURNED:
             self._returned(event, record, lease, now)
+        elif record.probe:
+            self._probed(event, record, lease, now)
+        elif event.index in lease.rejected:
+            self._drop(event, _SLOWED)
         else:
-            self._deliver(event, record, lease, now)
+            self._judge(event, record, lease, now)
 
     def durable(self, ref: LeaseRef, index: int, now: float) -> None:
         """A delivered outcome is safe: its item ended, and its agent may let go of it."""
@@ -67,22 +73,99 @@ class OutcomeBook:
             self._book.requeue(record, now, delay)
         return session
 
-    def _deliver(self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord, now: float) -> None:
+    def _judge(self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord, now: float) -> None:
+        """Believe an outcome, or have its item measured again."""
+        holder = lease.holder
         newest = max(record.leases)
         open_item = event.index in record.work.wanted and event.index in record.missing()
         late = event.lease.attempt != newest or not open_item
-        record.arriving[event.index] += 1
+        slowed = self._time_reference(event, record, lease, now)
         record.spent = 0
         lease.heard.add(event.index)
-        lease.holder.measured += 1
-        lease.holder.failed += event.kind is OutcomeKind.FAILED
+        holder.outcome_came(now, event.kind is OutcomeKind.FAILED)
         if record.current is lease:
-            lease.holder.health.did_well()
-        lease.holder.start_next(now)
+            holder.health.did_well()
+        again = slowed is not None and open_item and self._is_measured_again(event, record, lease)
+        holder.clock.count(again)
+        if again:
+            record.remeasured[event.index] += 1
+            holder.remeasured += 1
+            lease.rejected.add(event.index)
+            self._drop(event, _SLOWED)
+        else:
+            self._deliver(event, record, lease, late, slowed)
+        holder.start_next(now)
+
+    def _is_measured_again(self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord) -> bool:
+        """Whether an outcome from a slowed device is not believed. A failure is one at any speed."""
+        tries = self._book.policy.remeasure_tries
+        return (
+            event.kind is OutcomeKind.RESULT
+            and record.remeasured[event.index] < tries
+            and lease.holder.clock.may_remeasure()
+        )
+
+    def _time_reference(
+        self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord, now: float
+    ) -> float | None:
+        """Note the reference kernel's time around an outcome; how many times its usual one that is, if that is a lot."""
+        if event.calibration is None or record.work.reference is None:
+            return None
+        holder = lease.holder
+        slowed = holder.clock.slowed(event.calibration) if holder.clock.key == record.work.reference.key else None
+        holder.clock.note(record.work.reference.key, event.calibration, now)
+        self._tell_usual(lease)
+        drift = holder.clock.drifted(now)
+        if drift is not None and not holder.health.drifted:
+            if holder.health.slow(now, drift):
+                self._book.set_aside(holder, now, holder.health.reason)
+            else:
+                holder.clock.accept()
+        return slowed
+
+    def _probed(self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord, now: float) -> None:
+        """A device on probation timed its reference kernel."""
+        holder = lease.holder
+        if event.kind is not OutcomeKind.RESULT or event.calibration is None or record.work.reference is None:
+            holder.health.lost(now, "its reference kernel can't be timed")
+        else:
+            holder.clock.note(record.work.reference.key, event.calibration, now)
+            if holder.clock.well(event.calibration):
+                holder.health.prove()
+                holder.clock.recover()
+            elif not holder.health.slow(now, event.calibration.seconds / (holder.clock.usual or 1.0)):
+                # It is slower for good: its times are compared with those of its like from now on.
+                holder.clock.accept()
+            self._tell_usual(lease)
+        lease.heard.add(event.index)
+        record.settled.add(event.index)
+        self._emit(Acknowledge(event.session, event.lease, event.index))
+        self._book.close_if_complete(record, now)
+
+    def _tell_usual(self, lease: LeaseRecord) -> None:
+        clock = lease.holder.clock
+        seconds = clock.news()
+        if seconds is not None:
+            self._emit(Calibrated(lease.device.fingerprint, clock.key, seconds))
+
+    def _deliver(
+        self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord, late: bool, slowed: float | None
+    ) -> None:
+        record.arriving[event.index] += 1
         self._pending[event.lease, event.index] = event.session
-        work_id = record.work.work_id
-        agent_id = lease.holder.agent_id
-        self._emit(Deliver(work_id, event.lease, event.index, lease.device, agent_id, late, event.report))
+        self._emit(
+            Deliver(
+                work_id=record.work.work_id,
+                lease=event.lease,
+                index=event.index,
+                device=lease.device,
+                agent_id=lease.holder.agent_id,
+                late=late,
+                report=event.report,
+                remeasured=record.remeasured[event.index],
+                slowed=slowed,
+            )
+        )
 
     def _returned(self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord, now: float) -> None:
         """The agent has no outcome for the item; it is tried again when the lease ends."""

@@ -1,7 +1,9 @@
 """Who is here: sessions of agents, and their devices over all sessions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+from tunefarm_coordinator.farm.calibration import ReferenceClock
 from tunefarm_coordinator.farm.health import DeviceHealth
 from tunefarm_coordinator.farm.messages import Attached, FarmDevice
 from tunefarm_coordinator.farm.placement import fits
@@ -21,6 +23,8 @@ class Roster:
     def __init__(self, policy: FarmPolicy) -> None:
         self.sessions: dict[str, SessionRecord] = {}
         self.devices: dict[DeviceKey, DeviceRecord] = {}
+        # Devices that drain, and why; also those that are not here.
+        self.draining: dict[DeviceKey, str] = {}
         self._by_agent: dict[str, str] = {}
         self._policy = policy
 
@@ -86,10 +90,35 @@ class Roster:
             if gone and now - device.seen > self._policy.forget_device_after:
                 del self.devices[key]
 
+    def drain(self, key: DeviceKey, reason: str) -> DeviceRecord | None:
+        """The device gets nothing more. Returns it, if it is here or was lately."""
+        self.draining[key] = reason
+        device = self.devices.get(key)
+        if device is not None:
+            device.draining = reason
+        return device
+
+    def resume(self, key: DeviceKey, now: float) -> None:
+        """The device gets work again; what it was quarantined for, and what was usual of it, is forgotten."""
+        self.draining.pop(key, None)
+        device = self.devices.get(key)
+        if device is not None:
+            device.draining = None
+            device.health.pardon(now)
+            device.clock.accept()
+
+    def classify(self, classes: Mapping[str, str]) -> None:
+        """Device classes by fingerprint; a fingerprint that is not named keeps the one it has."""
+        for device in self.devices.values():
+            known = classes.get(device.device.fingerprint)
+            if known is not None:
+                device.device = replace(device.device, device_class=known)
+
     def _device(self, agent_id: str, device: FarmDevice) -> DeviceRecord:
         record = self.devices.get((agent_id, device.device_id))
         if record is None:
-            record = DeviceRecord(agent_id, device, DeviceHealth(self._policy))
+            record = DeviceRecord(agent_id, device, DeviceHealth(self._policy), ReferenceClock(self._policy))
+            record.draining = self.draining.get(record.key)
             self.devices[record.key] = record
         record.device = device
         return record

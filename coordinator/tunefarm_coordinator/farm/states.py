@@ -111,6 +111,14 @@ class FarmPolicy:
         attempts: grants in a row without a single outcome, after which a work's items are lost.
         strikes: losses in a row that quarantine a device.
         quarantine: first quarantine; doubled each time up to `quarantine_max`.
+        reference_samples: times of the reference kernel before it is known what is usual.
+        slowed_share: by so much slower than usual around an item, and the item is measured again.
+        remeasure_tries: how often one item is measured again; then it is believed, with a note.
+        remeasure_share: of a device's last `remeasure_window` measurements, at most so many are made again. So a host
+            that is slow for minutes costs a tenth more, and not a standstill.
+        drift_share, drift_seconds: by so much slower than usual for so long, and the device rests.
+        drift_rest: first rest; doubled until `drift_rests` are over and what is slow now is what is usual.
+        probe_limit: seconds for a lease that times the reference kernel alone.
         forget_device_after: how long a device that is gone stays in the list.
     """
 
@@ -125,4 +133,14 @@ class FarmPolicy:
     strikes: int = 3
     quarantine: float = 30.0
     quarantine_max: float = 600.0
+    reference_samples: int = 8
+    slowed_share: float = 0.5
+    remeasure_tries: int = 2
+    remeasure_share: float = 0.1
+    remeasure_window: int = 100
+    drift_share: float = 0.4
+    drift_seconds: float = 60.0
+    drift_rest: float = 15.0
+    drift_rests: int = 2
+    probe_limit: float = 30.0
     forget_device_after: float = 3600.0

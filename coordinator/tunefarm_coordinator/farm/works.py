@@ -13,7 +13,9 @@ from tunefarm_coordinator.farm.messages import (
     ItemLost,
     LeaseRef,
     LossKind,
+    Suspected,
     Work,
+    WorkKind,
 )
 from tunefarm_coordinator.farm.placement import Requirement, parse_target
 from tunefarm_coordinator.farm.records import DeviceRecord, LeaseRecord, WorkRecord
@@ -29,8 +31,8 @@ class WorkBook:
     def __init__(self, epoch: int, policy: FarmPolicy, emit: Callable[[Instruction], None]) -> None:
         self.works: dict[str, WorkRecord] = {}
         self.backlog = Backlog()
+        self.policy = policy
         self._epoch = epoch
-        self._policy = policy
         self._emit = emit
         self._not_before: dict[str, float] = {}
         self._sequence = itertools.count()
@@ -55,8 +57,9 @@ class WorkBook:
             return
         record = WorkRecord(work, requirement, next(self._sequence))
         record.grants = self._grants_before.get(work.job_id, {}).get(work.work_id, 0)
+        record.suspicions.update(work.suspicions)
         self.works[work.work_id] = record
-        self.requeue(record, now, self._policy.return_grace if resumed else 0.0)
+        self.requeue(record, now, self.policy.return_grace if resumed else 0.0)
 
     def withdraw(self, work_ids: Iterable[str], job_id: str | None, now: float, reason: str) -> None:
         """Forget work. Its leases are cancelled; outcomes that come all the same are wanted by nobody."""
@@ -82,9 +85,36 @@ class WorkBook:
         ref = LeaseRef(record.work.work_id, self._epoch * GRANTS_PER_EPOCH + record.grants)
         indices = tuple(record.missing())
         lease = LeaseRecord(ref, record, holder, holder.device, session, indices, granted_at=now)
+        lease.share = holder.device.device_class
+        lease.charged = self.backlog.charge(record.work.job_id, lease.share, len(indices))
         self._hold(lease, now)
         holder.slots -= 1
+        holder.reference = record.work.reference or holder.reference
         self._emit(Grant(session, holder.device.device_id, ref, indices, record.work))
+
+    def probe(self, holder: DeviceRecord, session: str, now: float) -> None:
+        """Have the device time its reference kernel, and nothing else."""
+        if holder.reference is None:
+            return
+        device = holder.device
+        work = Work(
+            work_id=f"probe/{holder.agent_id}/{device.device_id}/{self._epoch}.{next(self._sequence)}",
+            job_id="",
+            target=device.target,
+            item_count=1,
+            kind=WorkKind.CALIBRATE,
+            time_limit=self.policy.probe_limit,
+            payload=holder.reference.payload,
+            reference=holder.reference,
+        )
+        record = WorkRecord(work, Requirement(parse_target(work.target), None, None), 0, probe=True)
+        self.works[work.work_id] = record
+        self.grant(record, holder, session, now)
+
+    def set_aside(self, holder: DeviceRecord, now: float, reason: str) -> None:
+        """Put back in line what the device holds and has not begun."""
+        for lease in [lease for lease in holder.leases if lease.started_at is None]:
+            self.cancel(lease, now, reason)
 
     def end(self, lease: LeaseRecord, move: LeaseMove, now: float, reason: str, blame: bool = False) -> None:
         """The lease is over. `blame`: suspect the item that the device was at, if it was at this lease."""
@@ -94,12 +124,14 @@ class WorkBook:
         lease.state = moved(LEASE_MOVES, lease.state, move)
         holder.leases.remove(lease)
         record.current = None
+        self._settle(lease, now)
         if unfinished and move is not LeaseMove.WITHDRAW:
             self._count_loss(lease, move, at_work, now, reason)
             if blame and at_work:
-                self._blame(lease, [index for index in unfinished if index not in lease.returned])
+                innocent = lease.returned | lease.rejected
+                self._blame(lease, [index for index in unfinished if index not in innocent])
         holder.start_next(now)
-        self.requeue(record, now, self._policy.retry_delay if move is LeaseMove.GIVE_UP else 0.0)
+        self.requeue(record, now, self.policy.retry_delay if move is LeaseMove.GIVE_UP else 0.0)
 
     def cancel(self, lease: LeaseRecord, now: float, reason: str) -> None:
         """Take a lease back that nobody needs any more. An agent that is through with it anyway is left in peace."""
@@ -141,6 +173,12 @@ class WorkBook:
         """Whether an earlier coordinator gave the lease out."""
         return ref.attempt < self._epoch * GRANTS_PER_EPOCH
 
+    def _settle(self, lease: LeaseRecord, now: float) -> None:
+        """What the lease cost its job of the devices' time."""
+        ran = 0.0 if lease.started_at is None else max(0.0, now - lease.started_at - lease.waited)
+        items = len(lease.heard - lease.returned)
+        self.backlog.settle(lease.record.work.job_id, lease.share, lease.charged, ran, items)
+
     def _hold(self, lease: LeaseRecord, now: float) -> None:
         self._unqueue(lease.ref.lease_id)
         lease.boot_id = lease.holder.boot_id
@@ -168,17 +206,23 @@ class WorkBook:
         """The device was lost in the middle of this item. The second time, the item is at fault."""
         record = lease.record
         record.suspicions[index] += 1
-        if record.suspicions[index] >= self._policy.suspicions:
+        if record.suspicions[index] >= self.policy.suspicions:
             lost = (
                 f"the device was lost {record.suspicions[index]} times while it ran this; last on {lease.device.name}"
             )
             self._lose(record, index, LossKind.RUN_ERROR, lost)
+        else:
+            self._emit(Suspected(record.work.work_id, index))
 
     def requeue(self, record: WorkRecord, now: float, delay: float = 0.0) -> None:
         """Put work without a lease back in line, after `delay` seconds, or end what was tried often enough."""
+        if record.probe:
+            if record.current is None:
+                self.works.pop(record.work.work_id, None)
+            return
         if record.current is None and (missing := record.missing()):
             work = record.work
-            if record.spent >= self._policy.attempts or record.grants >= GRANTS_PER_EPOCH - 1:
+            if record.spent >= self.policy.attempts or record.grants >= GRANTS_PER_EPOCH - 1:
                 lost = f"{record.spent} leases in a row ended before any outcome, the last one: {record.last_loss}"
                 for index in missing:
                     self._lose(record, index, LossKind.DEVICE_LOST, lost)

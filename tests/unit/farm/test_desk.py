@@ -21,6 +21,7 @@ from tunefarm_coordinator.farm.messages import (
     OutcomeKind,
     OutcomeRefused,
     Requested,
+    Suspected,
     Tick,
     Withdrawn,
 )
@@ -200,7 +201,10 @@ def test_an_agent_that_reports_a_lost_device_gets_the_item_again_once() -> None:
     scene = Scene()
     scene.submit(work(items=2))
     lease = only(Grant, scene.attach())[0].lease
-    assert scene.outcome(lease, 0, kind=OutcomeKind.DEVICE_LOST) == [Acknowledge("s1", lease, 0)]
+    assert scene.outcome(lease, 0, kind=OutcomeKind.DEVICE_LOST) == [
+        Acknowledge("s1", lease, 0),
+        Suspected("w1", 0),
+    ]
     assert scene.outcome(lease, 0, kind=OutcomeKind.DEVICE_LOST) == [Acknowledge("s1", lease, 0)]
     scene.outcome_kept(lease, 1)
     scene.tell(LeaseFinished("s1", lease))
@@ -349,13 +353,25 @@ def test_a_refused_outcome_is_not_acknowledged_and_its_agent_brings_it_again() -
 def test_a_lease_that_outlives_its_limit_is_taken_back_and_the_one_behind_it_gets_its_own_time() -> None:
     policy = FarmPolicy(session_timeout=1e9)
     scene = Scene(policy=policy)
-    scene.submit(work("w1", time_limit=10.0), work("w2", time_limit=10.0))
+    scene.submit(work("w1", time_limit=10.0, fetch_limit=5.0), work("w2", time_limit=10.0, fetch_limit=5.0))
     scene.attach(slots=2)
     first, second = (grant.lease for grant in scene.grants)
-    assert only(Cancel, scene.after(24, Tick())) == []
+    assert only(Cancel, scene.after(29, Tick())) == []
     assert [each.lease for each in only(Cancel, scene.after(2, Tick()))] == [first]
-    assert [each.lease for each in only(Cancel, scene.after(24, Tick()))] == []
+    assert [each.lease for each in only(Cancel, scene.after(29, Tick()))] == []
     assert [each.lease for each in only(Cancel, scene.after(2, Tick()))] == [second]
+
+
+def test_time_that_a_lease_waits_at_its_agent_does_not_count() -> None:
+    policy = FarmPolicy(session_timeout=1e9)
+    scene = Scene(policy=policy)
+    scene.submit(work("w1", time_limit=10.0, fetch_limit=5.0))
+    lease = only(Grant, scene.attach())[0].lease
+    for _ in range(40):  # the gate is closed for 100 s
+        scene.after(2.5, Heartbeat("s1", (lease,), waiting=frozenset({lease})))
+    assert only(Cancel, scene.after(29, Tick())) == []
+    scene.tell(Heartbeat("s1", (lease,)))
+    assert [each.lease for each in only(Cancel, scene.after(2, Tick()))] == [lease]
 
 
 def test_a_heartbeat_repairs_both_sides() -> None:
