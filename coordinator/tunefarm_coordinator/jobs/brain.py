@@ -23,6 +23,8 @@ from tunefarm_coordinator.jobs.task import TaskState
 
 # Not the candidate's fault: the trial goes back to the budget.
 REFUNDED = frozenset({"DEVICE_LOST", "CANCELLED"})
+# A candidate that takes so many times the best one's time at first look is let go: it won't come to the finals.
+GIVE_UP_SHARE = 3.0
 
 
 class JobBrain:
@@ -57,6 +59,7 @@ class JobBrain:
             ev.Proposed: self._proposed,
             ev.BuildEnded: self._build_ended,
             ev.ItemMeasured: self._item_measured,
+            ev.ItemSuspected: self._item_suspected,
             ev.GroupCompared: self._group_compared,
             ev.Packaged: self._packaged,
             ev.KernelsTimed: self._kernels_timed,
@@ -181,6 +184,9 @@ class JobBrain:
             task.exhausted = True
         round_.items = [Item(identity, trial=False) for identity in extras]
         round_.items += [Item(identity, trial=True) for identity in fresh]
+        if not extras and task.best_seconds is not None:
+            # Not where the default schedule or an incumbent is among them: they are what others are compared with.
+            round_.give_up = GIVE_UP_SHARE * task.best_seconds
         task.tried.update(item.identity for item in round_.items)
         round_.stage = Stage.BUILDING
         return round_.builds() + self._progress(round_)
@@ -206,12 +212,19 @@ class JobBrain:
             return []
         item = round_.items[event.index]
         self.seconds["measure"] += event.seconds
-        self.measurements += not item.trial
+        self.measurements += event.remeasured + (not item.trial)
         if event.failure is not None:
             self._fail(round_, item, event.failure)
         else:
+            item.at_least = event.at_least
             self._succeed(round_, item, median(event.samples) if event.samples else None)
         return self._progress(round_)
+
+    def _item_suspected(self, event: ev.ItemSuspected) -> list[ins.Instruction]:
+        round_ = self.rounds.get(event.round)
+        if round_ is not None and event.index < len(round_.items):
+            round_.items[event.index].suspicions += 1
+        return []
 
     def _succeed(self, round_: Round, item: Item, seconds: float | None) -> None:
         """A measured item; `seconds` is None where it was let go early (slower than the best for certain)."""
@@ -254,7 +267,7 @@ class JobBrain:
         task = self.tasks[round_.workload]
         task.in_round = False
         # What was lost says nothing of the candidate: search learns nothing of it.
-        results = tuple((item.identity, item.seconds) for item in round_.items if not item.lost)
+        results = tuple((item.identity, item.observed) for item in round_.items if not item.lost)
         observe: list[ins.Instruction] = [ins.Observe(round_.workload, results)] if results else []
         return wanted + observe + self._next()
 

@@ -96,7 +96,8 @@ class BuildEnded:
 class ItemMeasured:
     """The outcome of one item: samples in seconds, or let go early, or failed.
 
-    A DEVICE_LOST or CANCELLED failure is not the candidate's fault: refunded.
+    A DEVICE_LOST or CANCELLED failure is not the candidate's fault: refunded. `remeasured`: measurements of it before
+    this one that were not believed, as the device was slowed.
     """
 
     round: int
@@ -105,7 +106,17 @@ class ItemMeasured:
     at_least: float | None = None
     failure: Failure | None = None
     seconds: float = 0.0
+    remeasured: int = 0
     kind: Literal["item_measured"] = "item_measured"
+
+
+@dataclass(frozen=True)
+class ItemSuspected:
+    """A device was lost over this item, which is tried again: kept, so that a restart does not forgive it."""
+
+    round: int
+    index: int
+    kind: Literal["item_suspected"] = "item_suspected"
 
 
 @dataclass(frozen=True)
@@ -227,6 +238,7 @@ Event = (
     | Proposed
     | BuildEnded
     | ItemMeasured
+    | ItemSuspected
     | GroupCompared
     | Packaged
     | KernelsTimed

@@ -31,23 +31,29 @@ class Build:
 
 @dataclass(frozen=True)
 class MeasureItem:
+    """`suspicions`: how often a device was lost over it."""
+
     index: int
     identity: str
     artifact: Artifact
+    suspicions: int = 0
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure the built items of a round on one device. Answered by one ItemMeasured for each."""
+    """Measure the built items of a round on one device. Answered by one ItemMeasured for each. `give_up`: seconds of one
+    call; an item that is slower at first look may be let go; None: every one is measured to the end."""
 
     round: int
     workload: str
     items: tuple[MeasureItem, ...]
+    give_up: float | None = None
 
 
 @dataclass(frozen=True)
 class Observe:
-    """Tell search and the cost model how items did: (identity, seconds of one call or None). No answer."""
+    """Tell search and the cost model how items did: (identity, seconds of one call or None). For an item that was let
+    go early, the seconds that it takes at least: enough to know it for slow. No answer."""
 
     workload: str
     results: tuple[tuple[str, float | None], ...]

@@ -26,17 +26,25 @@ class Item:
     ended: bool = False
     lost: bool = False
     seconds: float | None = None
+    at_least: float | None = None
+    suspicions: int = 0
+
+    @property
+    def observed(self) -> float | None:
+        """What search is told: seconds of one call, or the least that they are; None where it failed."""
+        return self.at_least if self.seconds is None else self.seconds
 
 
 @dataclass
 class Round:
-    """`asked` trials stay reserved in the ledger until their items end."""
+    """`asked` trials stay reserved in the ledger until their items end. `give_up`: see instructions.Measure."""
 
     number: int
     workload: str
     asked: int
     stage: Stage = Stage.PROPOSING
     items: list[Item] = field(default_factory=list)
+    give_up: float | None = None
 
     def builds(self) -> list[Instruction]:
         """The builds still to do."""
@@ -60,11 +68,11 @@ class Round:
     def measure(self) -> Measure:
         """The measurements still to do; an item's index stays the same over restarts."""
         items = tuple(
-            MeasureItem(index, item.identity, item.artifact)
+            MeasureItem(index, item.identity, item.artifact, item.suspicions)
             for index, item in enumerate(self.items)
             if not item.ended and item.artifact is not None
         )
-        return Measure(self.number, self.workload, items)
+        return Measure(self.number, self.workload, items, self.give_up)
 
     def rebuild(self) -> None:
         """What was built is gone: everything that was not measured yet is built again."""
