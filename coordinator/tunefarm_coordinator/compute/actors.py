@@ -7,12 +7,13 @@ the moment that the permit is there. TVM is imported in `warm`, so that an actor
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tunefarm_coordinator.compute.gate import HostGates
 from tunefarm_coordinator.compute.messages import (
     Build,
     BuildFailed,
+    BuildReference,
     Built,
     Expected,
     ExpectedOf,
@@ -31,7 +32,7 @@ from tunefarm_coordinator.compute.messages import (
     UnknownTask,
 )
 from tunefarm_coordinator.compute.settings import FaultPlan, candidate_digest
-from tunefarm_coordinator.engines.candidate import BuildError
+from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate
 from tunefarm_coordinator.engines.cost_model import CostModel, CostModelTrainer, Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation as Result
 from tunefarm_coordinator.engines.engine import Search, TaskRecord, engine
@@ -75,12 +76,13 @@ class Builder(Worker):
         from tunefarm_coordinator.engines.build import build_candidate
 
         self._inject(request.trace)
-        started = time.monotonic()
-        try:
-            built = build_candidate(request.module, request.trace, request.target)
-        except BuildError as error:
-            return BuildFailed("BUILD_ERROR", str(error), time.monotonic() - started)
-        return Built(built, time.monotonic() - started)
+        return _built(lambda: build_candidate(request.module, request.trace, request.target))
+
+    def build_reference(self, request: BuildReference) -> Built | BuildFailed:
+        """See `BuildReference`."""
+        from tunefarm_coordinator.engines.reference_kernel import build_reference
+
+        return _built(lambda: build_reference(request.target))
 
     def _inject(self, trace: str) -> None:
         digest = candidate_digest(trace)
@@ -88,6 +90,15 @@ class Builder(Worker):
             os.abort()
         if self._faults.hang_build and digest % self._faults.hang_build == 0:
             time.sleep(3600)
+
+
+def _built(build: Callable[[], BuiltCandidate]) -> Built | BuildFailed:
+    started = time.monotonic()
+    try:
+        built = build()
+    except BuildError as error:
+        return BuildFailed("BUILD_ERROR", str(error), time.monotonic() - started)
+    return Built(built, time.monotonic() - started)
 
 
 class Searcher(Worker):

@@ -11,6 +11,7 @@ from tunefarm_coordinator.compute.cluster import Cluster, make_actor
 from tunefarm_coordinator.compute.messages import (
     Build,
     BuildFailed,
+    BuildReference,
     Built,
     CloseJob,
     ComputeFailed,
@@ -72,7 +73,8 @@ class Dispatcher:
         self._building = 0
         self._rest: asyncio.TimerHandle | None = None
         self._handlers: dict[type, Callable[[Any], Awaitable[object]]] = {
-            Build: self._build,
+            Build: lambda request: self._build("build", request),
+            BuildReference: lambda request: self._build("build_reference", request),
             OpenTask: self._search.open,
             Propose: self._search.propose,
             Observe: self._search.observe,
@@ -97,17 +99,17 @@ class Dispatcher:
     def _worker(self, kind: type) -> Worker:
         return Worker(make_actor(self._cluster, kind, self._gates, self._faults))
 
-    async def _build(self, request: Build) -> Built | BuildFailed:
+    async def _build(self, method: str, request: Build | BuildReference) -> Built | BuildFailed:
         self._building += 1
         try:
-            return await self._try_build(request)
+            return await self._try_build(method, request)
         finally:
             self._building -= 1
 
-    async def _try_build(self, request: Build) -> Built | BuildFailed:
+    async def _try_build(self, method: str, request: Build | BuildReference) -> Built | BuildFailed:
         for attempt in range(1, self._build_attempts + 1):
             try:
-                built: Built | BuildFailed = await self._builders.call("build", request, limit=request.timeout)
+                built: Built | BuildFailed = await self._builders.call(method, request, limit=request.timeout)
                 return built
             except WorkerHung as error:
                 return BuildFailed("BUILD_TIMEOUT", f"the build took longer than {request.timeout:g} s", error.seconds)

@@ -71,6 +71,14 @@ class PreparedSummary:
 
 
 @dataclass(frozen=True)
+class BuildReference:
+    """Build the reference kernel of a target (TVM's JSON). Answered by Built or BuildFailed, like a candidate."""
+
+    target: str
+    timeout: float
+
+
+@dataclass(frozen=True)
 class Observation:
     """One measured candidate: `seconds` of one call, None where it failed."""
 
@@ -252,6 +260,7 @@ Request = (
     | Propose
     | Observe
     | Build
+    | BuildReference
     | ExpectedOf
     | Package
     | Reference

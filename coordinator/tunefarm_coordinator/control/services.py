@@ -6,6 +6,7 @@ from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.compute.client import ComputeClient
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
+from tunefarm_coordinator.control.references import References
 from tunefarm_coordinator.fault_points import FaultPoints
 from tunefarm_coordinator.schedules.store import Store
 
@@ -20,3 +21,4 @@ class Services:
     artifacts: ArtifactStore
     folders: Folders
     faults: FaultPoints
+    references: References

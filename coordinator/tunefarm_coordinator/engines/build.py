@@ -34,12 +34,12 @@ def build_candidate(task_module: str, trace: str, target: str, workspace: Path |
         scheduled = trace_text.replay(_load_module(task_module), trace, kind).mod
         kernel = prepack.split(scheduled)
         built = tvm.tirx.build(kernel.module, target=kind)
-        library = _export(built, _host_triple(kind), workspace)
+        library = export_library(built, kind, workspace)
     except linker.LinkError as error:
         raise BuildError(str(error)) from error
     except TVM_ERRORS as error:
         raise BuildError(first_line(error)) from error
-    return BuiltCandidate(library, _arguments(kernel.module[prepack.KERNEL]), kernel.prepacks)
+    return BuiltCandidate(library, kernel_arguments(kernel.module[prepack.KERNEL]), kernel.prepacks)
 
 
 @lru_cache(maxsize=8)
@@ -48,7 +48,10 @@ def _load_module(task_module: str) -> tvm.IRModule:
     return tvm.ir.load_json(task_module)
 
 
-def _export(built: tvm.runtime.Module, triple: str, workspace: Path | None) -> bytes:
+def export_library(built: tvm.runtime.Module, target: Target, workspace: Path | None) -> bytes:
+    """The linked shared library of a built module; `workspace` as in `build_candidate`. Raises LinkError."""
+    triple = _host_triple(target)
+
     def link(output: str, objects: list[str]) -> None:
         linker.link([Path(path) for path in objects], Path(output), triple)
 
@@ -65,7 +68,8 @@ def _host_triple(target: Target) -> str:
     return given or str(llvm_get_system_triple())
 
 
-def _arguments(kernel: tvm.tirx.PrimFunc) -> tuple[Argument, ...]:
+def kernel_arguments(kernel: tvm.tirx.PrimFunc) -> tuple[Argument, ...]:
+    """Shape and dtype of each parameter."""
     return tuple(
         Argument(tuple(int(extent) for extent in parameter.shape), str(parameter.dtype)) for parameter in kernel.params
     )
