@@ -24,6 +24,7 @@ from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.intake import Intake
 from tunefarm_coordinator.control.library import ModelLibrary
 from tunefarm_coordinator.control.planning import Planner
+from tunefarm_coordinator.control.references import References
 from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.errors import InvalidInput
@@ -118,7 +119,8 @@ class TuningService:
             self._farm = FarmControl(store.next_epoch())
             compute = cast(ComputeClient, self.compute)
             artifacts = ArtifactStore(folders.artifacts)
-            services = Services(store, compute, self._farm, artifacts, folders, FaultPoints())
+            references = References(compute, artifacts)
+            services = Services(store, compute, self._farm, artifacts, folders, FaultPoints(), references)
             await self._serve(services, ModelLibrary(folders, store))
 
     async def _serve(self, services: Services, library: ModelLibrary) -> None:

@@ -40,7 +40,6 @@ class Desk(Generic[Report, Ending]):
     def __init__(self, devices: list[str], slots: int) -> None:
         """`slots`: leases that a device holds at most, the one it works on among them."""
         self._slots = slots
-        self._draining: set[str] = set()
         self._devices = list(devices)
         self._held: dict[Ref, _Held[Report, Ending]] = {}
 
@@ -64,14 +63,6 @@ class Desk(Generic[Report, Ending]):
         """The lease is no longer the agent's: keep nothing. Answers the stage that it was in."""
         held = self._held.pop(ref, None)
         return held.stage if held is not None else None
-
-    def drain(self, device: str) -> None:
-        """Ask for no more work for the device (empty: for any)."""
-        self._draining |= {device} if device else set(self._devices)
-
-    def welcome(self) -> None:
-        """A new session begins: it says anew what drains."""
-        self._draining.clear()
 
     # ---- from the devices
 
@@ -143,10 +134,7 @@ class Desk(Generic[Report, Ending]):
     def wants(self) -> dict[str, int]:
         """Free slots by device."""
         busy = [held.device for held in self._held.values() if held.stage is not Stage.FINISHED]
-        return {
-            device: 0 if device in self._draining else max(0, self._slots - busy.count(device))
-            for device in self._devices
-        }
+        return {device: max(0, self._slots - busy.count(device)) for device in self._devices}
 
     def _drop_if_done(self, ref: Ref) -> None:
         held = self._held.get(ref)

@@ -48,7 +48,6 @@ class Holdings:
         """A stream lives: drop what is no longer ours, say again what nobody acknowledged, ask for work."""
         for each in forget:
             self._forget(wire.ref_of(each))
-        self._desk.welcome()
         outcomes, endings = self._desk.owed()
         for report in outcomes:
             self.send(farm_pb2.AgentMessage(outcome=report))
@@ -65,8 +64,6 @@ class Holdings:
                 self._acknowledged(message.ack)
             case "cancel":
                 self._cancel(wire.ref_of(message.cancel.lease), message.cancel.reason)
-            case "drain":
-                self._drain(message.drain)
             case other:
                 _log.warning("a message of an unknown kind is passed over", kind=other)
 
@@ -151,12 +148,6 @@ class Holdings:
             self._finish(ref, CANCELLED, reason or "cancelled")
         if ref in self._at_work:
             self._at_work[ref].cancel()
-
-    def _drain(self, drain: farm_pb2.Drain) -> None:
-        _log.info("draining", device=drain.device_id or "all", reason=drain.reason)
-        self._desk.drain(drain.device_id)
-        for device in self._runners:
-            self._ask_for_work(device)
 
     def _forget(self, ref: Ref) -> None:
         self._desk.forget(ref)

@@ -23,7 +23,9 @@ from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.intake import Intake
 from tunefarm_coordinator.control.library import ModelLibrary
+from tunefarm_coordinator.control.maintenance import Maintenance
 from tunefarm_coordinator.control.planning import Planner
+from tunefarm_coordinator.control.references import References
 from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.errors import StoreError, TunefarmError
@@ -131,15 +133,19 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
         ComputeSettings(ray_address=settings.ray_address, searchers=settings.searchers, builders=settings.builders)
     )
     farm = FarmControl(await asyncio.to_thread(store.next_epoch), compute.set_gates)
+    maintenance = Maintenance(farm, store)
     library = ModelLibrary(folders, store)
-    services = Services(store, compute, farm, artifacts, folders, FaultPoints(settings.fault))
+    services = Services(
+        store, compute, farm, artifacts, folders, FaultPoints(settings.fault), References(compute, artifacts)
+    )
     intake = Intake(services, library)
     registry = JobRegistry(services, intake)
     tuning = TuningServicer(registry, Planner(services, intake), library, folders)
     access = await _access(settings, folders, store, farm)
-    server = await open_server(tuning, FarmServicer(farm, artifacts), ScheduleService(store), access)
+    server = await open_server(tuning, FarmServicer(farm, artifacts, maintenance), ScheduleService(store), access)
     try:
         compute.start()
+        await maintenance.recover()
         farm.start()
         # Whoever calls finds every job there, also those of before a restart.
         interrupted = await registry.recover(leave=settings.leave_interrupted)
@@ -155,6 +161,7 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
         await registry.stop()
         # First the streams, so that agents hear of it at once; then whatever calls are left.
         await farm.stop()
+        await maintenance.stop()
         await server.stop(GRACE_SECONDS)
         await compute.close()
 

@@ -17,10 +17,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.compute.messages import Gate
 from tunefarm_coordinator.control.farm import FarmControl
+from tunefarm_coordinator.control.maintenance import Maintenance
 from tunefarm_coordinator.errors import NoDevice, StoreError
 from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Work, WorkKind
 from tunefarm_coordinator.farm.states import FarmPolicy
 from tunefarm_coordinator.schedules.device_class import device_class
+from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.errors import TRACE_KEY, ErrorInterceptor
 from tunefarm_coordinator.service.farm import FarmServicer
 from tunefarm_proto.v1 import common_pb2, farm_pb2, farm_pb2_grpc
@@ -72,7 +74,10 @@ async def served(folder: Path, epoch: int = 1, **options: Any) -> AsyncIterator[
     control = FarmControl(epoch, **options)
     artifacts = ArtifactStore(folder)
     server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-    farm_pb2_grpc.add_FarmServiceServicer_to_server(FarmServicer(control, artifacts, LIMIT), server)
+    store = Store.open(f"sqlite:///{folder.parent / 'farm.db'}")
+    maintenance = Maintenance(control, store)
+    await maintenance.recover()
+    farm_pb2_grpc.add_FarmServiceServicer_to_server(FarmServicer(control, artifacts, maintenance, LIMIT), server)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     control.start()
@@ -82,7 +87,9 @@ async def served(folder: Path, epoch: int = 1, **options: Any) -> AsyncIterator[
             yield Farm(control, artifacts, farm_pb2_grpc.FarmServiceStub(channel), channel)
     finally:
         await control.stop()
+        await maintenance.stop()
         await server.stop(0)
+        store.close()
 
 
 @pytest.fixture
@@ -501,6 +508,63 @@ async def test_devices_are_listed_in_pages(farm: Farm) -> None:
     assert statuses[1].running == "measure work"
     assert statuses[0].device_class == device_class({"cpu_model": "EPYC"})
     assert statuses[0].last_seen.seconds > 1_600_000_000
+
+
+async def test_a_drained_device_gets_nothing_also_after_a_restart_until_it_is_resumed(tmp_path: Path) -> None:
+    drain = farm_pb2.DrainDeviceRequest(agent_id="agent", reason="new fan")
+    async with served(tmp_path / "artifacts") as farm:
+        agent = Agent(farm)
+        await agent.attach()
+        answer = await farm.stub.DrainDevice(drain, timeout=SECONDS)
+        assert [(d.state, d.reason) for d in answer.devices] == [(common_pb2.DEVICE_STATE_DRAINING, "new fan")]
+    async with served(tmp_path / "artifacts", epoch=2) as farm:
+        agent = Agent(farm)
+        await agent.attach()
+        farm.submit(items=1)
+        await agent.ask()
+        await agent.hears_nothing()
+        resume = farm_pb2.ResumeDeviceRequest(agent_id="agent", device_id="cpu0")
+        answer = await farm.stub.ResumeDevice(resume, timeout=SECONDS)
+        assert answer.devices[0].reason == ""
+        message = await asyncio.wait_for(agent.pending, SECONDS)
+        assert message.lease.lease_id == "work"
+    async with served(tmp_path / "artifacts", epoch=3) as farm:
+        agent = Agent(farm)
+        await agent.attach()
+        farm.submit(items=1)
+        await agent.ask()
+        assert (await agent.lease()).lease_id == "work"
+
+
+@pytest.mark.parametrize(("agent_id", "device_id"), [("stranger", ""), ("agent", "cpu7"), ("", "")])
+async def test_a_device_that_nobody_knows_is_neither_drained_nor_resumed(
+    farm: Farm, agent_id: str, device_id: str
+) -> None:
+    await Agent(farm).attach()
+    for method, request in (
+        (farm.stub.DrainDevice, farm_pb2.DrainDeviceRequest),
+        (farm.stub.ResumeDevice, farm_pb2.ResumeDeviceRequest),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await method(request(agent_id=agent_id, device_id=device_id), timeout=SECONDS)
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+        assert "tunefarm devices" in refused.value.details()
+
+
+async def test_what_an_agent_says_of_itself_is_shown(farm: Farm) -> None:
+    agent = Agent(farm)
+    await agent.attach()
+    await agent.say(heartbeat=farm_pb2.Heartbeat(temperatures={"cpu0": 61.5}))
+    farm.submit(items=1)
+    await agent.ask()
+    lease = await agent.lease()
+    assert lease.fetch_limit.ToTimedelta().total_seconds() == 120.0
+    await agent.report(lease, 0)
+    await agent.hear("ack")
+    (status,) = (await farm.stub.ListDevices(farm_pb2.ListDevicesRequest(), timeout=SECONDS)).devices
+    assert (status.temperature, status.measured, status.failed) == (61.5, 1, 0)
+    assert 0 < status.trials_per_second < 1
+    assert not status.HasField("reference_seconds")
 
 
 @pytest.mark.parametrize("token", ["x", "bm90IGpzb24=", "WzEsMl0=", "é"])

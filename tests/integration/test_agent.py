@@ -410,16 +410,6 @@ async def test_gives_way_to_its_successor(farm: FakeCoordinator, agent: AgentPro
     assert not agent.marked()
 
 
-@pytest.mark.usefixtures("agent")
-async def test_drains(farm: FakeCoordinator) -> None:
-    await farm.until(lambda: farm.slots["cpu0"] == 2)
-    farm.tell(farm_pb2.CoordinatorMessage(drain=farm_pb2.Drain(reason="test")))
-    await farm.until(lambda: farm.slots["cpu0"] == 0)
-    farm.lose_stream()
-    await farm.attached(times=2)
-    await farm.until(lambda: farm.slots["cpu0"] == 2)
-
-
 async def test_starts_nothing_that_was_given_to_others(tmp_path: Path) -> None:
     async with FakeCoordinator(session_timeout=1.0) as farm:
         agent = await start_agent(farm.address, tmp_path / "state")

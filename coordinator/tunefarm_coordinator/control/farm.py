@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,9 @@ from tunefarm_coordinator.farm.desk import FarmDesk
 from tunefarm_coordinator.farm.messages import (
     Acknowledge,
     Attached,
+    Calibrated,
     Cancel,
+    Classified,
     Deliver,
     Detached,
     EndReason,
@@ -30,6 +32,7 @@ from tunefarm_coordinator.farm.messages import (
     OutcomeDurable,
     OutcomeRefused,
     Submitted,
+    Suspected,
     Tick,
     Withdrawn,
     Work,
@@ -54,6 +57,7 @@ _ENDINGS: dict[EndReason, type[TunefarmError]] = {
 
 OnOutcome = Callable[[Deliver, farm_pb2.OutcomeReport], Awaitable[None]]
 OnLost = Callable[[ItemLost], Awaitable[None]]
+OnSuspected = Callable[[Suspected], Awaitable[None]]
 OnGates = Callable[[tuple[Gate, ...]], None]
 
 
@@ -73,10 +77,13 @@ class FarmControl:
         self._gates_of: dict[str, Gate] = {}
         self._gates: tuple[Gate, ...] = ()
         self._attachments: dict[str, Attachment] = {}
-        self._callbacks: dict[str, tuple[str, OnOutcome, OnLost]] = {}
+        self._callbacks: dict[str, tuple[str, OnOutcome, OnLost, OnSuspected | None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._devices_changed = asyncio.Event()
+        self._classes: dict[str, str] = {}
+        # Told what the reference kernel usually takes on a device, whenever that is news.
+        self.on_calibrated: Callable[[Calibrated], None] = lambda _: None
 
     # ---- life
 
@@ -95,17 +102,25 @@ class FarmControl:
 
     # ---- for jobs
 
-    def submit(self, work: Work, on_outcome: OnOutcome, on_lost: OnLost, *, resumed: bool = False) -> None:
+    def submit(
+        self,
+        work: Work,
+        on_outcome: OnOutcome,
+        on_lost: OnLost,
+        *,
+        resumed: bool = False,
+        on_suspected: OnSuspected | None = None,
+    ) -> None:
         """Have work done; `work.payload` is a farm_pb2.Lease with its `work`, job and trace ids set.
 
         Every wanted index ends with a call of `on_outcome` or `on_lost`. If `on_outcome` raises, the outcome is not
-        acknowledged, and comes again. If `on_lost` raises, it is called again until the work is withdrawn.
+        acknowledged, and comes again. `on_suspected` is told of an item that a device was lost over. If `on_lost` raises, it is called again until the work is withdrawn.
 
         Raises:
             InvalidInput, Conflict: see FarmDesk.handle.
         """
         known = self._callbacks.get(work.work_id)
-        self._callbacks[work.work_id] = (work.job_id, on_outcome, on_lost)
+        self._callbacks[work.work_id] = (work.job_id, on_outcome, on_lost, on_suspected)
         try:
             self._tell(Submitted(work, resumed))
         except TunefarmError:
@@ -125,7 +140,7 @@ class FarmControl:
     def withdraw_job(self, job_id: str, reason: str = "the job is over") -> None:
         """Withdraw all work of the job."""
         self._tell(Withdrawn(job_id=job_id, reason=reason))
-        for work_id in [work_id for work_id, (job, _, _) in self._callbacks.items() if job == job_id]:
+        for work_id in [work_id for work_id, (job, *_) in self._callbacks.items() if job == job_id]:
             del self._callbacks[work_id]
 
     def devices(self) -> list[FarmDevice]:
@@ -161,9 +176,23 @@ class FarmControl:
         offset = time.time() - self._now()
         return [(view, view.seen + offset) for view in self._desk.devices()]
 
+    def known(self, agent_id: str, device_id: str) -> list[tuple[str, str]]:
+        """Keys of the agent's devices, or of the one; see FarmDesk.known."""
+        return self._desk.known(agent_id, device_id)
+
+    def facts_of(self, fingerprint: str) -> dict[str, str]:
+        """What the device with this fingerprint is; nothing for one that was never here."""
+        devices = (view.device for view in self._desk.devices())
+        return next((dict(device.facts) for device in devices if device.fingerprint == fingerprint), {})
+
+    def classify(self, classes: Mapping[str, str]) -> None:
+        """Device classes by fingerprint, as derived anew."""
+        self._classes = dict(classes)
+        self._tell(Classified(self._classes))
+
     def attach(self, hello: Hello) -> Attachment:
         """Begin a session. Raises InvalidInput for devices that make no sense."""
-        devices = tuple(replace(each, device_class=device_class(each.facts)) for each in hello.devices)
+        devices = tuple(replace(each, device_class=self._class_of(each)) for each in hello.devices)
         attachment = Attachment(uuid.uuid4().hex, hello)
         self._attachments[attachment.session] = attachment
         try:
@@ -181,6 +210,9 @@ class FarmControl:
     def expel(self, agent_id: str, reason: str) -> None:
         """The agent was revoked: its stream ends now, and its leases are others'."""
         self._tell(Expelled(agent_id, f"agent {agent_id} was revoked" + (f": {reason}" if reason else "")))
+
+    def _class_of(self, device: FarmDevice) -> str:
+        return self._classes.get(device.fingerprint) or device_class(device.facts)
 
     def feed(self, event: Event) -> None:
         """Hand on what an agent said."""
@@ -216,6 +248,10 @@ class FarmControl:
             case ItemLost():
                 log.warning("item lost", extra={"work": instruction.work_id, "index": instruction.index})
                 self._spawn(self._lose(instruction))
+            case Suspected():
+                self._spawn(self._suspect(instruction))
+            case Calibrated():
+                self.on_calibrated(instruction)
             case Forget():
                 self._attachments[instruction.session].forget = instruction.leases
             case EndSession():
@@ -261,6 +297,16 @@ class FarmControl:
             else:
                 return
 
+    async def _suspect(self, suspected: Suspected) -> None:
+        callbacks = self._callbacks.get(suspected.work_id)
+        if callbacks is None or callbacks[3] is None:
+            return
+        try:
+            await callbacks[3](suspected)
+        except Exception:
+            # The desk knows; only after a restart would the item be tried once more than it should.
+            log.exception("a suspicion was not recorded", extra={"work": suspected.work_id, "index": suspected.index})
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -277,7 +323,7 @@ class FarmControl:
 
 
 def _log_drop(acknowledged: Acknowledge) -> None:
-    log.warning(
+    log.info(
         "outcome dropped",
         extra={
             "lease": acknowledged.lease.lease_id,

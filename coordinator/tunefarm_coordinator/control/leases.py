@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from tunefarm_coordinator.farm.messages import Reference
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_proto.v1 import common_pb2, farm_pb2
@@ -21,18 +22,25 @@ COMPARE = farm_pb2.Evaluator(number=1, repeat=8, flush_cache=True)
 
 
 def measure_work(
-    instruction: ins.Measure, expected: farm_pb2.ExpectedOutputs
+    instruction: ins.Measure, expected: farm_pb2.ExpectedOutputs, reference: Reference | None = None
 ) -> tuple[farm_pb2.Lease, tuple[int, ...]]:
     """The lease of a round and the indices that are wanted. A candidate stands at its item's index, so that outcomes
-    mean the same after a restart; places of items that are not wanted stay empty."""
+    mean the same after a restart; places of items that are not wanted stay empty. `reference`: timed around each."""
     wanted = {item.index: item for item in instruction.items}
     candidates = [
         _candidate(wanted[index].identity, wanted[index].artifact) if index in wanted else farm_pb2.Candidate()
         for index in range(max(wanted) + 1)
     ]
     work = farm_pb2.MeasureWork(
-        workload=instruction.workload, candidates=candidates, evaluator=MEASURE, expected=[expected]
+        workload=instruction.workload,
+        candidates=candidates,
+        evaluator=MEASURE,
+        expected=[expected],
+        give_up_seconds=instruction.give_up,
     )
+    if reference is not None and isinstance(reference.payload, farm_pb2.Lease):
+        work.reference.CopyFrom(reference.payload.calibrate.reference)
+        work.reference_evaluator.CopyFrom(reference.payload.calibrate.evaluator)
     return farm_pb2.Lease(measure=work), tuple(sorted(wanted))
 
 
@@ -145,9 +153,11 @@ def _by_workload(timing: farm_pb2.ModelTiming, functions: Mapping[str, str]) -> 
     return found
 
 
-def conditions(report: farm_pb2.OutcomeReport) -> dict[str, float]:
-    """The device's state around an outcome, as it goes on record; what is unknown is left out."""
-    return {field.name: value for field, value in report.conditions.ListFields()}
+def conditions(report: farm_pb2.OutcomeReport, slowed: float | None = None) -> dict[str, float]:
+    """The device's state around an outcome, as it goes on record; what is unknown is left out. `slowed`: how many times
+    its usual time the reference kernel took, where the outcome was believed all the same."""
+    known = {field.name: value for field, value in report.conditions.ListFields()}
+    return known if slowed is None else {**known, "slowed": slowed}
 
 
 def max_rel_errors(report: farm_pb2.OutcomeReport) -> dict[int, float]:

@@ -3,12 +3,14 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from tunefarm_coordinator.control import leases
+from tunefarm_coordinator.control.farm import OnSuspected
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
-from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Work, WorkKind
+from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Suspected, Work, WorkKind
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
@@ -41,12 +43,15 @@ class MeasuringStage:
     async def measure(self, wanted: ins.Measure) -> None:
         """One round on one device."""
         expected = await self._tuning.expected(wanted.workload)
-        lease, indices = leases.measure_work(wanted, expected[0])
+        reference = await self._services.references.of(self._runner.brain.target)
+        lease, indices = leases.measure_work(wanted, expected[0], reference)
         items = {item.index: item for item in wanted.items}
         task = self._runner.brain.tasks[wanted.workload]
 
         async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
-            event = leases.item_measured(wanted.round, delivered.index, report)
+            event = replace(
+                leases.item_measured(wanted.round, delivered.index, report), remeasured=delivered.remeasured
+            )
             await self._runner.record(
                 event, *self._on_record(task.spec, items[delivered.index], event, delivered, report)
             )
@@ -55,10 +60,16 @@ class MeasuringStage:
             failure = ev.Failure(item.kind.value, item.message)
             await self._runner.record(ev.ItemMeasured(wanted.round, item.index, failure=failure))
 
+        async def suspected(suspicion: Suspected) -> None:
+            await self._runner.record(ev.ItemSuspected(wanted.round, suspicion.index))
+
         limit = LEASE_SLACK_SECONDS + leases.RUN_TIMEOUT_SECONDS * len(indices)
-        await self._run(
-            f"r{wanted.round}", WorkKind.MEASURE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed
+        work = replace(
+            self._work(f"r{wanted.round}", WorkKind.MEASURE, lease, indices, limit),
+            reference=reference,
+            suspicions={item.index: item.suspicions for item in wanted.items if item.suspicions},
         )
+        await self._run(work, outcome, lost, wanted in self._runner.resumed, suspected)
 
     async def compare(self, wanted: ins.Compare) -> None:
         """One comparison of finalists on one device."""
@@ -79,9 +90,8 @@ class MeasuringStage:
 
         finalists = sum(len(group.finalists) for group in groups.values())
         limit = LEASE_SLACK_SECONDS + leases.RUN_TIMEOUT_SECONDS * finalists
-        await self._run(
-            f"c{wanted.number}", WorkKind.COMPARE, lease, indices, limit, outcome, lost, wanted in self._runner.resumed
-        )
+        work = self._work(f"c{wanted.number}", WorkKind.COMPARE, lease, indices, limit)
+        await self._run(work, outcome, lost, wanted in self._runner.resumed)
 
     async def benchmark(
         self, name: str, wanted: ins.Instruction, work: farm_pb2.BenchmarkWork
@@ -96,27 +106,42 @@ class MeasuringStage:
             answer.append(item)
 
         limit = LEASE_SLACK_SECONDS + leases.MODEL_TIMEOUT_SECONDS * len(work.contenders)
-        lease = farm_pb2.Lease(benchmark=work)
-        await self._run(name, WorkKind.BENCHMARK, lease, (0,), limit, outcome, lost, wanted in self._runner.resumed)
+        farm_work = self._work(name, WorkKind.BENCHMARK, farm_pb2.Lease(benchmark=work), (0,), limit)
+        await self._run(farm_work, outcome, lost, wanted in self._runner.resumed)
         return answer[0]
+
+    def _work(
+        self, name: str, kind: WorkKind, lease: farm_pb2.Lease, indices: tuple[int, ...], time_limit: float
+    ) -> Work:
+        """A piece of this job's work, as the farm takes it. `name` tells it from the job's others, over restarts too."""
+        lease.job_id, lease.trace_id = self._sheet.job_id, self._sheet.spec.trace_id
+        return Work(
+            work_id=f"{self._sheet.job_id}/{name}",
+            job_id=self._sheet.job_id,
+            target=self._runner.brain.target,
+            item_count=max(indices) + 1,
+            kind=kind,
+            time_limit=time_limit,
+            priority=self._sheet.spec.priority,
+            device_class=self._runner.brain.device_class or None,
+            indices=indices,
+            payload=lease,
+        )
 
     async def _run(
         self,
-        name: str,
-        kind: WorkKind,
-        lease: farm_pb2.Lease,
-        indices: tuple[int, ...],
-        time_limit: float,
+        work: Work,
         on_outcome: Callable[[Deliver, farm_pb2.OutcomeReport], Awaitable[None]],
         on_lost: Callable[[ItemLost], Awaitable[None]],
-        resumed: bool = False,
+        resumed: bool,
+        on_suspected: OnSuspected | None = None,
     ) -> None:
         """Submits the work and returns once every wanted index has ended; withdraws it if this is cancelled."""
-        left = set(indices)
+        kind, left = work.kind, set(work.indices)
         done = asyncio.Event()
 
         async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
-            if delivered.index not in indices:
+            if delivered.index not in work.indices:
                 # Durable since before a restart: the coordinator died before the agent heard of it.
                 return
             await on_outcome(delivered, report)
@@ -133,20 +158,7 @@ class MeasuringStage:
             if not left:
                 done.set()
 
-        lease.job_id, lease.trace_id = self._sheet.job_id, self._sheet.spec.trace_id
-        work = Work(
-            work_id=f"{self._sheet.job_id}/{name}",
-            job_id=self._sheet.job_id,
-            target=self._runner.brain.target,
-            item_count=max(indices) + 1,
-            kind=kind,
-            time_limit=time_limit,
-            priority=self._sheet.spec.priority,
-            device_class=self._runner.brain.device_class or None,
-            indices=indices,
-            payload=lease,
-        )
-        self._services.farm.submit(work, outcome, lost, resumed=resumed)
+        self._services.farm.submit(work, outcome, lost, resumed=resumed, on_suspected=on_suspected)
         try:
             await done.wait()
         finally:
@@ -177,7 +189,7 @@ class MeasuringStage:
             job_id=self._sheet.job_id,
             task_name=task.name,
             source=rec.Source.BASELINE if item.identity == task.baseline else rec.Source.TUNED,
-            conditions=leases.conditions(report),
+            conditions=leases.conditions(report, delivered.slowed),
         )
         return (self._device(delivered), AddRecords((record,)))
 

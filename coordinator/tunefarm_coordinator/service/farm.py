@@ -3,11 +3,12 @@
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 
 from tunefarm_coordinator.artifacts import LARGEST_ARTIFACT_BYTES, ArtifactStore, check_digest
 from tunefarm_coordinator.control.attachment import Attachment
 from tunefarm_coordinator.control.farm import FarmControl
+from tunefarm_coordinator.control.maintenance import Maintenance
 from tunefarm_coordinator.errors import InvalidInput, NotReady
 from tunefarm_coordinator.service import farm_messages as wire
 from tunefarm_coordinator.service.identity import check_agent
@@ -25,11 +26,16 @@ class FarmServicer(farm_pb2_grpc.FarmServiceServicer):
     """See farm.proto for what each RPC promises."""
 
     def __init__(
-        self, farm: FarmControl, artifacts: ArtifactStore, largest_artifact: int = LARGEST_ARTIFACT_BYTES
+        self,
+        farm: FarmControl,
+        artifacts: ArtifactStore,
+        maintenance: Maintenance,
+        largest_artifact: int = LARGEST_ARTIFACT_BYTES,
     ) -> None:
         """`largest_artifact`: bytes that an agent may upload in one piece."""
         self._farm = farm
         self._artifacts = artifacts
+        self._maintenance = maintenance
         self._largest_artifact = largest_artifact
 
     # ---- the control stream
@@ -92,6 +98,20 @@ class FarmServicer(farm_pb2_grpc.FarmServiceServicer):
             devices=[wire.device_status(view, seen) for view, seen in page],
             next_page_token=wire.page_token(page[-1][0]) if len(rest) > size else "",
         )
+
+    async def DrainDevice(self, request: farm_pb2.DrainDeviceRequest, _context: object) -> farm_pb2.ListDevicesResponse:
+        keys = await self._maintenance.drain(request.agent_id, request.device_id, request.reason)
+        return self._status_of(keys)
+
+    async def ResumeDevice(
+        self, request: farm_pb2.ResumeDeviceRequest, _context: object
+    ) -> farm_pb2.ListDevicesResponse:
+        return self._status_of(await self._maintenance.resume(request.agent_id, request.device_id))
+
+    def _status_of(self, keys: Collection[tuple[str, str]]) -> farm_pb2.ListDevicesResponse:
+        """Those of the devices that are here, or were lately."""
+        views = [(v, seen) for v, seen in self._farm.views() if (v.agent_id, v.device.device_id) in keys]
+        return farm_pb2.ListDevicesResponse(devices=[wire.device_status(view, seen) for view, seen in views])
 
 
 def _end_with(attachment: Attachment, reader: asyncio.Task[None]) -> None:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 import platform
 from importlib.metadata import version
 
@@ -13,6 +14,7 @@ from tunefarm_coordinator.control.attachment import Attachment, Hello, ToAgent
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.farm.messages import (
     Acknowledge,
+    Calibration,
     Cancel,
     Event,
     FarmDevice,
@@ -33,6 +35,7 @@ BEATS_PER_TIMEOUT = 4
 _STATES = {
     DeviceState.IDLE: common_pb2.DEVICE_STATE_IDLE,
     DeviceState.BUSY: common_pb2.DEVICE_STATE_BUSY,
+    DeviceState.DRAINING: common_pb2.DEVICE_STATE_DRAINING,
     DeviceState.QUARANTINED: common_pb2.DEVICE_STATE_QUARANTINED,
     DeviceState.LOST: common_pb2.DEVICE_STATE_LOST,
 }
@@ -83,7 +86,7 @@ def event_of(message: farm_pb2.AgentMessage, attachment: Attachment) -> Event | 
     session = attachment.session
     match message.WhichOneof("message"):
         case "heartbeat":
-            return Heartbeat(session, tuple(ref_of(ref) for ref in message.heartbeat.leases))
+            return _heartbeat_of(message.heartbeat, session)
         case "work_request":
             return _request_of(message.work_request, attachment)
         case "outcome":
@@ -95,6 +98,15 @@ def event_of(message: farm_pb2.AgentMessage, attachment: Attachment) -> Event | 
         case "hello":
             raise InvalidInput("a stream has one hello, at its start")
     return None
+
+
+def _heartbeat_of(message: farm_pb2.Heartbeat, session: str) -> Heartbeat:
+    return Heartbeat(
+        session,
+        tuple(ref_of(ref) for ref in message.leases),
+        frozenset(ref_of(ref) for ref in message.leases if ref.waiting),
+        dict(message.temperatures),
+    )
 
 
 def _request_of(message: farm_pb2.WorkRequest, attachment: Attachment) -> Requested:
@@ -109,7 +121,15 @@ def _outcome_of(message: farm_pb2.OutcomeReport, session: str) -> OutcomeArrived
         raise InvalidInput(f"outcome {message.index} of lease {message.lease_id} is empty, or of an unknown kind")
     failed = _KINDS.get(message.failed.kind, OutcomeKind.FAILED)
     kind = failed if said == "failed" else OutcomeKind.RESULT
-    return OutcomeArrived(session, ref_of(message), message.index, kind, message)
+    return OutcomeArrived(session, ref_of(message), message.index, kind, message, _calibration_of(message.conditions))
+
+
+def _calibration_of(conditions: farm_pb2.Conditions) -> Calibration | None:
+    """The reference kernel around an outcome; None where it was not timed, or by a clock that did not move."""
+    seconds, spread = conditions.reference_seconds, conditions.reference_spread
+    if not (math.isfinite(seconds) and seconds > 0):
+        return None
+    return Calibration(seconds, spread if math.isfinite(spread) else 0.0)
 
 
 # ---- to the agent
@@ -150,6 +170,7 @@ def _lease(grant: Grant) -> farm_pb2.Lease:
     lease.device_id = grant.device_id
     lease.job_id = lease.job_id or grant.work.job_id
     lease.time_limit.CopyFrom(duration(grant.work.time_limit))
+    lease.fetch_limit.CopyFrom(duration(grant.work.fetch_limit))
     everything = tuple(range(grant.work.item_count))
     lease.indices[:] = [] if grant.indices == everything else grant.indices
     return lease
@@ -198,6 +219,10 @@ def device_status(view: DeviceView, seen_unix: float) -> common_pb2.DeviceStatus
         failed=view.failed,
         last_seen=seen,
         device_class=device.device_class,
+        temperature=view.temperature,
+        trials_per_second=view.rate,
+        reference_seconds=view.reference_seconds,
+        remeasured=view.remeasured,
     )
 
 

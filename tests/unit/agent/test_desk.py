@@ -97,16 +97,6 @@ def test_a_forgotten_lease_leaves_nothing() -> None:
     assert held.wants() == {"cpu0": 2}
 
 
-def test_draining_asks_for_nothing_until_the_next_session() -> None:
-    held = desk("cpu0", "cpu1")
-    held.drain("cpu0")
-    assert held.wants() == {"cpu0": 0, "cpu1": 2}
-    held.drain("")
-    assert held.wants() == {"cpu0": 0, "cpu1": 0}
-    held.welcome()
-    assert held.wants() == {"cpu0": 2, "cpu1": 2}
-
-
 def test_restored_outcomes_are_owed_and_take_no_slot() -> None:
     held = desk()
     held.restore(A, 3, "three")

@@ -27,7 +27,10 @@ class Farm:
         self.submitted = asyncio.Event()
         self.withdrawn: list[str] = []
 
-    def submit(self, work: Any, on_outcome: Any, _on_lost: Any, *, resumed: bool = False) -> None:
+    def submit(
+        self, work: Any, on_outcome: Any, _on_lost: Any, *, resumed: bool = False, on_suspected: Any = None
+    ) -> None:
+        self.suspected = on_suspected
         self.work, self.deliver, self.resumed = work, on_outcome, resumed
         self.submitted.set()
 
