@@ -113,6 +113,7 @@ class FakeCoordinator:
         self.package_chunks: Callable[[], Iterator[tuning_pb2.PackageChunk]] = self._package
         self.page_size = 2
         self.job_count = 1
+        self.drained: str | None = None
         self.uploaded: dict[str, bytes] = {}
         self.headers: list[tuning_pb2.UploadModelHeader] = []
         self.submitted: list[tuning_pb2.SubmitJobRequest] = []
@@ -276,9 +277,21 @@ class _Farm(farm_pb2_grpc.FarmServiceServicer):
         self._fake.meet("ListDevices", context)
         device = common_pb2.Device(device_id="cpu0", name="a [cpu]", target="llvm", labels={"rack": "1"})
         status = common_pb2.DeviceStatus(
-            device=device, agent_id="agent-1", state=common_pb2.DEVICE_STATE_IDLE, measured=3
+            device=device, agent_id="agent-1", state=common_pb2.DEVICE_STATE_IDLE, measured=4, failed=1
         )
+        if self._fake.drained is not None:
+            status.state, status.reason = common_pb2.DEVICE_STATE_DRAINING, self._fake.drained
         return farm_pb2.ListDevicesResponse(devices=[status])
+
+    def DrainDevice(self, request: farm_pb2.DrainDeviceRequest, context: Any) -> farm_pb2.ListDevicesResponse:
+        if request.agent_id != "agent-1":
+            context.abort(grpc.StatusCode.NOT_FOUND, f"no agent {request.agent_id!r} is known here")
+        self._fake.drained = request.reason
+        return self.ListDevices(farm_pb2.ListDevicesRequest(), context)
+
+    def ResumeDevice(self, _request: farm_pb2.ResumeDeviceRequest, context: Any) -> farm_pb2.ListDevicesResponse:
+        self._fake.drained = None
+        return self.ListDevices(farm_pb2.ListDevicesRequest(), context)
 
 
 # ---- as a program

@@ -123,6 +123,16 @@ class Calls:
                 return
             request.page_token = page.next_page_token
 
+    def drain(self, agent_id: str, device_id: str, reason: str) -> farm_pb2.ListDevicesResponse:
+        stub = cast(Any, farm_pb2_grpc).FarmServiceStub(self._open())
+        request = farm_pb2.DrainDeviceRequest(agent_id=agent_id, device_id=device_id, reason=reason)
+        return cast(farm_pb2.ListDevicesResponse, self._unary(stub.DrainDevice, request))
+
+    def resume_device(self, agent_id: str, device_id: str) -> farm_pb2.ListDevicesResponse:
+        stub = cast(Any, farm_pb2_grpc).FarmServiceStub(self._open())
+        request = farm_pb2.ResumeDeviceRequest(agent_id=agent_id, device_id=device_id)
+        return cast(farm_pb2.ListDevicesResponse, self._unary(stub.ResumeDevice, request))
+
     # ---- who may do what
 
     def _access(self) -> Any:

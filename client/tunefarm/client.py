@@ -156,6 +156,15 @@ class Client:
         self._await_own_device()
         return self._listed_devices()
 
+    def drain_device(self, agent_id: str, device_id: str = "", reason: str = "") -> list[Device]:
+        """Gives a device (all of the agent's, where none is named) nothing more, until `resume_device`; what it works on
+        ends. Holds over restarts of either side. Returns the devices. Raises NotFound."""
+        return devices_from(self._calls.drain(agent_id, device_id, reason))
+
+    def resume_device(self, agent_id: str, device_id: str = "") -> list[Device]:
+        """Puts a device back after a drain, or before the end of a quarantine. Returns the devices. Raises NotFound."""
+        return devices_from(self._calls.resume_device(agent_id, device_id))
+
     def _listed_devices(self) -> list[Device]:
         return [device for page in self._calls.devices() for device in devices_from(page)]
 

@@ -218,7 +218,15 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """A device of the farm as the coordinator sees it now."""
+    """A device of the farm as the coordinator sees it now.
+
+    Attributes:
+        measured, failed: outcomes since the coordinator started, and those of them that failed.
+        remeasured: measurements that were not believed, as the device was slowed, and made again.
+        temperature: degrees Celsius; None where the agent can't read it.
+        trials_per_second: outcomes a second, lately.
+        reference_seconds: one call of the target's reference kernel, as last timed; None before that.
+    """
 
     device_id: str
     agent_id: str
@@ -234,3 +242,12 @@ class Device:
     device_class: str
     labels: Mapping[str, str]
     facts: Mapping[str, str]
+    temperature: float | None
+    trials_per_second: float
+    reference_seconds: float | None
+    remeasured: int
+
+    @property
+    def failure_share(self) -> float | None:
+        """Failed outcomes over all, 0 to 1; None before the first."""
+        return self.failed / self.measured if self.measured else None

@@ -207,6 +207,10 @@ def device_from(wire: common_pb2.DeviceStatus) -> Device:
         device_class=wire.device_class,
         labels=dict(wire.device.labels),
         facts=dict(wire.device.facts),
+        temperature=wire.temperature if wire.HasField("temperature") else None,
+        trials_per_second=wire.trials_per_second,
+        reference_seconds=wire.reference_seconds if wire.HasField("reference_seconds") else None,
+        remeasured=wire.remeasured,
     )
 
 

@@ -161,9 +161,26 @@ def test_jobs_and_devices(fake: FakeCoordinator, capsys: pytest.CaptureFixture[s
     assert main(["jobs", *connect]) == 0
     assert "job-2" in capsys.readouterr().out
     assert main(["devices", *connect, "--json"]) == 0
-    assert _document(capsys)["devices"][0]["name"] == "a [cpu]"
+    listed = _document(capsys)["devices"][0]
+    assert (listed["name"], listed["measured"], listed["failed"]) == ("a [cpu]", 4, 1)
     assert main(["devices", *connect]) == 0
-    assert "a [cpu]" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "agent-1/cpu0" in out
+    assert "25%" in out
+    assert main(["devices", *connect, "--watch", "--json"]) == 2
+
+
+def test_drain_and_resume(fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]) -> None:
+    connect = ["--connect", fake.start()]
+    assert main(["farm", "drain", "agent/cpu0", "--reason", "new fan", *connect]) == 0
+    assert "new fan" in capsys.readouterr().out
+    assert fake.drained == "new fan"
+    assert main(["farm", "resume", "agent-1", *connect, "--json"]) == 0
+    assert _document(capsys)["devices"][0]["state"] == "IDLE"
+    assert main(["farm", "drain", "stranger", *connect]) == 2
+    assert "stranger" in capsys.readouterr().err
+    assert main(["farm", "drain", "/cpu0", *connect]) == 2
+    assert "names no agent" in capsys.readouterr().err
 
 
 def test_job_show_watch_and_fetch(fake: FakeCoordinator, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
