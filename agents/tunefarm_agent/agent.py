@@ -50,10 +50,10 @@ async def _run(
     settings: Settings, device: common_pb2.Device, stub: farm_pb2_grpc.FarmServiceStub, stop: asyncio.Event
 ) -> None:
     household = Household()
-    stand = Stand(settings.state_dir, household, settings.cores, settings.memory)
+    stand = Stand(settings.state_dir, household, settings.cores, settings.memory, settings.session_uid)
     gate = GateServer(settings.cores, settings.state_dir)
     artifacts = Artifacts(stub, Cache(settings.state_dir / "artifacts", settings.cache))
-    confinement = Confinement("", settings.cores, settings.memory)
+    confinement = Confinement("", settings.cores, settings.memory, settings.session_uid)
     benchmark = Benchmark(settings.state_dir, household, confinement, artifacts, gate, settings.settle)
     runner = LeaseRunner(device.device_id, stand, artifacts, gate, benchmark)
     holdings = Holdings({device.device_id: runner}, settings.slots, Spool(settings.state_dir / "spool"))

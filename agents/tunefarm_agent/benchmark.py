@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -147,7 +147,9 @@ class Benchmark:
             await entrant.process.start()
         except ProcessDied as error:
             raise LeaseGivenUp(f"benchmark of {contender.name}: {error}") from error
-        confinement = Confinement(str(entrant.scratch), self._confinement.cores, self._confinement.memory)
+        confinement = replace(self._confinement, scratch=str(entrant.scratch))
+        if confinement.uid:
+            os.chown(entrant.scratch, confinement.uid, confinement.uid)
         await entrant.call(commands.open_model(model, confinement, inputs))
         if contender.report_outputs:
             out = entrant.scratch / "outputs.npz"

@@ -23,11 +23,20 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Confinement:
-    """How a session of candidates is held. `memory`: bytes, 0 for no limit; `cores`: ids."""
+    """How a session of candidates is held.
+
+    Attributes:
+        cores: ids.
+        memory: bytes; 0: no limit.
+        uid: user and group id that it runs as; 0: the agent's own.
+        cpu_seconds: of all its threads together, for each process; 0: no limit.
+    """
 
     scratch: str
     cores: tuple[int, ...]
     memory: int
+    uid: int = 0
+    cpu_seconds: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,14 @@ class Expected:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`repeat` samples of at least `number` calls and `min_repeat_ms` milliseconds each."""
+    """`repeat` samples of at least `number` calls and `min_repeat_ms` milliseconds each. `give_up`: seconds of one
+    call; a kernel whose first two samples are slower is let go; 0: none is."""
 
     number: int
     repeat: int
     min_repeat_ms: float
     flush_cache: bool
+    give_up: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class Model:
 
 
 def confinement_from(data: Mapping[str, Any]) -> Confinement:
-    return Confinement(data["scratch"], tuple(data["cores"]), data["memory"])
+    return Confinement(**{**data, "cores": tuple(data["cores"])})
 
 
 def kernel_from(data: Mapping[str, Any]) -> Kernel:
@@ -137,6 +148,11 @@ def run_kernel(
         "expected": [asdict(e) for e in expected],
         "evaluation": None if evaluation is None else asdict(evaluation),
     }
+
+
+def time_reference(kernel: Kernel, evaluation: Evaluation) -> Json:
+    """Times a kernel of ours in the session that is open. It stays loaded, and leaves the session as good as unused."""
+    return {"op": "reference", "kernel": asdict(kernel), "evaluation": asdict(evaluation)}
 
 
 def open_model(model: Model, confinement: Confinement, example: str) -> Json:

@@ -6,6 +6,7 @@ session, and ignore every signal but SIGKILL. It can't leave the process tree, a
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import resource
 import signal
@@ -15,6 +16,11 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+# Where systemd takes users from that exist only as long as their service (systemd.exec(5), DynamicUser=).
+_DYNAMIC_UIDS = range(61184, 65520)
+# Processes and threads of all sessions of one agent: a fork bomb stays small, a thread pool on many cores fits.
+_MOST_PROCESSES = 4096
 # Over the memory limit: shared libraries and thread stacks take address space without taking memory.
 _ADDRESS_SPACE_MARGIN = 4 << 30
 _FILE_SIZE_LIMIT = 8 << 30
@@ -42,8 +48,37 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def limit_resources(memory: int) -> None:
-    """No core files, no endless files, at most `memory` bytes of own data (0: no limit)."""
+def unprivileged_uid(state_dir: Path) -> int:
+    """The user that an agent which is root runs candidates as: one of its own, the same for the same state folder.
+    0: the agent is not root, so that there is nothing to give up, or may not become that user."""
+    if os.geteuid() != 0:
+        return 0
+    digest = hashlib.sha256(bytes(state_dir)).digest()
+    uid = _DYNAMIC_UIDS[int.from_bytes(digest[:4], "big") % len(_DYNAMIC_UIDS)]
+    return uid if _is_mapped(uid) else 0
+
+
+def _is_mapped(uid: int) -> bool:
+    """Whether this user namespace has the user (user_namespaces(7))."""
+    lines = [list(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    return any(first <= uid < first + count for first, _, count in lines)
+
+
+def become(uid: int) -> None:
+    """Give up root for this user, for good. No process of it can gain more again, by set-user-ID programs or others."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    if uid:
+        resource.setrlimit(resource.RLIMIT_NPROC, (_MOST_PROCESSES, _MOST_PROCESSES))
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
+
+
+def limit_resources(memory: int, cpu_seconds: int = 0) -> None:
+    """No core files, no endless files, at most `memory` bytes of own data and `cpu_seconds` of the cores' time (0: no
+    limit)."""
+    if cpu_seconds:
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_FILE_SIZE_LIMIT, _FILE_SIZE_LIMIT))
     if memory:

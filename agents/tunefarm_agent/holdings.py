@@ -42,7 +42,13 @@ class Holdings:
         return [wire.ref_to_wire(ref) for ref in self._desk.refs()]
 
     def heartbeat(self) -> farm_pb2.AgentMessage:
-        return farm_pb2.AgentMessage(heartbeat=farm_pb2.Heartbeat(leases=self.refs(), temperatures=temperatures()))
+        leases = [wire.ref_to_wire(ref, self._waits(ref)) for ref in self._desk.refs()]
+        return farm_pb2.AgentMessage(heartbeat=farm_pb2.Heartbeat(leases=leases, temperatures=temperatures()))
+
+    def _waits(self, ref: Ref) -> bool:
+        """Whether the lease's own time stands still: it is queued, fetched for, or waits for the gate."""
+        lease = self._leases.get(ref)
+        return lease is not None and not (ref in self._at_work and self._runners[lease.device_id].works)
 
     def welcome(self, forget: Iterable[farm_pb2.LeaseRef]) -> None:
         """A stream lives: drop what is no longer ours, say again what nobody acknowledged, ask for work."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from tunefarm_agent import wire
 from tunefarm_agent.artifacts import Artifacts
 from tunefarm_agent.benchmark import Benchmark
-from tunefarm_agent.commands import RUN_TIMEOUT, Evaluation, Expected
+from tunefarm_agent.commands import RUN_TIMEOUT, Evaluation, Expected, Kernel
 from tunefarm_agent.detection import temperatures
 from tunefarm_agent.errors import LeaseGivenUp
 from tunefarm_agent.gate import GateServer
-from tunefarm_agent.results import Failed, Measured, Result
+from tunefarm_agent.results import Failed, Measured, ReferenceTime, Result
 from tunefarm_agent.stand import Stand
 from tunefarm_proto.v1 import farm_pb2
 
@@ -28,18 +28,30 @@ class WorkClock:
         """`limit`: seconds; 0 for none."""
         self._limit = limit
         self._spent = 0.0
+        self.runs = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Raises LeaseGivenUp when the limit is reached; what runs is cancelled."""
         start = time.monotonic()
+        self.runs = True
         try:
             async with asyncio.timeout(self._limit - self._spent if self._limit else None):
                 yield
         except TimeoutError as error:
             raise LeaseGivenUp(f"the lease's time limit of {self._limit:g} s is over") from error
         finally:
+            self.runs = False
             self._spent += time.monotonic() - start
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The reference kernel of a batch; `limit`: seconds."""
+
+    kernel: Kernel
+    evaluation: Evaluation
+    limit: float
 
 
 @dataclass
@@ -68,11 +80,20 @@ class LeaseRunner:
         self._artifacts = artifacts
         self._gate = gate
         self._benchmark = benchmark
+        self._clock: WorkClock | None = None
+
+    @property
+    def works(self) -> bool:
+        """Whether the clock of a lease runs: it is neither fetched for, nor does it wait for the gate."""
+        return self._clock is not None and self._clock.runs
 
     async def run(self, lease: farm_pb2.Lease, report: Report) -> None:
         """Every item's outcome goes to `report`. Raises LeaseGivenUp, ArtifactUnavailable."""
-        clock = WorkClock(lease.time_limit.ToTimedelta().total_seconds())
-        async with self._artifacts.fetched(wire.artifacts_of(lease)) as files, self._stand.set_up() as scratch:
+        limit = lease.time_limit.ToTimedelta().total_seconds()
+        clock = self._clock = WorkClock(limit)
+        async with contextlib.AsyncExitStack() as held:
+            files = await self._fetch(lease, held)
+            scratch = await held.enter_async_context(self._stand.set_up(limit))
             match lease.WhichOneof("work"):
                 case "measure":
                     work = lease.measure
@@ -80,9 +101,10 @@ class LeaseRunner:
                         await self._batch(
                             wire.wanted(lease, work.candidates),
                             wire.expected_of(work.expected, files),
-                            wire.evaluation_of(work.evaluator),
+                            wire.evaluation_of(work.evaluator, work.give_up_seconds),
                             files,
                             report,
+                            self._reference_of(work, files),
                         )
                 case "verify":
                     expected = wire.expected_of(lease.verify.expected, files)
@@ -90,9 +112,8 @@ class LeaseRunner:
                         candidates = wire.wanted(lease, lease.verify.candidates)
                         await self._batch(candidates, expected, None, files, report)
                 case "calibrate":
-                    evaluation = wire.evaluation_of(lease.calibrate.evaluator)
                     async with self._gate.closed(), clock.running():
-                        await self._batch({0: lease.calibrate.reference}, (), evaluation, files, report)
+                        await report(0, await self._calibrate(lease.calibrate, files))
                 case "compare":
                     async with self._gate.closed(), clock.running():
                         for index, group in wire.wanted(lease, lease.compare.groups).items():
@@ -111,13 +132,57 @@ class LeaseRunner:
         evaluation: Evaluation | None,
         files: wire.Files,
         report: Report,
+        reference: _Reference | None = None,
     ) -> None:
+        """Candidates one by one, the reference kernel before, between and after them: an outcome carries the slower
+        time of the two around it."""
+        before = await self._time(reference)
         for index, candidate in candidates.items():
             start = self._conditions_from()
             kernel = wire.kernel_of(candidate, files)
             result = await self._stand.run(kernel, expected, evaluation, wire.time_of(candidate))
             conditions = self._conditions(start, evaluation)
+            after = await self._time(reference)
+            known = [each for each in (before, after) if each is not None]
+            if known:
+                slower = max(known, key=lambda each: each.seconds)
+                conditions.reference_seconds, conditions.reference_spread = slower.seconds, slower.spread
             await report(index, wire.item_report(result, conditions))
+            before = after
+
+    async def _fetch(self, lease: farm_pb2.Lease, held: contextlib.AsyncExitStack) -> wire.Files:
+        """The lease's artifacts, kept as long as `held` is. Raises LeaseGivenUp, ArtifactUnavailable."""
+        limit = lease.fetch_limit.ToTimedelta().total_seconds()
+        try:
+            async with asyncio.timeout(limit or None):
+                return await held.enter_async_context(self._artifacts.fetched(wire.artifacts_of(lease)))
+        except TimeoutError as error:
+            raise LeaseGivenUp(f"its artifacts could not be fetched within {limit:g} s") from error
+
+    @staticmethod
+    def _reference_of(work: farm_pb2.MeasureWork | farm_pb2.CalibrateWork, files: wire.Files) -> _Reference | None:
+        if not work.HasField("reference"):
+            return None
+        evaluator = work.reference_evaluator if isinstance(work, farm_pb2.MeasureWork) else work.evaluator
+        return _Reference(
+            wire.kernel_of(work.reference, files), wire.evaluation_of(evaluator), wire.time_of(work.reference)
+        )
+
+    async def _time(self, reference: _Reference | None) -> ReferenceTime | None:
+        if reference is None:
+            return None
+        return await self._stand.time_reference(reference.kernel, reference.evaluation, reference.limit)
+
+    async def _calibrate(self, work: farm_pb2.CalibrateWork, files: wire.Files) -> farm_pb2.OutcomeReport:
+        """The reference kernel alone. Raises LeaseGivenUp where it can't be timed: the device is to blame."""
+        start = self._conditions_from()
+        timed = await self._time(self._reference_of(work, files))
+        if timed is None:
+            raise LeaseGivenUp("the reference kernel can't be timed")
+        conditions = self._conditions(start)
+        conditions.reference_seconds, conditions.reference_spread = timed.seconds, timed.spread
+        measured = Measured((timed.seconds,), max(1, work.evaluator.number), None)
+        return wire.item_report(measured, conditions)
 
     async def _compare(
         self, work: farm_pb2.CompareWork, group: farm_pb2.CompareGroup, files: wire.Files

@@ -30,6 +30,7 @@ class Measurer:
             "configure": self._configure,
             "open": self._open,
             "kernel": self._kernel,
+            "reference": self._reference,
             "model_open": self._model_open,
             "model_outputs": self._model_outputs,
             "model_time": self._model_time,
@@ -90,7 +91,14 @@ class Measurer:
         finally:
             if not command["keep"]:
                 self._bench.forget(kernel)
-        return ok(seconds=found.seconds, number=found.number, max_rel_error=found.max_rel_error)
+        return ok(seconds=found.seconds, number=found.number, max_rel_error=found.max_rel_error, let_go=found.let_go)
+
+    def _reference(self, command: Json) -> Json:
+        if self._bench is None:
+            raise SessionLost("no session is open")
+        kernel, evaluation = commands.kernel_from(command["kernel"]), commands.evaluation_from(command["evaluation"])
+        assert evaluation is not None
+        return ok(seconds=self._bench.time_reference(kernel, evaluation))
 
     def _model_open(self, command: Json) -> Json:
         self._configure(command)

@@ -4,7 +4,7 @@ import functools
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ ENTRY = "main"
 _FLUSH = "cache_flush_cpu_non_first_arg"
 # The shortest time that a call is taken to last, so that a clock that did not move gives no endless sample.
 _SHORTEST_CALL = 1e-7
+# Samples of a first look: the faster of two, so that one hiccup lets nothing go.
+_LOOKS = 2
 
 
 class CandidateFailed(Exception):
@@ -36,11 +38,13 @@ class DataUnreadable(Exception):
 
 @dataclass(frozen=True)
 class Measurement:
-    """`seconds`: one call, one value a sample; `number`: calls in a sample (0 where nothing was timed)."""
+    """`seconds`: one call, one value a sample; `number`: calls in a sample (0 where nothing was timed). `let_go`: after
+    the first samples, which were slow enough."""
 
     seconds: tuple[float, ...]
     number: int
     max_rel_error: float | None
+    let_go: bool = False
 
 
 class Bench:
@@ -64,8 +68,16 @@ class Bench:
         if evaluation is None:
             return Measurement((), 0, worst)
         arguments = self._checked.get(kernel.library) or self._unchecked(kernel)
+        if evaluation.give_up:
+            look, calls = self._time(module, arguments, replace(evaluation, repeat=_LOOKS))
+            if min(look) > evaluation.give_up:
+                return Measurement(look, calls, worst, let_go=True)
         seconds, number = self._time(module, arguments, evaluation)
         return Measurement(seconds, number, worst)
+
+    def time_reference(self, kernel: Kernel, evaluation: Evaluation) -> tuple[float, ...]:
+        """Samples of a kernel of ours, in seconds a call. Raises as `measure` does."""
+        return self._time(self._load(kernel), self._unchecked(kernel), evaluation)[0]
 
     def forget(self, kernel: Kernel) -> None:
         """Let go of a kernel that won't be asked for again."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tunefarm_agent import commands
 from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, Confinement, Json, failed, lost, ok
-from tunefarm_agent.confinement import be_first_out_of_memory, limit_resources
+from tunefarm_agent.confinement import be_first_out_of_memory, become, limit_resources
 from tunefarm_agent.frames import commands as serve_commands
 from tunefarm_agent.model_inputs import named_input
 
@@ -94,6 +94,7 @@ def _confine(confinement: Confinement) -> None:
     be_first_out_of_memory()
     os.sched_setaffinity(0, confinement.cores)
     limit_resources(confinement.memory)
+    become(0)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ from typing import NoReturn
 import tvm_ffi
 from tvm.rpc import _ffi_api
 from tvm.rpc.base import RPC_CODE_MISMATCH, RPC_CODE_SUCCESS, RPC_MAGIC
-from tvm.runtime import load_module
 
 from tunefarm_agent import kernel_clock
 from tunefarm_agent.commands import Confinement
-from tunefarm_agent.confinement import be_first_out_of_memory, die_with_parent, limit_resources
+from tunefarm_agent.confinement import be_first_out_of_memory, become, die_with_parent, limit_resources
 
 LOG_NAME = "session.log"
 # The client connects at once; whoever does not say the key in time is not the client.
@@ -44,7 +43,7 @@ def serve(listener: socket.socket, key: str, confinement: Confinement, parent: i
         _confine(listener, confinement, parent)
         connection = _accept(listener, key)
         listener.close()
-        _register(Path(confinement.scratch))
+        _register()
         _ffi_api.ServerLoop(connection.fileno())
         status = 0
     except BaseException as error:
@@ -57,7 +56,6 @@ def serve(listener: socket.socket, key: str, confinement: Confinement, parent: i
 
 def _confine(listener: socket.socket, confinement: Confinement, parent: int) -> None:
     os.setsid()
-    die_with_parent(parent)
     # TVM's handler prints frames, for which it allocates: after a crash inside malloc it would wait for ever.
     for number in _TO_DEFAULT:
         signal.signal(number, signal.SIG_DFL)
@@ -68,7 +66,10 @@ def _confine(listener: socket.socket, confinement: Confinement, parent: int) -> 
     be_first_out_of_memory()
     os.sched_setaffinity(0, confinement.cores)
     os.environ.update(thread_settings(confinement.cores))
-    limit_resources(confinement.memory)
+    limit_resources(confinement.memory, confinement.cpu_seconds)
+    become(confinement.uid)
+    # Last: the kernel forgets it when a process becomes another user (prctl(2)).
+    die_with_parent(parent)
 
 
 def thread_settings(cores: tuple[int, ...]) -> dict[str, str]:
@@ -129,14 +130,18 @@ def _receive(connection: socket.socket, count: int) -> bytes:
     return data
 
 
-def _register(scratch: Path) -> None:
-    """The two functions that TVM's RPC server leaves to its host program, and our own."""
+def _register() -> None:
+    """The two functions that TVM's RPC server leaves to its host program, and our own.
+
+    Paths are relative to the scratch folder, which this process is in: its user may not be let into the folders above.
+    """
 
     def path_in_scratch(name: str) -> str:
-        return str(scratch / name)
+        return f"./{name}"
 
     def load(name: str) -> object:
-        return load_module(path_in_scratch(name))
+        # Not `tvm.runtime.load_module`: it makes the path absolute.
+        return tvm_ffi.load_module(path_in_scratch(name))
 
     tvm_ffi.register_global_func("tvm.rpc.server.workpath", path_in_scratch, override=True)
     tvm_ffi.register_global_func("tvm.rpc.server.load_module", load, override=True)

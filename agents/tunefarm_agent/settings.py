@@ -22,6 +22,7 @@ class Settings:
         device_name: for people; empty: the CPU's name.
         memory: bytes that a session of candidates may take.
         cache: bytes of artifacts kept on disk.
+        session_uid: user and group id that candidates run as; 0: the agent's own, which is no root then.
     """
 
     address: str
@@ -35,6 +36,7 @@ class Settings:
     device_name: str
     memory: int
     cache: int
+    session_uid: int = 0
 
     # Leases that a device holds: it works on one while the next is queued.
     slots: int = 2

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import math
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -12,7 +14,7 @@ import structlog
 from tunefarm_agent import commands
 from tunefarm_agent.commands import RUN_ERROR, RUN_TIMEOUT, Confinement, Json
 from tunefarm_agent.errors import CommandTimedOut, LeaseGivenUp, ProcessDied
-from tunefarm_agent.results import Failed, Measured, Result
+from tunefarm_agent.results import Failed, Measured, ReferenceTime, Result
 from tunefarm_agent.supervised import Household, SupervisedProcess
 
 # For what the measuring process does on its own behalf.
@@ -25,11 +27,15 @@ _log = structlog.get_logger()
 class Stand:
     """Runs candidates one after another; survives every one of them."""
 
-    def __init__(self, state_dir: Path, household: Household, cores: tuple[int, ...], memory: int) -> None:
+    def __init__(
+        self, state_dir: Path, household: Household, cores: tuple[int, ...], memory: int, uid: int = 0
+    ) -> None:
+        """`memory`: bytes; `uid`: whom candidates run as, 0 for the agent's own user."""
         self._process = SupervisedProcess("tunefarm_agent.measurer", state_dir, household, children_first=True)
         self._scratches = state_dir / "scratch"
         self._cores = cores
         self._memory = memory
+        self._uid = uid
         self._confinement: Confinement | None = None
         self._fresh = False
         self._starting = asyncio.Lock()
@@ -47,12 +53,19 @@ class Stand:
         await self._process.kill()
 
     @contextlib.asynccontextmanager
-    async def set_up(self) -> AsyncIterator[Path]:
-        """A scratch folder and a measuring process for one lease; nothing is left of either's work after."""
+    async def set_up(self, time_limit: float = 0.0) -> AsyncIterator[Path]:
+        """A scratch folder and a measuring process for one lease; nothing is left of either's work after.
+
+        `time_limit`: seconds of work that the lease has, 0 for no limit. No process may take more of the cores' time
+        than they have in it: what gets away from the watchdog still ends.
+        """
         self._scratches.mkdir(exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=self._scratches))
         try:
-            self._confinement = Confinement(str(scratch), self._cores, self._memory)
+            if self._uid:
+                os.chown(scratch, self._uid, self._uid)
+            cpu_seconds = math.ceil(time_limit * len(self._cores))
+            self._confinement = Confinement(str(scratch), self._cores, self._memory, self._uid, cpu_seconds)
             self._fresh = True
             await self._own(commands.configure(self._confinement))
             yield scratch
@@ -93,6 +106,23 @@ class Stand:
             result, _ = await self._once(command, limit)
         return result
 
+    async def time_reference(
+        self, kernel: commands.Kernel, evaluation: commands.Evaluation, limit: float
+    ) -> ReferenceTime | None:
+        """What the reference kernel takes now; None where it can't be timed. Raises LeaseGivenUp."""
+        opened = await self._own(commands.open_session(self._fresh))
+        self._fresh = False
+        try:
+            reply = await self._process.call(commands.time_reference(kernel, evaluation), limit, session=opened["pid"])
+        except (CommandTimedOut, ProcessDied) as error:
+            reply = commands.lost(str(error))
+        if "ok" not in reply:
+            # A candidate may have harmed the session that both ran in.
+            _log.warning("the reference kernel can't be timed", reply=reply)
+            self._fresh = True
+            return None
+        return ReferenceTime.of(tuple(reply["ok"]["seconds"]))
+
     async def _once(self, command: Json, limit: float) -> tuple[Result, bool]:
         """(the result, whether the session was the candidate's alone)."""
         opened = await self._own(commands.open_session(self._fresh))
@@ -109,7 +139,8 @@ class Stand:
             self._fresh = True
             return Failed(reply["failed"]["kind"], reply["failed"]["message"]), alone
         values = self._granted(reply)
-        return Measured(tuple(values["seconds"]), values["number"], values["max_rel_error"]), alone
+        measured = Measured(tuple(values["seconds"]), values["number"], values["max_rel_error"], values["let_go"])
+        return measured, alone
 
     async def _own(self, command: Json) -> Json:
         """Have a command of ours done, with a new process if the old one can't. Raises LeaseGivenUp."""

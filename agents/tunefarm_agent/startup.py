@@ -13,6 +13,7 @@ import psutil
 
 from tunefarm_agent import agent, credentials, logs
 from tunefarm_agent.channel import host_of
+from tunefarm_agent.confinement import unprivileged_uid
 from tunefarm_agent.errors import InvalidInput
 from tunefarm_agent.settings import Settings
 
@@ -64,6 +65,7 @@ def parse(options: Options) -> Settings:
         device_name=options.device_name,
         memory=options.memory_mib * _MIB or psutil.virtual_memory().total * 3 // 4,
         cache=options.cache_mib * _MIB,
+        session_uid=unprivileged_uid(state_dir),
     )
 
 

@@ -20,8 +20,8 @@ def ref_of(message: farm_pb2.Lease | farm_pb2.LeaseRef | farm_pb2.OutcomeAck | f
     return Ref(message.lease_id, message.attempt)
 
 
-def ref_to_wire(ref: Ref) -> farm_pb2.LeaseRef:
-    return farm_pb2.LeaseRef(lease_id=ref.lease_id, attempt=ref.attempt)
+def ref_to_wire(ref: Ref, waiting: bool = False) -> farm_pb2.LeaseRef:
+    return farm_pb2.LeaseRef(lease_id=ref.lease_id, attempt=ref.attempt, waiting=waiting)
 
 
 def time_of(item: farm_pb2.Candidate | farm_pb2.ModelContender) -> float:
@@ -41,12 +41,14 @@ def expected_of(expected: Iterable[farm_pb2.ExpectedOutputs], files: Files) -> t
     return tuple(Expected(str(files[e.artifact]), e.rtol, e.atol) for e in expected)
 
 
-def evaluation_of(evaluator: farm_pb2.Evaluator) -> Evaluation:
+def evaluation_of(evaluator: farm_pb2.Evaluator, give_up: float = 0.0) -> Evaluation:
+    """`give_up`: see Evaluation."""
     return Evaluation(
         number=max(1, evaluator.number),
         repeat=max(1, evaluator.repeat),
         min_repeat_ms=evaluator.min_repeat_ms,
         flush_cache=evaluator.flush_cache,
+        give_up=give_up,
     )
 
 
@@ -64,6 +66,9 @@ def item_report(result: Result, conditions: farm_pb2.Conditions) -> farm_pb2.Out
     if isinstance(result, Failed):
         return farm_pb2.OutcomeReport(failed=failure(result.kind, result.message), conditions=conditions)
     conditions.number = result.number
+    if result.let_go:
+        censored = farm_pb2.Censored(at_least_seconds=min(result.seconds))
+        return farm_pb2.OutcomeReport(censored=censored, conditions=conditions)
     return farm_pb2.OutcomeReport(measured=measured_to_wire(result), conditions=conditions)
 
 
@@ -89,7 +94,8 @@ def artifacts_of(lease: farm_pb2.Lease) -> set[str]:
     """Digests of everything that the lease needs."""
     match lease.WhichOneof("work"):
         case "measure":
-            return _of_batch(wanted(lease, lease.measure.candidates), lease.measure.expected)
+            reference = {lease.measure.reference.artifact} if lease.measure.HasField("reference") else set()
+            return _of_batch(wanted(lease, lease.measure.candidates), lease.measure.expected) | reference
         case "verify":
             return _of_batch(wanted(lease, lease.verify.candidates), lease.verify.expected)
         case "compare":

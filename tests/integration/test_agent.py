@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -19,6 +20,7 @@ from tests.agent_process import (
     EVALUATOR,
     AgentProcess,
     candidate,
+    expected,
     hostile_candidate,
     kind,
     measure,
@@ -425,3 +427,97 @@ async def test_starts_nothing_that_was_given_to_others(tmp_path: Path) -> None:
             assert [r.lease_id for r in farm.hellos[1].leases] == ["running"]
         finally:
             await agent.killed()
+
+
+def batch(farm: FakeCoordinator, kernels: list[bytes], **changes: Any) -> farm_pb2.MeasureWork:
+    """A measure lease's work with the honest kernel as its reference."""
+    return farm_pb2.MeasureWork(
+        candidates=[candidate(farm, kernel) for kernel in kernels],
+        evaluator=EVALUATOR,
+        expected=[expected(farm)],
+        reference=candidate(farm, good()),
+        reference_evaluator=farm_pb2.Evaluator(number=10, repeat=5),
+        **changes,
+    )
+
+
+@pytest.mark.usefixtures("agent")
+async def test_the_reference_kernel_is_timed_around_every_candidate(farm: FakeCoordinator) -> None:
+    one_lease(farm, "batch", measure=batch(farm, [good(), hostile("segfault"), good()]))
+    reports = await farm.reports("batch", 3, 60)
+    assert [kind(report) for report in reports] == ["measured", "RUN_ERROR", "measured"]
+    for report in reports:
+        assert 0 < report.conditions.reference_seconds < 0.01
+        assert report.conditions.reference_spread >= 0
+    work = farm_pb2.CalibrateWork(reference=candidate(farm, good()), evaluator=farm_pb2.Evaluator(number=10, repeat=5))
+    one_lease(farm, "probe", calibrate=work)
+    (report,) = await farm.reports("probe", 1, 60)
+    assert list(report.measured.seconds) == [report.conditions.reference_seconds]
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_candidate_that_fails_behind_the_reference_kernel_is_not_tried_twice(farm: FakeCoordinator) -> None:
+    """The reference kernel is ours: it leaves the session as good as unused."""
+    one_lease(farm, "batch", measure=batch(farm, [hostile("exit")]))
+    (report,) = await farm.reports("batch", 1, 60)
+    assert kind(report) == "RUN_ERROR"
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_candidate_that_is_clearly_too_slow_is_let_go_after_a_first_look(farm: FakeCoordinator) -> None:
+    one_lease(farm, "slow", measure=batch(farm, [good()], give_up_seconds=1e-9))
+    one_lease(farm, "fast", measure=batch(farm, [good()], give_up_seconds=10.0))
+    (slow,) = await farm.reports("slow", 1, 60)
+    (fast,) = await farm.reports("fast", 1, 60)
+    assert slow.WhichOneof("outcome") == "censored"
+    assert 0 < slow.censored.at_least_seconds < 0.01
+    assert len(fast.measured.seconds) == EVALUATOR.repeat
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only an agent that is root has rights to give up")
+async def test_candidates_of_a_root_agent_run_as_a_user_of_their_own(
+    farm: FakeCoordinator, agent: AgentProcess
+) -> None:
+    measure(farm, "held", hostile("loops"), timeout=5.0)
+    async with asyncio.timeout(20):
+        while not (found := [p for p in agent.below() if p.uids().real != 0]):
+            await asyncio.sleep(0.02)
+    (session,) = found
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{session.pid}/status").read_text().splitlines())
+    limits = Path(f"/proc/{session.pid}/limits").read_text()
+    uid = session.uids().real
+    assert 61184 <= uid < 65520
+    assert status["Uid"].split() == status["Gid"].split() == [str(uid)] * 4
+    assert status["Groups"].strip() == ""
+    assert status["NoNewPrivs"] == "1"
+    assert int(status["CapEff"], 16) == 0
+    cores = len(os.sched_getaffinity(0))
+    assert f"Max cpu time              {60 * cores} " in limits
+    (scratch,) = (agent.state_dir / "scratch").iterdir()
+    assert scratch.stat().st_uid == uid
+    (report,) = await farm.reports("held", 1, 60)
+    assert kind(report) == "RUN_TIMEOUT"
+    await none_left(agent)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_running_candidate_is_cancelled_and_the_device_free_within_two_seconds(farm: FakeCoordinator) -> None:
+    measure(farm, "long", hostile("loops_deaf"), timeout=60.0)
+    measure(farm, "next", good())
+    await farm.until(lambda: any(len(h.leases) == 2 for h in farm.heartbeats))
+    await asyncio.sleep(1.0)
+    started = time.monotonic()
+    farm.cancel("long")
+    await farm.reports("next", 1, 30)
+    freed = time.monotonic() - started
+    print(f"from the cancel to the next lease's first outcome: {freed:.2f} s")
+    assert freed < 2.0
+
+
+@pytest.mark.usefixtures("agent")
+async def test_heartbeats_say_whose_clock_stands(farm: FakeCoordinator) -> None:
+    measure(farm, "long", hostile("loops"), timeout=8.0)
+    measure(farm, "next", good())
+    await farm.until(
+        lambda: any({r.lease_id: r.waiting for r in h.leases} == {"long": False, "next": True} for h in farm.heartbeats)
+    )
