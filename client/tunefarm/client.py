@@ -157,8 +157,8 @@ class Client:
         return self._listed_devices()
 
     def drain_device(self, agent_id: str, device_id: str = "", reason: str = "") -> list[Device]:
-        """Gives a device (all of the agent's, where none is named) nothing more, until `resume_device`; what it works on
-        ends. Holds over restarts of either side. Returns the devices. Raises NotFound."""
+        """Gives a device (all of the agent's, where none is named) nothing more, until `resume_device`; what it works
+        on ends. Holds over restarts of either side. Returns the devices. Raises NotFound."""
         return devices_from(self._calls.drain(agent_id, device_id, reason))
 
     def resume_device(self, agent_id: str, device_id: str = "") -> list[Device]:

@@ -114,7 +114,8 @@ class FarmControl:
         """Have work done; `work.payload` is a farm_pb2.Lease with its `work`, job and trace ids set.
 
         Every wanted index ends with a call of `on_outcome` or `on_lost`. If `on_outcome` raises, the outcome is not
-        acknowledged, and comes again. `on_suspected` is told of an item that a device was lost over. If `on_lost` raises, it is called again until the work is withdrawn.
+        acknowledged, and comes again. If `on_lost` raises, it is called again until the work is withdrawn.
+        `on_suspected` is told of an item that a device was lost over, and that is tried again.
 
         Raises:
             InvalidInput, Conflict: see FarmDesk.handle.

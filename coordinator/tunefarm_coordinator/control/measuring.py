@@ -113,7 +113,7 @@ class MeasuringStage:
     def _work(
         self, name: str, kind: WorkKind, lease: farm_pb2.Lease, indices: tuple[int, ...], time_limit: float
     ) -> Work:
-        """A piece of this job's work, as the farm takes it. `name` tells it from the job's others, over restarts too."""
+        """A piece of this job's work, as the farm takes it. `name` tells it from the others, over restarts too."""
         lease.job_id, lease.trace_id = self._sheet.job_id, self._sheet.spec.trace_id
         return Work(
             work_id=f"{self._sheet.job_id}/{name}",

@@ -18,7 +18,7 @@ EVALUATOR = farm_pb2.Evaluator(number=10, repeat=5)
 
 
 class References:
-    """Shared by all jobs. Calibration is worth having, never worth failing for: without a kernel, batches go out bare."""
+    """Shared by all jobs. Calibration is worth having, never worth failing for: batches may go out without."""
 
     def __init__(self, compute: ComputeClient, artifacts: ArtifactStore) -> None:
         self._compute = compute

@@ -108,7 +108,7 @@ class OutcomeBook:
     def _time_reference(
         self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord, now: float
     ) -> float | None:
-        """Note the reference kernel's time around an outcome; how many times its usual one that is, if that is a lot."""
+        """Note the reference kernel's time around an outcome; how many times the usual one it is, if that is a lot."""
         if event.calibration is None or record.work.reference is None:
             return None
         holder = lease.holder

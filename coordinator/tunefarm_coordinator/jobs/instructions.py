@@ -41,8 +41,10 @@ class MeasureItem:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure the built items of a round on one device. Answered by one ItemMeasured for each. `give_up`: seconds of one
-    call; an item that is slower at first look may be let go; None: every one is measured to the end."""
+    """Measure the built items of a round on one device. Answered by one ItemMeasured for each.
+
+    `give_up`: seconds of one call; an item that is slower at first look may be let go; None: none may.
+    """
 
     round: int
     workload: str
