@@ -1,12 +1,13 @@
 """The Prometheus endpoint: read from the running jobs and the farm at every scrape, kept nowhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.registry import JobRegistry
+from tunefarm_coordinator.farm.views import DeviceState, DeviceView
 
 
 class _Collector:
@@ -29,7 +30,37 @@ class _Collector:
                 failed.add_metric([*name, kind], count)
         devices = GaugeMetricFamily("tunefarm_devices", "Registered devices")
         devices.add_metric([], len(self._farm.devices()))
-        yield from (charged, budget, failed, rate, devices)
+        waiting = GaugeMetricFamily("tunefarm_work_waiting", "Pieces of work that wait for a device")
+        waiting.add_metric([], self._farm.waiting)
+        yield from (charged, budget, failed, rate, devices, waiting)
+        yield from _device_metrics(self._farm.snapshot())
+
+
+def _device_metrics(views: Sequence[DeviceView]) -> Iterator[Metric]:
+    """What an operator is woken for: devices lost, quarantined, failing, hot, slow."""
+    labels = ["agent", "device"]
+    state = GaugeMetricFamily("tunefarm_device_state", "1 for the state that it is in", labels=[*labels, "state"])
+    outcomes = CounterMetricFamily("tunefarm_device_outcomes", "Outcomes", labels=labels)
+    failed = CounterMetricFamily("tunefarm_device_failed", "Outcomes that failed", labels=labels)
+    again = CounterMetricFamily(
+        "tunefarm_device_remeasured", "Measurements not believed, as the device was slowed", labels=labels
+    )
+    temperature = GaugeMetricFamily("tunefarm_device_temperature_celsius", "Temperature", labels=labels)
+    reference = GaugeMetricFamily(
+        "tunefarm_device_reference_seconds", "One call of the reference kernel", labels=labels
+    )
+    for view in views:
+        name = [view.agent_id, view.device.device_id]
+        for each in DeviceState:
+            state.add_metric([*name, each.value], float(view.state is each))
+        outcomes.add_metric(name, view.measured)
+        failed.add_metric(name, view.failed)
+        again.add_metric(name, view.remeasured)
+        if view.temperature is not None:
+            temperature.add_metric(name, view.temperature)
+        if view.reference_seconds is not None:
+            reference.add_metric(name, view.reference_seconds)
+    yield from (state, outcomes, failed, again, temperature, reference)
 
 
 def start(host: str, port: int, registry: JobRegistry, farm: FarmControl) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -123,7 +124,10 @@ def check_what_tools_read(address: str, metrics: str) -> None:
         services = ProtoReflectionDescriptorDatabase(channel).get_services()
     assert {f"tunefarm.v1.{name}Service" for name in ("Tuning", "Farm", "Schedule")} <= set(services)
     with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=5) as answer:
-        assert "tunefarm_devices 1.0" in answer.read().decode()
+        text = answer.read().decode()
+    assert "tunefarm_devices 1.0" in text
+    assert re.search(r'tunefarm_device_state\{agent="[^"]+",device="cpu0",state="(idle|busy)"\} 1\.0', text)
+    assert "tunefarm_device_outcomes_total" in text
 
 
 def test_ctrl_c_leaves_nothing(home: Path, model: Path) -> None:

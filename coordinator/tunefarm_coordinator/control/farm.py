@@ -177,6 +177,15 @@ class FarmControl:
         offset = time.time() - self._now()
         return [(view, view.seen + offset) for view in self._desk.devices()]
 
+    def snapshot(self) -> list[DeviceView]:
+        """Every device, also those that are gone. May be called from any thread."""
+        return self._desk.devices()
+
+    @property
+    def waiting(self) -> int:
+        """Pieces of work that wait in line for a device."""
+        return self._desk.waiting()
+
     def known(self, agent_id: str, device_id: str) -> list[tuple[str, str]]:
         """Keys of the agent's devices, or of the one; see FarmDesk.known."""
         return self._desk.known(agent_id, device_id)

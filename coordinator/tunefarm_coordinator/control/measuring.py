@@ -61,7 +61,7 @@ class MeasuringStage:
             await self._runner.record(ev.ItemMeasured(wanted.round, item.index, failure=failure))
 
         async def suspected(suspicion: Suspected) -> None:
-            await self._runner.record(ev.ItemSuspected(wanted.round, suspicion.index))
+            await self._runner.record(ev.ItemSuspected(wanted.round, suspicion.index, suspicion.times))
 
         limit = LEASE_SLACK_SECONDS + leases.RUN_TIMEOUT_SECONDS * len(indices)
         work = replace(

@@ -43,7 +43,7 @@ def build_reference(target: str) -> BuiltCandidate:
 
 
 def _product(edge: int) -> Any:
-    @T.prim_func(s_tir=True)
+    @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
     def main(
         a: T.Buffer((edge, edge), "float32"),  # type: ignore[valid-type]
         b: T.Buffer((edge, edge), "float32"),  # type: ignore[valid-type]

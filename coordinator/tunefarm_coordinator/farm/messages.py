@@ -341,10 +341,12 @@ class ItemLost:
 
 @dataclass(frozen=True)
 class Suspected:
-    """A device was lost over the item, which is tried again: a second time, and it is at fault. To be kept."""
+    """How often a device was lost over an item that is tried again, to be kept; less than before where a device that
+    seemed lost came back. Once more than is allowed, and the item is at fault."""
 
     work_id: str
     index: int
+    times: int
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ class WorkBook:
             )
             self._lose(record, index, LossKind.RUN_ERROR, lost)
         else:
-            self._emit(Suspected(record.work.work_id, index))
+            self._emit(Suspected(record.work.work_id, index, record.suspicions[index]))
 
     def requeue(self, record: WorkRecord, now: float, delay: float = 0.0) -> None:
         """Put work without a lease back in line, after `delay` seconds, or end what was tried often enough."""
@@ -259,6 +259,7 @@ class WorkBook:
         record = lease.record
         if lease.suspect is not None and lease.suspect not in record.settled:
             record.suspicions[lease.suspect] -= 1
+            self._emit(Suspected(record.work.work_id, lease.suspect, record.suspicions[lease.suspect]))
             lease.suspect = None
         if lease.spent and record.spent:
             record.spent -= 1

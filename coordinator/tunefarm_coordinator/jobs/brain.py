@@ -223,7 +223,7 @@ class JobBrain:
     def _item_suspected(self, event: ev.ItemSuspected) -> list[ins.Instruction]:
         round_ = self.rounds.get(event.round)
         if round_ is not None and event.index < len(round_.items):
-            round_.items[event.index].suspicions += 1
+            round_.items[event.index].suspicions = event.times
         return []
 
     def _succeed(self, round_: Round, item: Item, seconds: float | None) -> None:

@@ -112,10 +112,12 @@ class ItemMeasured:
 
 @dataclass(frozen=True)
 class ItemSuspected:
-    """A device was lost over this item, which is tried again: kept, so that a restart does not forgive it."""
+    """So many times was a device lost over this item, which is tried again: kept, so that a restart does not forgive
+    it."""
 
     round: int
     index: int
+    times: int
     kind: Literal["item_suspected"] = "item_suspected"
 
 

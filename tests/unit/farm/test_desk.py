@@ -203,7 +203,7 @@ def test_an_agent_that_reports_a_lost_device_gets_the_item_again_once() -> None:
     lease = only(Grant, scene.attach())[0].lease
     assert scene.outcome(lease, 0, kind=OutcomeKind.DEVICE_LOST) == [
         Acknowledge("s1", lease, 0),
-        Suspected("w1", 0),
+        Suspected("w1", 0, 1),
     ]
     assert scene.outcome(lease, 0, kind=OutcomeKind.DEVICE_LOST) == [Acknowledge("s1", lease, 0)]
     scene.outcome_kept(lease, 1)
@@ -254,7 +254,7 @@ def test_a_return_after_the_session_was_lost_clears_the_suspect() -> None:
     for number in (2, 3, 4):
         scene.tell(Detached(f"s{number - 1}"))
         scene.after(11, Tick())
-        assert scene.attach(f"s{number}", leases=(lease,)) == []
+        assert scene.attach(f"s{number}", leases=(lease,)) == [Suspected("w1", 0, 0)]
     assert scene.lost == []
     assert len(scene.grants) == 1
 

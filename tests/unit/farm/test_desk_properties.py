@@ -1,11 +1,12 @@
 """Whatever order things happen in: every item ends, once; no work is two live sessions' at once; all of it ends.
 
 The machine plays the rest of the farm: agents that crash, lose their stream, come back, and resend; a disk that takes
-outcomes or refuses them; a coordinator that is killed and starts again from its journal.
+outcomes or refuses them; devices that are slow now and then, or drain; a coordinator that is killed and starts again
+from its journal.
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -16,9 +17,11 @@ from tunefarm_coordinator.farm.desk import FarmDesk
 from tunefarm_coordinator.farm.messages import (
     Acknowledge,
     Attached,
+    Calibration,
     Cancel,
     Deliver,
     Detached,
+    Drained,
     EndSession,
     Event,
     FarmDevice,
@@ -34,14 +37,22 @@ from tunefarm_coordinator.farm.messages import (
     OutcomeDurable,
     OutcomeKind,
     OutcomeRefused,
+    Reference,
     Requested,
+    Resumed,
     Submitted,
+    Suspected,
     Tick,
     Work,
+    WorkKind,
 )
 
 AGENTS = ("a", "b")
-WORKS = tuple(work(f"w{i}", items=1 + i % 3, job_id=f"job{i % 2}") for i in range(4))
+REFERENCE = Reference("kernel", "time it")
+# Half of them come with a reference kernel.
+WORKS = tuple(
+    work(f"w{i}", items=1 + i % 3, job_id=f"job{i % 2}", reference=REFERENCE if i // 2 else None) for i in range(4)
+)
 
 
 @dataclass
@@ -73,6 +84,8 @@ class Farm(RuleBasedStateMachine):
         self.journal: dict[str, set[int]] = {each.work_id: set() for each in WORKS}
         self.ends: Counter[tuple[int, str, int]] = Counter()
         self.forbidden: set[tuple[str, int]] = set()
+        self.suspicions: dict[str, dict[int, int]] = {each.work_id: {} for each in WORKS}
+        self.draining: set[tuple[str, str]] = set()
         self.undurable: list[Deliver] = []
         self.holders: dict[str, tuple[str, LeaseRef]] = {}
         self.submitted: set[str] = set()
@@ -96,7 +109,11 @@ class Farm(RuleBasedStateMachine):
                 self.send(instruction.session, instruction)
             case Forget() | Acknowledge():
                 self.send(instruction.session, instruction)
+            case Suspected(work_id=work_id, index=index, times=times):
+                assert times < self.desk.policy.suspicions
+                self.suspicions[work_id][index] = times
             case Deliver():
+                assert not instruction.work_id.startswith("probe/"), "a probe is nobody's"
                 self.undurable.append(instruction)
             case ItemLost(work_id=work_id, index=index):
                 assert index not in self.journal[work_id], "an item that ended was lost"
@@ -110,11 +127,16 @@ class Farm(RuleBasedStateMachine):
         work_id = grant.work.work_id
         assert grant.indices, "a lease on nothing"
         assert grant.work.payload is not None
+        agent = self.agent_of(grant.session)
+        assert agent is not None, "granted to nobody"
+        assert (agent.name, grant.device_id) not in self.draining, "granted to a device that drains"
+        if grant.work.kind is WorkKind.CALIBRATE:
+            self.holders[work_id] = (grant.session, grant.lease)
+            return
         assert not self.journal[work_id] & set(grant.indices), "an item that ended was granted again"
         assert all((work_id, index) not in self.forbidden for index in grant.indices)
         holder = self.holders.get(work_id)
         assert holder is None or self.agent_of(holder[0]) is None, "granted to two live sessions at once"
-        assert self.agent_of(grant.session) is not None, "granted to nobody"
         self.holders[work_id] = (grant.session, grant.lease)
 
     def end_item(self, work_id: str, index: int) -> None:
@@ -169,14 +191,15 @@ class Farm(RuleBasedStateMachine):
             case Acknowledge(lease=lease, index=index):
                 agent.unacknowledged.discard((lease, index))
 
-    def work_on(self, agent: Agent, kind: OutcomeKind) -> None:
+    def work_on(self, agent: Agent, kind: OutcomeKind, reference: float | None = 1.0) -> None:
         """Do one item of the agent's first lease, or say that the lease is done."""
         assert agent.session is not None
         lease, left = next(iter(agent.leases.items()))
         if left:
             index = left.pop(0)
             agent.unacknowledged.add((lease, index))
-            self.tell(OutcomeArrived(agent.session, lease, index, kind))
+            calibration = None if reference is None else Calibration(reference)
+            self.tell(OutcomeArrived(agent.session, lease, index, kind, calibration=calibration))
             return
         del agent.leases[lease]
         if self.holders.get(lease.lease_id) == (agent.session, lease):
@@ -240,11 +263,25 @@ class Farm(RuleBasedStateMachine):
         if self.agents[name].session is not None:
             self.beat(self.agents[name])
 
-    @rule(name=agents_rule, kind=st.sampled_from(OutcomeKind))
-    def one_step(self, name: str, kind: OutcomeKind) -> None:
+    @rule(
+        name=agents_rule, kind=st.sampled_from(OutcomeKind), reference=st.sampled_from([None, 1.0, 1.0, 1.1, 1.45, 3.0])
+    )
+    def one_step(self, name: str, kind: OutcomeKind, reference: float | None) -> None:
         agent = self.agents[name]
         if agent.session is not None and agent.leases:
-            self.work_on(agent, kind)
+            self.work_on(agent, kind, reference)
+
+    @rule(name=agents_rule)
+    def drain(self, name: str) -> None:
+        keys = tuple((name, each.device_id) for each in self.agents[name].devices[:1])
+        self.draining.update(keys)
+        self.tell(Drained(keys, "maintenance"))
+
+    @rule(name=agents_rule)
+    def resume(self, name: str) -> None:
+        keys = tuple((name, each.device_id) for each in self.agents[name].devices)
+        self.draining.difference_update(keys)
+        self.tell(Resumed(keys))
 
     @rule(name=agents_rule)
     def give_up(self, name: str) -> None:
@@ -276,13 +313,15 @@ class Farm(RuleBasedStateMachine):
         """The coordinator is killed; the job side will submit again what its journal says is open."""
         self.epoch += 1
         self.desk = FarmDesk(self.epoch)
+        for key in self.draining:
+            self.desk.handle(Drained((key,), "maintenance"), self.now)
         self.undurable, self.holders, self.recovering = [], {}, []
         for agent in self.agents.values():
             agent.session, agent.inbox = None, []
         for each in WORKS:
             left = tuple(i for i in each.wanted if i not in self.journal[each.work_id])
             if each.work_id in self.submitted and left:
-                again = work(each.work_id, items=each.item_count, job_id=each.job_id, indices=left)
+                again = replace(each, indices=left, suspicions=dict(self.suspicions[each.work_id]))
                 self.recovering.append(again)
 
     @precondition(lambda self: self.recovering)
@@ -303,6 +342,7 @@ class Farm(RuleBasedStateMachine):
         if not hasattr(self, "agents"):
             return
         healthy = self.agents["a"]
+        self.resume("a")
         while self.recovering:
             self.job_recovers()
         for _ in range(400):
