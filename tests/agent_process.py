@@ -79,8 +79,13 @@ async def start_agent(address: str, state_dir: Path, *options: str, pass_fds: tu
 
 
 def expected(farm: FakeCoordinator, seed: int = 0) -> farm_pb2.ExpectedOutputs:
+    return farm_pb2.ExpectedOutputs(artifact=farm.put(expected_blob(seed)), rtol=1e-3, atol=1e-6)
+
+
+def expected_blob(seed: int) -> bytes:
+    """An input and what the honest kernel makes of it."""
     values = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
-    return farm_pb2.ExpectedOutputs(artifact=farm.put(npz(arg0=values, out0=values + 1)), rtol=1e-3, atol=1e-6)
+    return npz(arg0=values, out0=values + 1)
 
 
 def npz(**arrays: np.ndarray) -> bytes:

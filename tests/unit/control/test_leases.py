@@ -1,6 +1,7 @@
 """Instructions as leases and outcomes as events: what stands at an index means the same on both sides."""
 
 from tunefarm_coordinator.control import leases
+from tunefarm_coordinator.farm.messages import Reference
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_proto.v1 import common_pb2, farm_pb2
@@ -25,6 +26,27 @@ def test_candidates_stand_at_their_items_index() -> None:
         ([8, 4], "float32"),
     ]
     assert [(each.argument, each.function) for each in candidate.prepacks] == [(1, "prepack_1")]
+
+
+def test_the_reference_kernel_and_the_first_look_travel_with_a_round() -> None:
+    kernel = farm_pb2.CalibrateWork(
+        reference=farm_pb2.Candidate(artifact="sha256:r"), evaluator=farm_pb2.Evaluator(number=10)
+    )
+    reference = Reference("sha256:r", farm_pb2.Lease(calibrate=kernel))
+    items = (ins.MeasureItem(0, "a", artifact("a")),)
+    bare, _ = leases.measure_work(ins.Measure(7, "w", items), EXPECTED)
+    assert not bare.measure.HasField("reference")
+    assert not bare.measure.HasField("give_up_seconds")
+    lease, _ = leases.measure_work(ins.Measure(7, "w", items, give_up=3e-3), EXPECTED, reference)
+    assert lease.measure.reference.artifact == "sha256:r"
+    assert lease.measure.reference_evaluator.number == 10
+    assert lease.measure.give_up_seconds == 3e-3
+
+
+def test_what_a_slowed_device_measured_is_believed_with_a_note() -> None:
+    report = farm_pb2.OutcomeReport(conditions=farm_pb2.Conditions(reference_seconds=4e-5))
+    assert leases.conditions(report) == {"reference_seconds": 4e-5}
+    assert leases.conditions(report, 1.6) == {"reference_seconds": 4e-5, "slowed": 1.6}
 
 
 def test_groups_stand_at_their_index() -> None:

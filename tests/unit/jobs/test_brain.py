@@ -381,7 +381,51 @@ def test_a_candidate_that_was_tried_is_not_charged_again() -> None:
     assert job.brain.ledger.charged == 5
 
 
+# ---- let go early
+
+
+def test_only_rounds_without_the_default_schedule_may_let_slow_candidates_go() -> None:
+    job = farm(trials=8)
+    job.measured = {BASELINE: 4e-3, "task0/0": 2e-3}
+    job.run()
+    rounds = job.told_of(ins.Measure)
+    assert [each.give_up for each in rounds if isinstance(each, ins.Measure)][:2] == [None, 3 * 1e-3]
+    first = rounds[0]
+    assert isinstance(first, ins.Measure)
+    assert BASELINE in [item.identity for item in first.items]
+
+
+def test_a_candidate_that_was_let_go_is_a_valid_trial_never_the_best_and_known_to_search_for_slow() -> None:
+    job = farm()
+    job.measured = {"task0/2": None}
+    job.run()
+    task = job.brain.tasks["task0"]
+    assert (task.charged, task.valid, task.failed) == (4, 4, 0)
+    assert "task0/2" not in task.measured
+    observed = dict(pair for each in job.told_of(ins.Observe) for pair in each.results)  # type: ignore[attr-defined]
+    assert observed["task0/2"] == 1.0
+
+
 # ---- losses, lateness
+
+
+def test_a_suspicion_goes_with_its_item_and_a_measurement_made_again_is_counted_apart() -> None:
+    job = farm(max_trials=1)
+    job.step()
+    job.tell(ev.Proposed(1, ("a",), 0.0))
+    for index, name in enumerate(("default", "a")):
+        job.tell(ev.BuildEnded(1, index, artifact_of(name), None, 0.0))
+    job.tell(ev.ItemSuspected(1, 1, 1))
+    (measure,) = job.brain.outstanding()
+    assert isinstance(measure, ins.Measure)
+    assert [item.suspicions for item in measure.items] == [0, 1]
+    job.tell(ev.ItemSuspected(1, 1, 0))
+    (measure,) = job.brain.outstanding()
+    assert isinstance(measure, ins.Measure)
+    assert [item.suspicions for item in measure.items] == [0, 0]
+    job.tell(ev.ItemMeasured(1, 1, samples=(1e-3,), remeasured=2))
+    assert job.brain.measurements == 2
+    assert job.brain.ledger.charged == 1
 
 
 def test_a_task_whose_first_trial_was_lost_keeps_its_turn() -> None:
