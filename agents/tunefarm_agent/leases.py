@@ -176,12 +176,13 @@ class LeaseRunner:
     async def _calibrate(self, work: farm_pb2.CalibrateWork, files: wire.Files) -> farm_pb2.OutcomeReport:
         """The reference kernel alone. Raises LeaseGivenUp where it can't be timed: the device is to blame."""
         start = self._conditions_from()
-        timed = await self._time(self._reference_of(work, files))
-        if timed is None:
+        reference = self._reference_of(work, files)
+        timed = await self._time(reference)
+        if reference is None or timed is None:
             raise LeaseGivenUp("the reference kernel can't be timed")
-        conditions = self._conditions(start)
+        conditions = self._conditions(start, reference.evaluation)
         conditions.reference_seconds, conditions.reference_spread = timed.seconds, timed.spread
-        measured = Measured((timed.seconds,), max(1, work.evaluator.number), None)
+        measured = Measured(timed.samples, max(1, work.evaluator.number), None)
         return wire.item_report(measured, conditions)
 
     async def _compare(

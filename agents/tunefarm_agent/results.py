@@ -28,16 +28,18 @@ Result = Measured | Failed
 
 @dataclass(frozen=True)
 class ReferenceTime:
-    """The reference kernel: seconds of one call (median of its samples), half their interquartile range over it."""
+    """The reference kernel: at least one sample, each in seconds of one call."""
 
-    seconds: float
-    spread: float
+    samples: tuple[float, ...]
 
-    @classmethod
-    def of(cls, samples: tuple[float, ...]) -> "ReferenceTime":
-        """At least one sample."""
-        middle = median(samples)
-        if len(samples) < 2 or middle <= 0:
-            return cls(middle, 0.0)
-        low, _, high = quantiles(samples, n=4, method="inclusive")
-        return cls(middle, (high - low) / 2 / middle)
+    @property
+    def seconds(self) -> float:
+        return median(self.samples)
+
+    @property
+    def spread(self) -> float:
+        """Half the interquartile range of the samples over their median."""
+        if len(self.samples) < 2 or self.seconds <= 0:
+            return 0.0
+        low, _, high = quantiles(self.samples, n=4, method="inclusive")
+        return (high - low) / 2 / self.seconds

@@ -121,7 +121,7 @@ class Stand:
             _log.warning("the reference kernel can't be timed", reply=reply)
             self._fresh = True
             return None
-        return ReferenceTime.of(tuple(reply["ok"]["seconds"]))
+        return ReferenceTime(tuple(reply["ok"]["seconds"]))
 
     async def _once(self, command: Json, limit: float) -> tuple[Result, bool]:
         """(the result, whether the session was the candidate's alone)."""

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import os
 import signal
+import statistics
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -452,7 +453,7 @@ async def test_the_reference_kernel_is_timed_around_every_candidate(farm: FakeCo
     work = farm_pb2.CalibrateWork(reference=candidate(farm, good()), evaluator=farm_pb2.Evaluator(number=10, repeat=5))
     one_lease(farm, "probe", calibrate=work)
     (report,) = await farm.reports("probe", 1, 60)
-    assert list(report.measured.seconds) == [report.conditions.reference_seconds]
+    assert statistics.median(report.measured.seconds) == report.conditions.reference_seconds
 
 
 @pytest.mark.usefixtures("agent")

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -135,9 +136,15 @@ async def test_calibrates_with_flushed_caches(farm: FakeCoordinator) -> None:
     assert report.conditions.number == 1
 
 
-async def test_compares_interleaved(farm: FakeCoordinator, agent: AgentProcess, tmp_path: Path) -> None:
+async def test_compares_interleaved(farm: FakeCoordinator, agent: AgentProcess) -> None:
     """Each kernel notes its calls in a file: checks come first, then turns alternate."""
-    trace = tmp_path / "trace"
+    with tempfile.TemporaryDirectory() as folder:
+        # Whoever candidates run as may write here.
+        Path(folder).chmod(0o777)
+        await check_turns(farm, agent, Path(folder) / "trace")
+
+
+async def check_turns(farm: FakeCoordinator, agent: AgentProcess, trace: Path) -> None:
 
     def noting(letter: str, more: str = "") -> bytes:
         note = f'int f = open("{trace}", O_WRONLY|O_CREAT|O_APPEND, 0600); write(f, "{letter}", 1); close(f);'
