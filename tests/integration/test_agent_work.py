@@ -1,3 +1,5 @@
+# Small files are what the tests watch.
+# ruff: noqa: ASYNC240
 """A real agent process against the fake coordinator: every kind of work, on kernels and models built by TVM."""
 
 import asyncio

@@ -55,10 +55,7 @@ def build() -> typer.Typer:
     job.command("fetch")(jobs.fetch)
     app.add_typer(job, name="job")
     app.command("devices", short_help="List the devices of the farm.")(devices.devices)
-    looking_after = farm.build()
-    looking_after.command("drain", short_help="Give a device nothing more.")(devices.drain)
-    looking_after.command("resume", short_help="Put a device back.")(devices.resume)
-    app.add_typer(looking_after, name="farm")
+    app.add_typer(farm.build(), name="farm")
     app.command("doctor", short_help="Check this machine and the coordinator.")(doctor.doctor)
     return app
 

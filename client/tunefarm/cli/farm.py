@@ -1,4 +1,4 @@
-"""`tunefarm farm ...`: who may do what. For the farm's admins."""
+"""`tunefarm farm ...`: who may do what, and which devices rest. For the farm's admins."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunefarm.cli import devices
 from tunefarm.cli.exits import DONE
 from tunefarm.cli.output import print_document, print_rendered
 from tunefarm.cli.parameters import AsJson, Insecure, Reach, Token
@@ -28,10 +29,12 @@ Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Whose i
 def build() -> typer.Typer:
     """The group with all its commands."""
     plain: Any = {"no_args_is_help": True, "rich_markup_mode": None}
-    farm = typer.Typer(help="Who may do what in a farm: boards and tokens.", **plain)
+    farm = typer.Typer(help="Look after a farm: who may do what, which devices rest.", **plain)
     farm.command("invite", short_help="The command that a new board joins with.")(invite)
     farm.command("agents", short_help="List the agents that enrolled.")(agents)
     farm.command("revoke", short_help="End an agent's part in the farm, at once.")(revoke)
+    farm.command("drain", short_help="Give a device nothing more.")(devices.drain)
+    farm.command("resume", short_help="Put a device back.")(devices.resume)
     token = typer.Typer(help="Tokens of users and programs.", **plain)
     token.command("create")(create_token)
     token.command("list")(list_tokens)

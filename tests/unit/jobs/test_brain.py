@@ -402,7 +402,7 @@ def test_a_candidate_that_was_let_go_is_a_valid_trial_never_the_best_and_known_t
     task = job.brain.tasks["task0"]
     assert (task.charged, task.valid, task.failed) == (4, 4, 0)
     assert "task0/2" not in task.measured
-    observed = dict(pair for each in job.told_of(ins.Observe) for pair in each.results)  # type: ignore[attr-defined]
+    observed = dict(pair for each in job.told if isinstance(each, ins.Observe) for pair in each.results)
     assert observed["task0/2"] == 1.0
 
 

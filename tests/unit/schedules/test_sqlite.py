@@ -116,7 +116,7 @@ class TestFullDisk:
 
     def test_it_stops_writing_loses_nothing_and_goes_on_when_told(self, tmp_path: Path) -> None:
         def limit(connection: sqlite3.Connection, _: object) -> None:
-            connection.execute("PRAGMA max_page_count = 40")
+            connection.execute("PRAGMA max_page_count = 60")
 
         sa.event.listen(sa.pool.Pool, "connect", limit)
         try:
