@@ -5,7 +5,7 @@ import logging
 import time
 
 from tunefarm_coordinator.control.farm import FarmControl
-from tunefarm_coordinator.errors import NotFound, StoreError
+from tunefarm_coordinator.errors import NotFound, TunefarmError
 from tunefarm_coordinator.farm.messages import Calibrated, Drained, Resumed
 from tunefarm_coordinator.schedules.changes import (
     AddDevices,
@@ -74,13 +74,14 @@ class Maintenance:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, calibrated: Calibrated) -> None:
-        facts = self._farm.facts_of(calibrated.fingerprint)
-        change = Calibrate(calibrated.fingerprint, calibrated.reference, calibrated.seconds)
-        try:
+        changes: list[Change] = [Calibrate(calibrated.fingerprint, calibrated.reference, calibrated.seconds)]
+        if facts := self._farm.facts_of(calibrated.fingerprint):
             # The device may never have been in the store: a class needs its facts too.
-            await self._write(AddDevices((DeviceFacts(calibrated.fingerprint, facts),)), change)
+            changes.insert(0, AddDevices((DeviceFacts(calibrated.fingerprint, facts),)))
+        try:
+            await self._write(*changes)
             await self._classify()
-        except StoreError as error:
+        except TunefarmError as error:
             # Classes stay as they were; the next time that the usual time moves is the next chance.
             log.warning("a device's reference time was not kept", extra={"error": str(error)})
 

@@ -96,7 +96,7 @@ class FarmDesk:
             self._book.release_due(now)
             present = self._roster.live_devices()
             probe(self._book, present, now)
-            self._turn = match(self._book, present, self._turn, now)
+            self._turn = match(self._book, present, self._roster.classes(), self._turn, now)
         return self._out
 
     # ---- questions

@@ -1,17 +1,18 @@
 """Waiting work meets devices that asked for it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tunefarm_coordinator.farm.placement import fits
 from tunefarm_coordinator.farm.records import DeviceRecord, WorkRecord
 from tunefarm_coordinator.farm.works import WorkBook
 
 
-def match(book: WorkBook, devices: Iterable[DeviceRecord], turn: int, now: float) -> int:
+def match(book: WorkBook, devices: Iterable[DeviceRecord], classes: Collection[str], turn: int, now: float) -> int:
     """Grant leases until no device that asked is left, or nothing that waits fits one.
 
     Devices with the fewest leases go first, then those that waited longest: a device gets its second lease only
-    after every other got its first. `devices` are those whose session is live. Returns the next free turn.
+    after every other got its first. `devices` are those whose session is live, `classes` those of all. Returns the
+    next free turn.
     """
     present = list(devices)
     hungry = [device for device in present if device.free() > 0]
@@ -19,7 +20,7 @@ def match(book: WorkBook, devices: Iterable[DeviceRecord], turn: int, now: float
         hungry.sort(key=lambda device: (len(device.leases), device.turn))
         fed = []
         for device in hungry:
-            if _grant_next(book, device, present, now):
+            if _grant_next(book, device, present, classes, now):
                 device.turn = turn = turn + 1
                 fed.append(device)
         hungry = [device for device in fed if device.free() > 0]
@@ -33,13 +34,15 @@ def probe(book: WorkBook, devices: Iterable[DeviceRecord], now: float) -> None:
             book.probe(device, device.session, now)
 
 
-def _grant_next(book: WorkBook, device: DeviceRecord, present: list[DeviceRecord], now: float) -> bool:
+def _grant_next(
+    book: WorkBook, device: DeviceRecord, present: list[DeviceRecord], classes: Collection[str], now: float
+) -> bool:
     def allows(work_id: str) -> bool:
         record = book.works[work_id]
-        return bool(record.missing()) and not _better_elsewhere(record, device, present)
+        return bool(record.missing()) and not _better_elsewhere(record, device, present, classes)
 
     work_id = book.backlog.take(
-        device.device.device_class, lambda requirement: fits(device.device, requirement), allows
+        device.device.device_class, lambda requirement: fits(device.device, requirement, classes), allows
     )
     if work_id is None or device.session is None:
         return False
@@ -47,13 +50,15 @@ def _grant_next(book: WorkBook, device: DeviceRecord, present: list[DeviceRecord
     return True
 
 
-def _better_elsewhere(record: WorkRecord, device: DeviceRecord, present: list[DeviceRecord]) -> bool:
+def _better_elsewhere(
+    record: WorkRecord, device: DeviceRecord, present: list[DeviceRecord], classes: Collection[str]
+) -> bool:
     """Whether this device lost the work before and another one, in good health and at work, never did."""
     return device.key in record.avoid and any(
         other.key not in record.avoid
         and other.draining is None
         and other.health.room() > 0
         and (other.slots > 0 or other.leases)
-        and fits(other.device, record.requirement)
+        and fits(other.device, record.requirement, classes)
         for other in present
     )

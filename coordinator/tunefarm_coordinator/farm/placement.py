@@ -11,6 +11,7 @@ So a generic target runs on every device of its architecture, and a device's own
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -74,10 +75,25 @@ def serves(device: FarmDevice, target: str) -> bool:
     return _runs(parse_target(device.target), parse_target(target))
 
 
-def fits(device: FarmDevice, requirement: Requirement) -> bool:
-    """Whether the device meets the requirement: serves its target, and is the device or of the class asked for."""
+def fits(device: FarmDevice, requirement: Requirement, classes: Collection[str]) -> bool:
+    """Whether the device meets the requirement: serves its target, and is the device or of the class asked for.
+
+    `classes`: those of all devices of the farm. Where none is of the class asked for, one that is alike by its facts
+    will do: a device whose class was derived anew must not leave the jobs behind that began on it.
+    """
     return (
         requirement.fingerprint in (None, device.fingerprint)
-        and requirement.device_class in (None, device.device_class)
+        and _is_of_class(device.device_class, requirement.device_class, classes)
         and _runs(parse_target(device.target), requirement.target)
     )
+
+
+def _is_of_class(own: str, wanted: str | None, classes: Collection[str]) -> bool:
+    if wanted in (None, own):
+        return True
+    return wanted not in classes and facts_part(wanted) == facts_part(own)
+
+
+def facts_part(device_class: str) -> str:
+    """The part of a class's name that says what the device is, without what calibration adds to it."""
+    return device_class.partition("/")[0]

@@ -26,6 +26,7 @@ class Roster:
         # Devices that drain, and why; also those that are not here.
         self.draining: dict[DeviceKey, str] = {}
         self._by_agent: dict[str, str] = {}
+        self._classes: frozenset[str] | None = None
         self._policy = policy
 
     def session_of(self, agent_id: str) -> SessionRecord | None:
@@ -40,6 +41,12 @@ class Roster:
 
     def live_devices(self) -> list[DeviceRecord]:
         return [d for d in self.devices.values() if d.session is not None and self.live(d.session)]
+
+    def classes(self) -> frozenset[str]:
+        """The classes of all devices; kept until a device changes, as placement asks at every turn."""
+        if self._classes is None:
+            self._classes = frozenset(device.device.device_class for device in self.devices.values())
+        return self._classes
 
     def devices_of(self, session: SessionRecord) -> list[DeviceRecord]:
         return [device for device in self.devices.values() if device.session == session.session]
@@ -75,7 +82,8 @@ class Roster:
 
     def sole_device_for(self, session: SessionRecord, work: WorkRecord) -> DeviceRecord | None:
         """The session's only device that can have worked on this, or None where there is a choice."""
-        able = [d for d in self.devices_of(session) if fits(d.device, work.requirement)]
+        classes = self.classes()
+        able = [d for d in self.devices_of(session) if fits(d.device, work.requirement, classes)]
         return able[0] if len(able) == 1 else None
 
     def silent(self, now: float) -> Iterator[SessionRecord]:
@@ -89,6 +97,7 @@ class Roster:
             gone = device.session is None and not device.leases
             if gone and now - device.seen > self._policy.forget_device_after:
                 del self.devices[key]
+                self._classes = None
 
     def drain(self, key: DeviceKey, reason: str) -> DeviceRecord | None:
         """The device gets nothing more. Returns it, if it is here or was lately."""
@@ -109,6 +118,7 @@ class Roster:
 
     def classify(self, classes: Mapping[str, str]) -> None:
         """Device classes by fingerprint; a fingerprint that is not named keeps the one it has."""
+        self._classes = None
         for device in self.devices.values():
             known = classes.get(device.device.fingerprint)
             if known is not None:
@@ -121,4 +131,5 @@ class Roster:
             record.draining = self.draining.get(record.key)
             self.devices[record.key] = record
         record.device = device
+        self._classes = None
         return record

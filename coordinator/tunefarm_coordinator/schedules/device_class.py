@@ -32,6 +32,7 @@ def device_classes(devices: Sequence[KnownDevice]) -> dict[str, str]:
     Devices of equal facts are one class, unless a reference kernel that they share says otherwise. A device joins the
     first of its like whose founder, the one that was known first, it agrees with, or founds the next: so the first
     device of its facts never changes its class, whatever comes after it. One that was never calibrated joins the first.
+    What calibration adds to the name stands behind a "/".
     """
     founders: dict[str, list[KnownDevice]] = defaultdict(list)
     classes = {}
@@ -41,7 +42,7 @@ def device_classes(devices: Sequence[KnownDevice]) -> dict[str, str]:
         number = next((at for at, founder in enumerate(known) if _agree(device, founder)), len(known))
         if number == len(known):
             known.append(device)
-        classes[device.fingerprint] = name if number == 0 else f"{name}-{number + 1}"
+        classes[device.fingerprint] = name if number == 0 else f"{name}/{number + 1}"
     return classes
 
 

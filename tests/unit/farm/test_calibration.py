@@ -239,6 +239,20 @@ def test_another_class_is_another_place_to_work() -> None:
     assert bench.grants[-1].work.work_id == "slow"
 
 
+def test_a_job_goes_on_with_a_device_whose_class_was_derived_anew() -> None:
+    bench = Bench()
+    bench.tell(Classified({"print-cpu0": "zen"}))
+    bench.submit(work("before", device_class="zen"))
+    bench.tell(Classified({"print-cpu0": "zen/2"}))
+    bench.submit(work("after", device_class="zen"))
+    bench.tell(Requested("s1", "cpu0", 2))
+    assert {grant.work.work_id for grant in bench.grants[-2:]} == {"before", "after"}
+    bench.attach("s2", "b", devices=(device("cpu1"),))
+    bench.tell(Classified({"print-cpu1": "zen"}))
+    bench.submit(work("more", device_class="zen"))
+    assert (bench.grants[-1].work.work_id, bench.grants[-1].device_id) == ("more", "cpu1")
+
+
 @given(st.lists(st.floats(1e-6, 1e-3), min_size=1, max_size=200))
 def test_what_is_usual_lies_among_what_was_seen_and_never_rises_by_itself(seen: list[float]) -> None:
     clock = ReferenceClock(POLICY)

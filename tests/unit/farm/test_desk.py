@@ -374,6 +374,15 @@ def test_time_that_a_lease_waits_at_its_agent_does_not_count() -> None:
     assert [each.lease for each in only(Cancel, scene.after(2, Tick()))] == [lease]
 
 
+def test_what_a_device_was_lost_over_before_a_restart_counts_after_it() -> None:
+    scene = Scene(epoch=1)
+    scene.submit(work(suspicions={0: 1}))
+    scene.attach()
+    scene.tell(Detached("s1"))
+    scene.after(11, Tick())
+    assert [(item.index, item.kind) for item in scene.lost] == [(0, LossKind.RUN_ERROR)]
+
+
 def test_a_heartbeat_repairs_both_sides() -> None:
     scene = Scene()
     scene.submit(work())

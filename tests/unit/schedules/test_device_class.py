@@ -72,7 +72,7 @@ def test_equal_devices_whose_reference_times_disagree_are_not_compared(
     times: tuple[float | None, ...], classes: list[int]
 ) -> None:
     name = device_class(FULL)
-    assert list(device_classes(boards(*times)).values()) == [name if n == 1 else f"{name}-{n}" for n in classes]
+    assert list(device_classes(boards(*times)).values()) == [name if n == 1 else f"{name}/{n}" for n in classes]
 
 
 def test_times_of_different_reference_kernels_are_not_compared() -> None:
@@ -95,9 +95,9 @@ class TestInTheStore:
         assert store.device_classes() == {"fast": name, "slow": name}
         assert len(store.history(WORKLOAD, X86, name, 9)) == 2
         store.write(Calibrate("fast", "kernel", 1e-5), Calibrate("slow", "kernel", 2e-5)).result()
-        assert store.device_classes() == {"fast": name, "slow": f"{name}-2"}
+        assert store.device_classes() == {"fast": name, "slow": f"{name}/2"}
         assert [each.identity for each in store.history(WORKLOAD, X86, name, 9)] == ["fast"]
-        assert [each.identity for each in store.history(WORKLOAD, X86, f"{name}-2", 9)] == ["slow"]
+        assert [each.identity for each in store.history(WORKLOAD, X86, f"{name}/2", 9)] == ["slow"]
         store.write(Calibrate("slow", "kernel", 1.1e-5)).result()
         assert store.device_classes()["slow"] == name
 
