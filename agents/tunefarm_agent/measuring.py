@@ -157,6 +157,8 @@ class Bench:
         if evaluation.flush_cache:
             return samples(1, evaluation.repeat), 1
         number = max(1, evaluation.number)
+        if not evaluation.min_repeat_ms:
+            return samples(number, evaluation.repeat), number
         first = samples(number, 1)
         seconds = evaluation.min_repeat_ms / 1000
         if first[0] * number >= seconds:

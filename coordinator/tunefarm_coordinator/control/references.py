@@ -13,8 +13,8 @@ log = logging.getLogger(__name__)
 
 BUILD_SECONDS = 60.0
 RUN_SECONDS = 5.0
-# Five samples of some hundred microseconds: a millisecond or two, between candidates of a hundred each.
-EVALUATOR = farm_pb2.Evaluator(number=10, repeat=5)
+# Five samples of a hundred microseconds: with the calls to the session some milliseconds between candidates.
+EVALUATOR = farm_pb2.Evaluator(number=5, repeat=5)
 
 
 class References:
