@@ -152,7 +152,7 @@ async def check_turns(farm: FakeCoordinator, agent: AgentProcess, trace: Path) -
         note = f'int f = open("{trace}", O_WRONLY|O_CREAT|O_APPEND, 0600); write(f, "{letter}", 1); close(f);'
         return library(note + more + "add(in, out, 1.0f);")
 
-    crash_later = "static int calls; if (++calls > 3) abort();"
+    crash_later = "static int calls; if (++calls > 2) abort();"
     group = farm_pb2.CompareGroup(
         candidates=[
             candidate(farm, noting("A")),
