@@ -108,19 +108,17 @@ class ArtifactStore:
     def exists(self, digest: str) -> bool:
         return self._path(digest).is_file()
 
-    def size(self, digest: str) -> int:
-        """In bytes. Raises InvalidInput, NotFound."""
-        return self.path(digest).stat().st_size
-
-    def chunks(self, digest: str, offset: int = 0) -> Iterator[bytes]:
-        """The bytes from `offset` on, CHUNK_BYTES at a time.
+    def chunk(self, digest: str, offset: int = 0) -> tuple[bytes, int]:
+        """(CHUNK_BYTES from `offset` on, or what there is; the whole size).
 
         Raises InvalidInput (no digest, an offset past the end), NotFound.
         """
-        path = self.path(digest)
-        if offset > path.stat().st_size:
-            raise InvalidInput(f"artifact {digest} ends before byte {offset}")
-        return _read(path, offset)
+        with self.path(digest).open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if offset > size:
+                raise InvalidInput(f"artifact {digest} ends before byte {offset}")
+            file.seek(offset)
+            return file.read(CHUNK_BYTES), size
 
     def sweep(self, keep: Collection[str]) -> int:
         """Remove every artifact whose digest is not in `keep`; how many it were. Uploads under way stay."""
@@ -159,10 +157,3 @@ class ArtifactStore:
         finally:
             os.close(folder)
         return digest
-
-
-def _read(path: Path, offset: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        file.seek(offset)
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk

@@ -161,8 +161,8 @@ class FakeAgent:
         report.conditions.elapsed = time.time() - began
         answer = self._chance.choice(self._answers)
         if isinstance(answer, str):
-            report.failed.kind = common_pb2.FailureKind.Value(f"FAILURE_KIND_{answer}")
-            report.failed.message = "as recorded"
+            failure = common_pb2.Failure(kind=f"FAILURE_KIND_{answer}", message="as recorded")
+            report.failed.CopyFrom(failure)
         else:
             report.measured.seconds.extend(answer * self._chance.uniform(0.97, 1.03) for _ in range(10))
             report.measured.max_rel_error = 1e-6
@@ -187,7 +187,8 @@ async def run(given: argparse.Namespace) -> None:
     agents = [FakeAgent(f"fake-{given.first + at}", given, answers, costs) for at in range(given.count)]
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
-    loop.add_reader(sys.stdin.fileno(), lambda: sys.stdin.buffer.read1() or over.set())
+    # Nothing is ever written to it: readable means closed.
+    loop.add_reader(sys.stdin.fileno(), over.set)
     lives = [asyncio.create_task(agent.live()) for agent in agents]
     await over.wait()
     loop.remove_reader(sys.stdin.fileno())

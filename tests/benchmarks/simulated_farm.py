@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.control.attachment import Attachment
 from tunefarm_coordinator.control.farm import FarmControl
+from tunefarm_coordinator.control.maintenance import Maintenance
 from tunefarm_coordinator.farm.messages import Deliver, Event, Grant, ItemLost, Requested, Work, WorkKind
 from tunefarm_coordinator.schedules import record as rec
 from tunefarm_coordinator.schedules.changes import (
@@ -232,7 +233,7 @@ async def run(given: argparse.Namespace, folder: Path) -> Result:
     dispatch = Dispatch()
     dispatch.watch()
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", 0)])
-    farm_pb2_grpc.add_FarmServiceServicer_to_server(FarmServicer(farm, artifacts), server)
+    farm_pb2_grpc.add_FarmServiceServicer_to_server(FarmServicer(farm, artifacts, Maintenance(farm, store)), server)
     port = server.add_insecure_port("127.0.0.1:0")
     jobs = FakeJobs(farm, store, digests, given.trials, ahead=given.agents * 3)
     farm.start()

@@ -580,7 +580,7 @@ async def test_a_defect_is_logged_with_a_trace_id_and_tells_the_caller_nothing_e
     def broken(*_: object) -> int:
         raise RuntimeError("the secret path /srv/x")
 
-    monkeypatch.setattr(farm.artifacts, "size", broken)
+    monkeypatch.setattr(farm.artifacts, "chunk", broken)
     monkeypatch.setattr(farm.control, "views", broken)
     fetched = farm.stub.FetchArtifact(
         farm_pb2.FetchArtifactRequest(digest=digest_of(b"")), timeout=SECONDS, metadata=((TRACE_KEY, "trace-7"),)

@@ -248,7 +248,8 @@ class FarmControl:
     def _tell(self, event: Event) -> None:
         for instruction in self._desk.handle(event, self._now()):
             self._carry_out(instruction)
-        if not isinstance(event, Submitted | OutcomeDurable):
+        if isinstance(event, Expelled | Tick):
+            # Sessions may have ended; `attach` looks by itself.
             self._check_gates()
 
     def _carry_out(self, instruction: Instruction) -> None:

@@ -94,9 +94,9 @@ class FarmDesk:
         self._handlers[type(event)](event, now)
         if not isinstance(event, _NO_MATCH_AFTER):
             self._book.release_due(now)
-            present = self._roster.live_devices()
-            probe(self._book, present, now)
-            self._turn = match(self._book, present, self._roster.classes(), self._turn, now)
+            asking = self._roster.asking()
+            probe(self._book, asking, now)
+            self._turn = match(self._book, asking, self._roster, self._turn, now)
         return self._out
 
     # ---- questions
@@ -205,9 +205,7 @@ class FarmDesk:
         session = self._roster.live(event.session)
         if session is not None:
             session.seen = now
-            device = self._roster.devices.get((session.agent_id, event.device_id))
-            if device is not None and device.session == event.session:
-                device.slots = event.slots
+            self._roster.request(session, event.device_id, event.slots)
 
     def _heartbeat(self, event: Heartbeat, now: float) -> None:
         """Repair what both sides see differently: levels, not edges."""

@@ -19,7 +19,8 @@ RATE_SECONDS = 30.0
 
 @dataclass(eq=False)
 class SessionRecord:
-    """One connected period of an agent. `seen`: when it was last heard of; `beat`: its last heartbeat."""
+    """One connected period of an agent. `seen`: when it was last heard of; `beat`: its last heartbeat; `devices`: that
+    its hello named."""
 
     session: str
     agent_id: str
@@ -27,6 +28,7 @@ class SessionRecord:
     seen: float
     state: SessionState = SessionState.LIVE
     beat: float | None = None
+    devices: "list[DeviceRecord]" = field(default_factory=list)
 
 
 @dataclass(eq=False)

@@ -26,6 +26,9 @@ class Roster:
         # Devices that drain, and why; also those that are not here.
         self.draining: dict[DeviceKey, str] = {}
         self._by_agent: dict[str, str] = {}
+        # Devices that asked for work and did not get all of it yet; some may have left. A thousand devices are many to
+        # look at for each message of one.
+        self._asking: dict[DeviceKey, DeviceRecord] = {}
         self._classes: frozenset[str] | None = None
         self._policy = policy
 
@@ -42,6 +45,18 @@ class Roster:
     def live_devices(self) -> list[DeviceRecord]:
         return [d for d in self.devices.values() if d.session is not None and self.live(d.session)]
 
+    def request(self, session: SessionRecord, device_id: str, slots: int) -> None:
+        """The device has room for so many more leases."""
+        device = self.devices.get((session.agent_id, device_id))
+        if device is not None and device.session == session.session:
+            device.slots = slots
+            self._asking[device.key] = device
+
+    def asking(self) -> list[DeviceRecord]:
+        """Devices whose session is live and that have room for more leases."""
+        self._asking = {key: device for key, device in self._asking.items() if device.slots > 0}
+        return list(self._asking.values())
+
     def classes(self) -> frozenset[str]:
         """The classes of all devices; kept until a device changes, as placement asks at every turn."""
         if self._classes is None:
@@ -49,7 +64,7 @@ class Roster:
         return self._classes
 
     def devices_of(self, session: SessionRecord) -> list[DeviceRecord]:
-        return [device for device in self.devices.values() if device.session == session.session]
+        return [device for device in session.devices if device.session == session.session]
 
     def leases_of(self, session: SessionRecord) -> list[LeaseRecord]:
         return [lease for device in self.devices_of(session) for lease in device.leases]
@@ -63,6 +78,7 @@ class Roster:
             record = self._device(event.agent_id, device)
             record.session, record.slots, record.seen = event.session, 0, now
             record.boot_id = event.boot_id
+            session.devices.append(record)
         return session
 
     def move(self, session: SessionRecord, move: SessionMove, now: float) -> None:

@@ -71,11 +71,14 @@ class FarmServicer(farm_pb2_grpc.FarmServiceServicer):
     async def FetchArtifact(
         self, request: farm_pb2.FetchArtifactRequest, _context: object
     ) -> AsyncIterator[farm_pb2.ArtifactChunk]:
-        total = await asyncio.to_thread(self._artifacts.size, request.digest)
-        chunks = await asyncio.to_thread(self._artifacts.chunks, request.digest, request.offset)
-        yield farm_pb2.ArtifactChunk(data=await asyncio.to_thread(next, chunks, b""), total_size=total)
-        while data := await asyncio.to_thread(next, chunks, b""):
+        # Most are small: one visit to the disk, one message.
+        data, total = await asyncio.to_thread(self._artifacts.chunk, request.digest, request.offset)
+        yield farm_pb2.ArtifactChunk(data=data, total_size=total)
+        done = request.offset + len(data)
+        while done < total:
+            data, _ = await asyncio.to_thread(self._artifacts.chunk, request.digest, done)
             yield farm_pb2.ArtifactChunk(data=data)
+            done += len(data)
 
     async def UploadArtifact(
         self, requests: AsyncIterator[farm_pb2.UploadArtifactRequest], _context: object

@@ -32,10 +32,9 @@ def test_what_is_put_is_there_under_its_digest(tmp_path: Path) -> None:
     source.write_bytes(content)
     assert store.put(content) == store.put(content) == store.put_file(source) == digest_of(content)
     assert store.exists(digest_of(content))
-    assert store.size(digest_of(content)) == len(content)
     assert store.path(digest_of(content)).read_bytes() == content
-    assert [len(chunk) for chunk in store.chunks(digest_of(content))] == [CHUNK_BYTES, 1]
-    assert b"".join(store.chunks(digest_of(content), CHUNK_BYTES)) == b"x"
+    assert store.chunk(digest_of(content)) == (content[:CHUNK_BYTES], len(content))
+    assert store.chunk(digest_of(content), CHUNK_BYTES) == (b"x", len(content))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def test_what_is_put_is_there_under_its_digest(tmp_path: Path) -> None:
 )
 def test_only_digests_name_artifacts(tmp_path: Path, name: str) -> None:
     store = ArtifactStore(tmp_path)
-    for ask in (store.path, store.exists, store.size, store.chunks):
+    for ask in (store.path, store.exists, store.chunk):
         with pytest.raises(InvalidInput):
             ask(name)
 
@@ -57,7 +56,7 @@ def test_an_artifact_that_is_not_there(tmp_path: Path) -> None:
 def test_an_offset_past_the_end_is_refused(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     with pytest.raises(InvalidInput):
-        store.chunks(store.put(b"abc"), 4)
+        store.chunk(store.put(b"abc"), 4)
 
 
 async def test_chunks_are_received_whole_or_not_at_all(tmp_path: Path) -> None:
