@@ -18,6 +18,7 @@ from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _CHUNK = 1 << 20
+_AT_ONCE = 16
 _TRIES = 6
 _PAUSE_SECONDS = 0.5
 _SILENCE_SECONDS = 30.0
@@ -100,18 +101,28 @@ class Artifacts:
         self._stub = stub
         self._cache = cache
         self._fetching: dict[str, asyncio.Lock] = {}
+        self._lines = asyncio.Semaphore(_AT_ONCE)
 
     @contextlib.asynccontextmanager
     async def fetched(self, digests: set[str]) -> AsyncIterator[dict[str, Path]]:
         """The files of these digests, there until the end of the block. Raises ArtifactUnavailable."""
         names = {digest: hex_of(digest) for digest in digests}
         with self._cache.using(set(names.values())):
-            for name in names.values():
-                async with self._fetching.setdefault(name, asyncio.Lock()):
-                    await self._fetch(name)
-                self._fetching.pop(name, None)
+            # At once: over a long line each would wait for the one before.
+            fetches = [asyncio.create_task(self._fetch_once(name)) for name in set(names.values())]
+            try:
+                await asyncio.gather(*fetches)
+            finally:
+                for fetch in fetches:
+                    fetch.cancel()
             await asyncio.to_thread(self._cache.shrink)
             yield {digest: self._cache.path(name) for digest, name in names.items()}
+
+    async def _fetch_once(self, name: str) -> None:
+        """Also where two leases want it."""
+        async with self._fetching.setdefault(name, asyncio.Lock()), self._lines:
+            await self._fetch(name)
+        self._fetching.pop(name, None)
 
     async def _fetch(self, name: str) -> None:
         for tried in range(_TRIES):

@@ -136,13 +136,17 @@ def _(change: AddComparison, connection: sa.Connection) -> None:
 @apply.register
 def _(change: AddDevices, connection: sa.Connection) -> None:
     devices = tables.devices.c
+    given: dict[str, str] = {}
     for device in change.devices:
         facts = canonical_json(dict(device.facts))
-        found = connection.scalar(sa.select(devices.facts).where(devices.fingerprint == device.fingerprint))
-        if found is None:
-            _insert(connection, tables.devices, [{"fingerprint": device.fingerprint, "facts": facts}])
-        elif found != facts:
-            raise Conflict(f"device fingerprint {device.fingerprint} stands for other facts already")
+        if given.setdefault(device.fingerprint, facts) != facts:
+            raise _other_facts(device.fingerprint)
+    for part in parts(list(given)):
+        query = sa.select(devices.fingerprint, devices.facts).where(devices.fingerprint.in_(part))
+        for fingerprint, facts in connection.execute(query).all():
+            if given.pop(fingerprint) != facts:
+                raise _other_facts(fingerprint)
+    _insert(connection, tables.devices, [{"fingerprint": name, "facts": facts} for name, facts in given.items()])
 
 
 @apply.register
@@ -289,6 +293,10 @@ def _known_records(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
 
 def _strength(source: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
     return sa.case({name.value: strength for strength, name in enumerate(Source)}, value=source, else_=-1)
+
+
+def _other_facts(fingerprint: str) -> Conflict:
+    return Conflict(f"device fingerprint {fingerprint} stands for other facts already")
 
 
 def _need(connection: sa.Connection, key: sa.Column[str], value: str, what: str) -> None:

@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from tunefarm_coordinator.errors import StoreError
 from tunefarm_coordinator.schedules import tables
 from tunefarm_coordinator.schedules.access_reads import AccessReads
-from tunefarm_coordinator.schedules.apply import add_records, add_traces, apply
+from tunefarm_coordinator.schedules.apply import add_records, add_traces
 from tunefarm_coordinator.schedules.backend import Backend, open_backend
 from tunefarm_coordinator.schedules.changes import CandidateTrace, Change
 from tunefarm_coordinator.schedules.job_reads import JobReads
+from tunefarm_coordinator.schedules.joining import ChangeSet, joined
 from tunefarm_coordinator.schedules.record import Record
 from tunefarm_coordinator.schedules.record_reads import RecordReads
 from tunefarm_coordinator.schedules.schema import migrate
@@ -35,7 +36,7 @@ class Store(JobReads, RecordReads, AccessReads):
         """Use `open`."""
         super().__init__()
         self._backend = backend
-        self._writer = Writer(backend)
+        self._writer = Writer(backend, joined)
 
     @classmethod
     def open(cls, url: str) -> "Store":
@@ -86,12 +87,7 @@ class Store(JobReads, RecordReads, AccessReads):
         The future fails with what a change's class names, alone; or, like every other write from then on,
         with the StoreError that is `failure`. Cancelling it does not take the write back.
         """
-
-        def work(connection: sa.Connection) -> None:
-            for change in changes:
-                apply(change, connection)
-
-        return self._writer.submit(work)
+        return self._writer.submit(ChangeSet(changes))
 
     def merge(self, candidates: Sequence[CandidateTrace], records: Sequence[Record]) -> "Future[Merged]":
         """Takes in records from elsewhere, all or none. Conflict: a candidate has another trace here."""

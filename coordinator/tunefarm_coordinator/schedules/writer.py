@@ -1,8 +1,9 @@
 """The store's one writer: a thread that commits what has queued up in one transaction (group commit)."""
 
+import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -15,21 +16,25 @@ from tunefarm_coordinator.schedules.backend import Backend
 T = TypeVar("T")
 Work = Callable[[sa.Connection], Any]
 _Call = tuple[Work, "Future[Any]"]
+_Answer = tuple[Any, TunefarmError | None]
 
 # Bounds how long a group's first call waits for the rest; the cost of a commit is shared well before.
 LARGEST_GROUP = 256
 
 
 class Writer:
-    """Runs calls one by one, in the order of `submit`, each in a savepoint of the group's transaction.
+    """Runs calls one by one, in the order of `submit`, each in a savepoint of the group's transaction; or, where `join`
+    makes one call of neighbours, that one, and each by itself only if it fails.
 
     A call that fails with its own error fails alone. When the database itself fails, the whole group and
     everything after it fail with the same StoreError, until `resume` or a restart: what was acknowledged is
     durable, and nothing is written after a hole.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, join: Callable[[Sequence[Work]], Work | None]) -> None:
+        """`join`: one call that does what the given ones do, or None where they can't be joined."""
         self._backend = backend
+        self._join = join
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards _failure together with what is put into the queue
         self._failure: StoreError | None = None
@@ -99,7 +104,7 @@ class Writer:
             return
         try:
             with self._backend.writing() as connection:
-                answers = [_attempt(connection, work) for work, _ in group]
+                answers = self._answers(connection, [work for work, _ in group])
         except (SQLAlchemyError, StoreError) as error:
             self._backend.drop_writer()
             self._stop(error if isinstance(error, StoreError) else self._backend.store_error(error), group)
@@ -109,6 +114,17 @@ class Writer:
                 future.set_result(value)
             else:
                 future.set_exception(failure)
+
+    def _answers(self, connection: sa.Connection, works: list[Work]) -> "list[_Answer]":
+        """What comes of each call, in order."""
+        answers: list[_Answer] = []
+        for neighbours in _runs(works, lambda work: self._join([work]) is not None):
+            whole = self._join(neighbours) if len(neighbours) > 1 else None
+            if whole is not None and _attempt(connection, whole)[1] is None:
+                answers += [(None, None)] * len(neighbours)
+            else:
+                answers += [_attempt(connection, work) for work in neighbours]
+        return answers
 
     def _stop(self, failure: StoreError, group: list[_Call]) -> None:
         with self._lock:
@@ -126,7 +142,12 @@ class Writer:
                 future.set_exception(failure)
 
 
-def _attempt(connection: sa.Connection, work: Work) -> tuple[Any, TunefarmError | None]:
+def _runs(works: list[Work], joinable: Callable[[Work], bool]) -> list[list[Work]]:
+    """The calls in order, cut where they can't be joined."""
+    return [list(run) for _, run in itertools.groupby(works, joinable)]
+
+
+def _attempt(connection: sa.Connection, work: Work) -> _Answer:
     """(value, None), or (None, the call's own error) with nothing of the call written."""
     savepoint = connection.begin_nested()
     try:
