@@ -100,9 +100,9 @@ class Desk(Generic[Report, Ending]):
             self._held[ref].told = True
             self._drop_if_done(ref)
 
-    def restore(self, ref: Ref, index: int, report: Report) -> None:
-        """An outcome from before the agent's restart: its lease can only finish."""
-        held = self._held.setdefault(ref, _Held("", Stage.FINISHED, told=True))
+    def restore(self, ref: Ref, index: int, report: Report, ending: Ending) -> None:
+        """An outcome from before the agent's restart: nobody goes on with its lease, and the coordinator is told so."""
+        held = self._held.setdefault(ref, _Held("", Stage.FINISHED, ending=ending))
         held.unacked[index] = report
 
     # ---- for the session

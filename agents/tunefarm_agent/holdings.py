@@ -34,7 +34,9 @@ class Holdings:
         self._at_work: dict[Ref, asyncio.Task[None]] = {}
         self._wake = {device: asyncio.Event() for device in runners}
         for report in spool.load():
-            self._desk.restore(wire.ref_of(report), report.index, report)
+            gone = wire.failure(DEVICE_LOST, "the agent was started again")
+            ending = Ending(lease_id=report.lease_id, attempt=report.attempt, failure=gone)
+            self._desk.restore(wire.ref_of(report), report.index, report, ending)
 
     # ---- the session's side
 

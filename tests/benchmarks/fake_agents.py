@@ -83,6 +83,10 @@ class FakeAgent:
                     del self._unacked[key]
             for report in list(self._unacked.values()):
                 await call.write(farm_pb2.AgentMessage(outcome=report))
+            for lease, attempt in {key[:2] for key in self._unacked}:
+                gone = common_pb2.Failure(kind="FAILURE_KIND_DEVICE_LOST", message="the agent was started again")
+                ending = farm_pb2.LeaseFinished(lease_id=lease, attempt=attempt, failure=gone)
+                await call.write(farm_pb2.AgentMessage(lease_finished=ending))
             await self._ask(call)
             tasks = [
                 asyncio.create_task(self._listen(call, leases)),

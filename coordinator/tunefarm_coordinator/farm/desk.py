@@ -94,9 +94,10 @@ class FarmDesk:
         self._handlers[type(event)](event, now)
         if not isinstance(event, _NO_MATCH_AFTER):
             self._book.release_due(now)
-            asking = self._roster.asking()
-            probe(self._book, asking, now)
-            self._turn = match(self._book, asking, self._roster, self._turn, now)
+            if isinstance(event, Tick):
+                probe(self._book, self._roster.asking(), now)
+            if len(self._book.backlog):
+                self._turn = match(self._book, self._roster.asking(), self._roster, self._turn, now)
         return self._out
 
     # ---- questions

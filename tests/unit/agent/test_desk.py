@@ -99,12 +99,14 @@ def test_a_forgotten_lease_leaves_nothing() -> None:
 
 def test_restored_outcomes_are_owed_and_take_no_slot() -> None:
     held = desk()
-    held.restore(A, 3, "three")
+    held.restore(A, 3, "three", "started again")
     assert held.refs() == [A]
     assert held.wants() == {"cpu0": 2}
     assert held.next("cpu0") is None
-    assert held.owed() == (["three"], [])
+    assert held.owed() == (["three"], [(A, "started again")])
     held.acknowledge(A, 3)
+    assert held.refs() == [A]
+    held.told(A)
     assert held.refs() == []
 
 
