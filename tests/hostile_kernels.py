@@ -72,6 +72,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "segfault": ("*(volatile int*)0 = 1;", "RUN_ERROR"),
     "abort": ("abort();", "RUN_ERROR"),
     "exit": ("exit(3);", "RUN_ERROR"),
+    "killed": ("kill(getpid(), SIGKILL); sleep(1000);", "RUN_ERROR"),
     "raises": ('TVMFFIErrorSetRaisedFromCStr("ValueError", "told so"); return -1;', "RUN_ERROR"),
     "memory_bomb": (
         "for (;;) { char* p = malloc(64 << 20); memset(p, 1, 64 << 20); }",

@@ -170,6 +170,8 @@ async def _access(settings: Settings, folders: Folders, store: Store, farm: Farm
     """Who is let in where. On plain text: everybody."""
     address = (settings.host, settings.port)
     if not settings.secure:
+        if settings.insecure:
+            log.warning("plain text: everybody who reaches this port may do everything", extra={"host": settings.host})
         return PlainAccess(address)
     authority = await asyncio.to_thread(Authority.open, folders.authority)
     register = await asyncio.to_thread(Register, store, authority, farm.expel)
