@@ -109,20 +109,29 @@ EVALUATOR = farm_pb2.Evaluator(number=1, repeat=3, min_repeat_ms=1.0)
 
 
 def measure(
-    farm: FakeCoordinator, lease_id: str, *kernels: bytes, limit: float = 60.0, timeout: float = RUN_TIMEOUT
+    farm: FakeCoordinator,
+    lease_id: str,
+    *kernels: bytes,
+    limit: float = 60.0,
+    timeout: float = RUN_TIMEOUT,
+    device: str = "cpu0",
 ) -> None:
     """Give out a lease to check and time these kernels."""
-    measure_all(farm, lease_id, [candidate(farm, kernel, timeout) for kernel in kernels], limit)
+    measure_all(farm, lease_id, [candidate(farm, kernel, timeout) for kernel in kernels], limit, device)
 
 
 def measure_all(
-    farm: FakeCoordinator, lease_id: str, candidates: list[farm_pb2.Candidate], limit: float = 60.0
+    farm: FakeCoordinator,
+    lease_id: str,
+    candidates: list[farm_pb2.Candidate],
+    limit: float = 60.0,
+    device: str = "cpu0",
 ) -> None:
     """Give out a lease to check and time these candidates."""
     work = farm_pb2.MeasureWork(
         candidates=candidates, evaluator=EVALUATOR, expected=[expected(farm, 0), expected(farm, 1)]
     )
-    one_lease(farm, lease_id, limit, measure=work)
+    one_lease(farm, lease_id, limit, device, measure=work)
 
 
 def seconds(value: float) -> Duration:
@@ -131,13 +140,13 @@ def seconds(value: float) -> Duration:
     return duration
 
 
-def one_lease(farm: FakeCoordinator, lease_id: str, limit: float = 60.0, **work: object) -> None:
+def one_lease(farm: FakeCoordinator, lease_id: str, limit: float = 60.0, device: str = "cpu0", **work: object) -> None:
     """Give out a lease with the given work, such as `measure=MeasureWork(...)`."""
     farm.lease(
         farm_pb2.Lease(
             lease_id=lease_id,
             attempt=1,
-            device_id="cpu0",
+            device_id=device,
             time_limit=seconds(limit),
             **work,  # type: ignore[arg-type]
         )

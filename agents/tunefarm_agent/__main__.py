@@ -32,12 +32,37 @@ def run(
     state_dir: Annotated[
         Path | None, typer.Option(help="The agent's own folder. Default: the user's state folder.")
     ] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Own this one (cpu0, cuda0, ...). Default: all. Repeatable.")
+    ] = None,
     cores: Annotated[
-        str, typer.Option(metavar="0,1", help="Cores to measure on. Default: all that this process may use.")
+        str,
+        typer.Option(
+            metavar="0,1", help="Cores to measure the CPU on. Default: all; all but one where there are GPUs."
+        ),
     ] = "",
-    target: Annotated[str, typer.Option(metavar="JSON", help="TVM target of this host. Default: found out.")] = "",
-    label: Annotated[list[str] | None, typer.Option(metavar="K=V", help="May be repeated.")] = None,
-    device_name: Annotated[str, typer.Option(help="Name for people. Default: the CPU's.")] = "",
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[ID=]JSON", help="TVM target of a device (cpu0). Default: found out. Repeatable."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="[ID/]K=V", help="Of all devices, or of one. Repeatable.")
+    ] = None,
+    device_name: Annotated[
+        list[str] | None, typer.Option(metavar="[ID=]NAME", help="Name for people, of a device (cpu0). Repeatable.")
+    ] = None,
+    rpc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=HOST:PORT",
+            help="Front a board that runs a plain TVM RPC server with this key. Needs --target KEY=JSON. Whoever "
+            "reaches that port controls the board: keep it on a network of its own. Repeatable.",
+        ),
+    ] = None,
+    rpc_tracker: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=HOST:PORT", help="The same for a board that an RPC tracker there has. Repeatable."),
+    ] = None,
     memory_limit: Annotated[
         int, typer.Option(min=0, metavar="MIB", help="Memory of a candidate. Default: 3/4 of the host's.")
     ] = 0,
@@ -59,9 +84,12 @@ def run(
         agent_id=agent_id,
         state_dir=state_dir,
         cores=cores,
-        target=target,
+        devices=tuple(device or ()),
+        targets=tuple(target or ()),
         labels=tuple(label or ()),
-        device_name=device_name,
+        device_names=tuple(device_name or ()),
+        rpc=tuple(rpc or ()),
+        rpc_trackers=tuple(rpc_tracker or ()),
         memory_mib=memory_limit,
         cache_mib=cache_limit,
     )

@@ -7,7 +7,8 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -17,9 +18,10 @@ from tunefarm_agent.benchmark import Benchmark
 from tunefarm_agent.channel import open_channel
 from tunefarm_agent.commands import Confinement
 from tunefarm_agent.confinement import adopt_orphans, kill_marked
-from tunefarm_agent.detection import cpu_device, program_version
+from tunefarm_agent.detection import program_version
+from tunefarm_agent.devices import OwnDevice, own_devices
 from tunefarm_agent.errors import InvalidInput
-from tunefarm_agent.gate import GateServer, host_id
+from tunefarm_agent.gate import GateServer, NoGate, host_id
 from tunefarm_agent.holdings import Holdings
 from tunefarm_agent.leases import LeaseRunner
 from tunefarm_agent.session import PROTOCOLS, Session
@@ -27,7 +29,7 @@ from tunefarm_agent.settings import Settings
 from tunefarm_agent.spool import Spool
 from tunefarm_agent.stand import Stand
 from tunefarm_agent.supervised import Household
-from tunefarm_proto.v1 import common_pb2, farm_pb2, farm_pb2_grpc
+from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 _log = structlog.get_logger()
 
@@ -37,33 +39,38 @@ async def run(settings: Settings, lifeline: int | None) -> None:
 
     `lifeline`: file descriptor of a pipe; its end of file means that the parent is gone.
     """
-    device = cpu_device(settings.cores, settings.target, settings.device_name, settings.labels)
+    devices = own_devices(settings)
     with _only_one(settings.state_dir):
         adopt_orphans()
         _sweep(settings.state_dir)
         async with open_channel(settings.address, settings.insecure, settings.membership) as channel:
             stub = farm_pb2_grpc.FarmServiceStub(channel)
-            await _run(settings, device, stub, _stop_event(lifeline))
+            await _run(settings, devices, stub, _stop_event(lifeline))
 
 
 async def _run(
-    settings: Settings, device: common_pb2.Device, stub: farm_pb2_grpc.FarmServiceStub, stop: asyncio.Event
+    settings: Settings, devices: Sequence[OwnDevice], stub: farm_pb2_grpc.FarmServiceStub, stop: asyncio.Event
 ) -> None:
     household = Household()
-    stand = Stand(settings.state_dir, household, settings.cores, settings.memory, settings.session_uid)
-    gate = GateServer(settings.cores, settings.state_dir)
+    gate = GateServer([core for device in devices for core in device.described.cores], settings.state_dir)
     artifacts = Artifacts(stub, Cache(settings.state_dir / "artifacts", settings.cache))
-    confinement = Confinement("", settings.cores, settings.memory, settings.session_uid)
-    benchmark = Benchmark(settings.state_dir, household, confinement, artifacts, gate, settings.settle)
-    runner = LeaseRunner(device.device_id, stand, artifacts, gate, benchmark)
-    holdings = Holdings({device.device_id: runner}, settings.slots, Spool(settings.state_dir / "spool"))
-    session = Session(stub, settings, _hello(settings, device, gate), holdings)
+    stands = [
+        Stand(settings.state_dir, household, device.cores, device.memory, settings.session_uid, device.place)
+        for device in devices
+    ]
+    runners = {
+        device.device_id: _runner(settings, device, stand, household, gate, artifacts)
+        for device, stand in zip(devices, stands, strict=True)
+    }
+    temperatures = partial(_temperatures, devices)
+    holdings = Holdings(runners, settings.slots, Spool(settings.state_dir / "spool"), temperatures)
+    session = Session(stub, settings, _hello(settings, devices, gate), holdings)
     holdings.send = session.send
-    async with _running(gate, stand, household):
+    async with _running(gate, stands, household):
         work = [
             asyncio.create_task(session.run()),
-            asyncio.create_task(holdings.work(device.device_id)),
-            asyncio.create_task(stand.warm_up()),
+            *(asyncio.create_task(holdings.work(device)) for device in runners),
+            *(asyncio.create_task(stand.warm_up()) for stand in stands),
         ]
         try:
             await _until_stopped(work, stop)
@@ -73,6 +80,26 @@ async def _run(
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+
+
+def _runner(
+    settings: Settings,
+    device: OwnDevice,
+    stand: Stand,
+    household: Household,
+    gate: GateServer,
+    artifacts: Artifacts,
+) -> LeaseRunner:
+    own_gate = gate if device.gated else NoGate()
+    confinement = Confinement("", device.cores, device.memory, settings.session_uid, place=device.place)
+    benchmark = Benchmark(settings.state_dir, household, confinement, artifacts, own_gate, settings.settle)
+    return LeaseRunner(device, stand, artifacts, own_gate, benchmark)
+
+
+def _temperatures(devices: Iterable[OwnDevice]) -> dict[str, float]:
+    """Degrees Celsius by device id, where somebody tells."""
+    read = {device.device_id: device.temperature() for device in devices}
+    return {device_id: celsius for device_id, celsius in read.items() if celsius is not None}
 
 
 async def _until_stopped(work: list[asyncio.Task[None]], stop: asyncio.Event) -> None:
@@ -89,23 +116,24 @@ async def _until_stopped(work: list[asyncio.Task[None]], stop: asyncio.Event) ->
 
 
 @contextlib.asynccontextmanager
-async def _running(gate: GateServer, stand: Stand, household: Household) -> AsyncIterator[None]:
+async def _running(gate: GateServer, stands: Iterable[Stand], household: Household) -> AsyncIterator[None]:
     await gate.start()
     try:
         yield
     finally:
         await gate.stop()
-        await stand.close()
+        for stand in stands:
+            await stand.close()
         await household.bury_all()
 
 
-def _hello(settings: Settings, device: common_pb2.Device, gate: GateServer) -> farm_pb2.Hello:
+def _hello(settings: Settings, devices: Iterable[OwnDevice], gate: GateServer) -> farm_pb2.Hello:
     return farm_pb2.Hello(
         protocols=PROTOCOLS,
         version=program_version(),
         agent_id=settings.agent_id,
         boot_id=uuid.uuid4().hex,
-        devices=[device],
+        devices=[device.described for device in devices],
         gate=str(gate.path),
         host_id=host_id(),
     )

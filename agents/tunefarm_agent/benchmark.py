@@ -14,7 +14,7 @@ from tunefarm_agent import commands, wire
 from tunefarm_agent.artifacts import Artifacts
 from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, RUN_TIMEOUT, Confinement, Json
 from tunefarm_agent.errors import CommandTimedOut, LeaseGivenUp, ProcessDied
-from tunefarm_agent.gate import GateServer
+from tunefarm_agent.gate import TimingGate
 from tunefarm_agent.results import Failed, Measured, Result
 from tunefarm_agent.supervised import Household, SupervisedProcess
 from tunefarm_proto.v1 import farm_pb2
@@ -90,7 +90,7 @@ class Benchmark:
         household: Household,
         confinement: Confinement,
         artifacts: Artifacts,
-        gate: GateServer,
+        gate: TimingGate,
         settle: float,
     ) -> None:
         """`confinement`: its scratch is replaced for each contender. `settle`: seconds between turns."""
@@ -110,13 +110,18 @@ class Benchmark:
             _Entrant(contender, scratch / f"contender{i}", wire.time_of(contender))
             for i, contender in enumerate(work.contenders)
         ]
+        calls = max(1, work.calls_per_round)
         async with self._ended(entrants):
-            async with clock.running():
-                for entrant in entrants:
-                    await self._open(entrant, files, inputs, work.input_sets)
-            async with self._gate.closed(), clock.running():
-                for _ in range(work.rounds):
-                    await self._round(entrants, max(1, work.calls_per_round))
+            if self._confinement.place.address:
+                async with self._gate.closed(), clock.running():
+                    await self._one_by_one(entrants, files, work, calls)
+            else:
+                async with clock.running():
+                    for entrant in entrants:
+                        await self._open(entrant, files, inputs, work.input_sets)
+                async with self._gate.closed(), clock.running():
+                    for _ in range(work.rounds):
+                        await self._round(entrants, calls)
         timings = [await self._timing(entrant) for entrant in entrants]
         return farm_pb2.ModelBenchmark(timings=timings)
 
@@ -136,7 +141,7 @@ class Benchmark:
         if module is None:
             entrant.failure = Failed(LOAD_ERROR, "this agent does not know the contender's runtime")
             return
-        entrant.scratch.mkdir()
+        entrant.scratch.mkdir(exist_ok=True)
         model = commands.Model(
             artifact=str(_laid_out(contender, files, entrant.scratch)),
             parameters=str(files[contender.parameters]) if contender.parameters else "",
@@ -151,10 +156,22 @@ class Benchmark:
         if confinement.uid:
             os.chown(entrant.scratch, confinement.uid, confinement.uid)
         await entrant.call(commands.open_model(model, confinement, inputs))
-        if contender.report_outputs:
+        if contender.report_outputs and entrant.outputs is None:
             out = entrant.scratch / "outputs.npz"
             if await entrant.call(commands.model_outputs(inputs, sets, str(out))) is not None:
                 entrant.outputs = out
+
+    async def _one_by_one(
+        self, entrants: list[_Entrant], files: wire.Files, work: farm_pb2.BenchmarkWork, calls: int
+    ) -> None:
+        """In turn as ever, but opened anew for each turn: a board's server has one session at a time."""
+        for _ in range(work.rounds):
+            for entrant in entrants:
+                if entrant.failure is None:
+                    await self._open(entrant, files, str(files[work.inputs]), work.input_sets)
+                    await entrant.run(calls)
+                    if entrant.process is not None:
+                        await entrant.process.kill()
 
     async def _round(self, entrants: list[_Entrant], calls: int) -> None:
         for entrant in entrants:

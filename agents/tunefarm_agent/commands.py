@@ -22,14 +22,34 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where the candidates of a device run.
+
+    Attributes:
+        kind: of device, as TVM names it: "cpu", "cuda", "opencl".
+        gpu: the one NVIDIA GPU that sessions see, by its UUID; empty where there is none.
+        address: HOST:PORT of the plain TVM RPC server of a board; empty: sessions are the agent's own.
+        key: that the server, or the tracker, knows the board by.
+        tracker: `address` is a tracker's.
+    """
+
+    kind: str = "cpu"
+    gpu: str = ""
+    address: str = ""
+    key: str = ""
+    tracker: bool = False
+
+
+@dataclass(frozen=True)
 class Confinement:
-    """How a session of candidates is held.
+    """How a session of candidates is held, and where it runs.
 
     Attributes:
         cores: ids.
         memory: bytes; 0: no limit.
         uid: user and group id that it runs as; 0: the agent's own.
         cpu_seconds: of all its threads together, for each process; 0: no limit.
+        seconds: that the work on a lease may take; 0: no limit.
     """
 
     scratch: str
@@ -37,6 +57,8 @@ class Confinement:
     memory: int
     uid: int = 0
     cpu_seconds: int = 0
+    seconds: float = 0.0
+    place: Place = Place()
 
 
 @dataclass(frozen=True)
@@ -101,7 +123,7 @@ class Model:
 
 
 def confinement_from(data: Mapping[str, Any]) -> Confinement:
-    return Confinement(**{**data, "cores": tuple(data["cores"])})
+    return Confinement(**{**data, "cores": tuple(data["cores"]), "place": Place(**data["place"])})
 
 
 def kernel_from(data: Mapping[str, Any]) -> Kernel:

@@ -1,4 +1,4 @@
-"""What this host is: its devices, described so that the same hardware gives the same fingerprint."""
+"""What this host is: its CPU, described so that the same hardware gives the same fingerprint."""
 
 import hashlib
 import importlib.metadata
@@ -28,7 +28,7 @@ def cpu_device(cores: tuple[int, ...], target: str, name: str, labels: dict[str,
     usable = os.sched_getaffinity(0)
     if not cores or not set(cores) <= usable:
         raise InvalidInput(f"--cores: this process may use the cores {_list(usable)}, not {_list(cores)}")
-    cpu = cpu_info(_CPUINFO.read_text())
+    cpu = this_cpu()
     facts = cpu_facts(cpu, cores)
     return common_pb2.Device(
         device_id="cpu0",
@@ -40,6 +40,10 @@ def cpu_device(cores: tuple[int, ...], target: str, name: str, labels: dict[str,
         cores=cores,
         runs_onnxruntime=importlib.util.find_spec("onnxruntime") is not None,
     )
+
+
+def this_cpu() -> dict[str, str]:
+    return cpu_info(_CPUINFO.read_text())
 
 
 def cpu_info(text: str) -> dict[str, str]:
@@ -63,10 +67,16 @@ def cpu_facts(cpu: dict[str, str], cores: tuple[int, ...]) -> dict[str, str]:
         "reserved_cores": _list(cores),
         "memory_gib": str(round(psutil.virtual_memory().total / (1 << 30))),
     }
-    if _MACHINE_ID.exists():
-        # The id itself is not for other machines to see (machine-id(5)).
-        facts["machine"] = hashlib.sha256(b"tunefarm" + _MACHINE_ID.read_bytes()).hexdigest()[:16]
+    if machine := machine_id():
+        facts["machine"] = machine
     return facts
+
+
+def machine_id() -> str:
+    """Of this host, for other machines to see, which its own id is not (machine-id(5)); empty: it has none."""
+    if not _MACHINE_ID.exists():
+        return ""
+    return hashlib.sha256(b"tunefarm" + _MACHINE_ID.read_bytes()).hexdigest()[:16]
 
 
 def fingerprint(facts: dict[str, str]) -> str:
@@ -88,11 +98,11 @@ def proposed_target(architecture: str, cpu: dict[str, str], cores: int) -> dict[
     return target
 
 
-def temperatures() -> dict[str, float]:
-    """Degrees Celsius by device id, where the host tells."""
+def cpu_temperature() -> float | None:
+    """Degrees Celsius; None where the host does not tell."""
     sensors = psutil.sensors_temperatures()
     readings = [r.current for name in _CPU_SENSORS for r in sensors.get(name, ())]
-    return {"cpu0": max(readings)} if readings else {}
+    return max(readings, default=None)
 
 
 def program_version() -> common_pb2.ProgramVersion:

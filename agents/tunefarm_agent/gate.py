@@ -15,6 +15,7 @@ import struct
 import tempfile
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -31,6 +32,20 @@ _log = structlog.get_logger()
 def host_id() -> str:
     """Names this running host: both sides of the gate compare it."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+class TimingGate(Protocol):
+    """Is closed while a device times something that others on this host's cores would disturb."""
+
+    def closed(self) -> contextlib.AbstractAsyncContextManager[None]: ...
+
+
+class NoGate:
+    """Of a device whose times nobody on this host disturbs: a board, or a GPU whose host thread has its own core."""
+
+    @contextlib.asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        yield
 
 
 class GateServer:

@@ -8,7 +8,6 @@ import structlog
 from tunefarm_agent import wire
 from tunefarm_agent.commands import CANCELLED, DEVICE_LOST
 from tunefarm_agent.desk import Desk, Ref, Stage
-from tunefarm_agent.detection import temperatures
 from tunefarm_agent.errors import ArtifactUnavailable, LeaseGivenUp
 from tunefarm_agent.leases import LeaseRunner
 from tunefarm_agent.spool import Spool
@@ -25,11 +24,19 @@ class Holdings:
     `send` puts a message on the living stream; it answers False while there is none.
     """
 
-    def __init__(self, runners: dict[str, LeaseRunner], slots: int, spool: Spool) -> None:
+    def __init__(
+        self,
+        runners: dict[str, LeaseRunner],
+        slots: int,
+        spool: Spool,
+        temperatures: Callable[[], dict[str, float]],
+    ) -> None:
+        """`temperatures`: reads them, degrees Celsius by device id."""
         self.send: Callable[[farm_pb2.AgentMessage], bool] = lambda _: False
         self._desk: Desk[farm_pb2.OutcomeReport, Ending] = Desk(list(runners), slots)
         self._runners = runners
         self._spool = spool
+        self._temperatures = temperatures
         self._leases: dict[Ref, farm_pb2.Lease] = {}
         self._at_work: dict[Ref, asyncio.Task[None]] = {}
         self._wake = {device: asyncio.Event() for device in runners}
@@ -45,7 +52,7 @@ class Holdings:
 
     def heartbeat(self) -> farm_pb2.AgentMessage:
         leases = [wire.ref_to_wire(ref, self._waits(ref)) for ref in self._desk.refs()]
-        return farm_pb2.AgentMessage(heartbeat=farm_pb2.Heartbeat(leases=leases, temperatures=temperatures()))
+        return farm_pb2.AgentMessage(heartbeat=farm_pb2.Heartbeat(leases=leases, temperatures=self._temperatures()))
 
     def _waits(self, ref: Ref) -> bool:
         """Whether the lease's own time stands still: it is queued, fetched for, or waits for the gate."""

@@ -3,20 +3,23 @@
 import json
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 FUNCTION = "tunefarm.time_kernels"
 _BUILTIN = "vm.builtin."
 
 
-def time_kernels(machine: Any, entry: str, runs: int) -> str:
+def time_kernels(wait: Callable[[], None], machine: Any, entry: str, runs: int) -> str:
     """Runs a model whose inputs are set, `runs` times after one that warms up.
+
+    `wait`: returns when the device has done what it was given.
 
     Returns:
         JSON, by name of the kernel: seconds of all its calls in one run, summed, one value a run. They hold the
         cost of the hook (microseconds a call), which is the same whatever the schedule.
     """
-    clock = _Clock()
+    clock = _Clock(wait)
     run, instrument = machine["invoke_stateful"], machine["set_instrument"]
     run(entry)
     instrument(clock.tick)
@@ -29,7 +32,8 @@ def time_kernels(machine: Any, entry: str, runs: int) -> str:
 class _Clock:
     """Told before and after each call that the virtual machine makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Callable[[], None]) -> None:
+        self._wait = wait
         self._runs: list[dict[str, float]] = []
         self._started = 0.0
 
@@ -41,6 +45,7 @@ class _Clock:
         if before:
             self._started = time.perf_counter()
         elif not name.startswith(_BUILTIN):
+            self._wait()
             self._runs[-1][name] += time.perf_counter() - self._started
         return 0
 

@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tunefarm_agent import wire
 from tunefarm_agent.artifacts import Artifacts
 from tunefarm_agent.benchmark import Benchmark
 from tunefarm_agent.commands import RUN_TIMEOUT, Evaluation, Expected, Kernel
-from tunefarm_agent.detection import temperatures
+from tunefarm_agent.devices import OwnDevice
 from tunefarm_agent.errors import LeaseGivenUp
-from tunefarm_agent.gate import GateServer
+from tunefarm_agent.gate import TimingGate
 from tunefarm_agent.results import Failed, Measured, ReferenceTime, Result
 from tunefarm_agent.stand import Stand
 from tunefarm_proto.v1 import farm_pb2
@@ -73,9 +73,9 @@ class LeaseRunner:
     """Runs the leases of one device, one at a time."""
 
     def __init__(
-        self, device_id: str, stand: Stand, artifacts: Artifacts, gate: GateServer, benchmark: Benchmark
+        self, device: OwnDevice, stand: Stand, artifacts: Artifacts, gate: TimingGate, benchmark: Benchmark
     ) -> None:
-        self._device_id = device_id
+        self._device = device
         self._stand = stand
         self._artifacts = artifacts
         self._gate = gate
@@ -101,7 +101,7 @@ class LeaseRunner:
                         await self._batch(
                             wire.wanted(lease, work.candidates),
                             wire.expected_of(work.expected, files),
-                            wire.evaluation_of(work.evaluator, work.give_up_seconds),
+                            self._evaluation(work.evaluator, work.give_up_seconds),
                             files,
                             report,
                             self._reference_of(work, files),
@@ -159,13 +159,19 @@ class LeaseRunner:
         except TimeoutError as error:
             raise LeaseGivenUp(f"its artifacts could not be fetched within {limit:g} s") from error
 
-    @staticmethod
-    def _reference_of(work: farm_pb2.MeasureWork | farm_pb2.CalibrateWork, files: wire.Files) -> _Reference | None:
+    def _evaluation(self, evaluator: farm_pb2.Evaluator, give_up: float = 0.0) -> Evaluation:
+        """Where TVM can't flush the caches (it can on CPUs alone) they stay warm, and the conditions say so."""
+        evaluation = wire.evaluation_of(evaluator, give_up)
+        return replace(evaluation, flush_cache=evaluation.flush_cache and self._device.place.kind == "cpu")
+
+    def _reference_of(
+        self, work: farm_pb2.MeasureWork | farm_pb2.CalibrateWork, files: wire.Files
+    ) -> _Reference | None:
         if not work.HasField("reference"):
             return None
         evaluator = work.reference_evaluator if isinstance(work, farm_pb2.MeasureWork) else work.evaluator
         return _Reference(
-            wire.kernel_of(work.reference, files), wire.evaluation_of(evaluator), wire.time_of(work.reference)
+            wire.kernel_of(work.reference, files), self._evaluation(evaluator), wire.time_of(work.reference)
         )
 
     async def _time(self, reference: _Reference | None) -> ReferenceTime | None:
@@ -190,7 +196,7 @@ class LeaseRunner:
     ) -> farm_pb2.OutcomeReport:
         """Check each on every input, then time those that are right in turn: A B A B."""
         start = self._conditions_from()
-        evaluation = wire.evaluation_of(work.evaluator)
+        evaluation = self._evaluation(work.evaluator)
         expected = wire.expected_of(group.expected, files)
         entrants = [_Entrant(candidate, wire.time_of(candidate)) for candidate in group.candidates]
         self._stand.renew()
@@ -234,6 +240,6 @@ class LeaseRunner:
         return farm_pb2.Conditions(
             started_unix=start[0],
             elapsed=time.monotonic() - start[1],
-            temperature=temperatures().get(self._device_id),
+            temperature=self._device.temperature(),
             cache_flushed=evaluation is not None and evaluation.flush_cache,
         )

@@ -7,11 +7,12 @@ kills this process's children when time is up; then the command in progress ends
 """
 
 from tunefarm_agent import commands
+from tunefarm_agent.board_session import BoardSession
 from tunefarm_agent.commands import RUN_ERROR, Confinement, Json, failed, lost, ok
 from tunefarm_agent.confinement import kill_children
 from tunefarm_agent.frames import commands as serve_commands
 from tunefarm_agent.measuring import Bench, CandidateFailed, DataUnreadable
-from tunefarm_agent.rpc_session import TVM_ERRORS, RpcSession, SessionLost, describe
+from tunefarm_agent.rpc_session import TVM_ERRORS, RpcSession, Session, SessionLost, describe
 from tunefarm_agent.vm_model import VmModel
 
 
@@ -20,7 +21,7 @@ class Measurer:
 
     def __init__(self) -> None:
         self._confinement: Confinement | None = None
-        self._session: RpcSession | None = None
+        self._session: Session | None = None
         self._bench: Bench | None = None
         self._model: VmModel | None = None
 
@@ -44,7 +45,10 @@ class Measurer:
         except (SessionLost, DataUnreadable) as error:
             return lost(str(error))
         except TVM_ERRORS as error:
-            return self._blame(error)
+            try:
+                return self._blame(error)
+            except SessionLost as lost_session:
+                return lost(str(lost_session))
 
     def _blame(self, error: BaseException) -> Json:
         """A crash of the session, or an exception from the far side: both are the candidate's."""
@@ -66,10 +70,11 @@ class Measurer:
             session = self._new_session()
         return ok(used=session.used, pid=session.pid)
 
-    def _new_session(self) -> RpcSession:
+    def _new_session(self) -> Session:
         if self._confinement is None:
             raise SessionLost("no confinement was set")
-        self._session = RpcSession(self._confinement)
+        opened = BoardSession if self._confinement.place.address else RpcSession
+        self._session = opened(self._confinement)
         self._bench = Bench(self._session, self._confinement.memory)
         return self._session
 

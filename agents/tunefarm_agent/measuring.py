@@ -13,7 +13,7 @@ import numpy as np
 from tunefarm_agent.arrays import Array, Arrays
 from tunefarm_agent.commands import LOAD_ERROR, WRONG_OUTPUT, Evaluation, Expected, Kernel
 from tunefarm_agent.matching import matches
-from tunefarm_agent.rpc_session import TVM_ERRORS, RpcSession, describe
+from tunefarm_agent.rpc_session import TVM_ERRORS, Session, describe
 
 ENTRY = "main"
 # Clears the caches before each sample, but for the first argument's lines.
@@ -50,7 +50,7 @@ class Measurement:
 class Bench:
     """A session with the kernels that were loaded into it and the arrays they run on."""
 
-    def __init__(self, session: RpcSession, memory: int) -> None:
+    def __init__(self, session: Session, memory: int) -> None:
         self.session = session
         self._arrays = Arrays(session.device, memory)
         self._modules: dict[str, Any] = {}

@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import tvm
 from tvm import rpc
@@ -33,17 +33,42 @@ _LOG_TAIL = 2000
 
 
 class SessionLost(Exception):
-    """The session can't be opened; no candidate is to blame."""
+    """The session can't be opened, or a board broke it off; no candidate is to blame."""
 
 
-class RpcSession:
-    """One forked server and the one connection to it.
+class Session(Protocol):
+    """A connection to where candidates run.
 
     Attributes:
         remote: TVM's RPC session.
-        device: the remote CPU.
+        device: the remote device.
         used: whether a candidate has run in it.
+        pid: of its process on this host, 0 where there is none.
     """
+
+    remote: Any
+    device: Any
+    used: bool
+    pid: int
+
+    def upload(self, path: str) -> Any:
+        """Send a library and load it."""
+
+    def death(self) -> str | None:
+        """How the far side ended, for people, or None if it lives."""
+
+    def death_behind(self, error: BaseException) -> str | None:
+        """How the far side died, if that is why the call failed; None for an exception on a living one.
+
+        Raises SessionLost: it died, and no candidate is to blame for that.
+        """
+
+    def close(self) -> bool:
+        """Leave nothing behind. False: something survived."""
+
+
+class RpcSession:
+    """A session of the agent's own: one forked server and the one connection to it."""
 
     def __init__(self, confinement: Confinement) -> None:
         """Raises SessionLost."""
@@ -66,7 +91,7 @@ class RpcSession:
         except TVM_ERRORS as error:
             self.close()
             raise SessionLost(f"no RPC session: {error}; {self._log_tail()}") from error
-        self.device: Any = self.remote.cpu(0)
+        self.device: Any = self.remote.device(confinement.place.kind, 0)
 
     def upload(self, path: str) -> Any:
         """Send a library under a name of its own and load it (an upload over a loaded one kills the session)."""

@@ -1,14 +1,17 @@
 """The far side of a session: a forked child that serves TVM RPC to exactly one client, on loopback."""
 
+import ctypes
 import hmac
 import os
 import signal
 import socket
 import struct
 import sys
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import tvm
 import tvm_ffi
 from tvm.rpc import _ffi_api
 from tvm.rpc.base import RPC_CODE_MISMATCH, RPC_CODE_SUCCESS, RPC_MAGIC
@@ -41,9 +44,11 @@ def serve(listener: socket.socket, key: str, confinement: Confinement, parent: i
     status = 1
     try:
         _confine(listener, confinement, parent)
+        if confinement.place.kind == "cuda":
+            _load_cuda()
         connection = _accept(listener, key)
         listener.close()
-        _register()
+        _register(tvm.runtime.device(confinement.place.kind, 0))
         _ffi_api.ServerLoop(connection.fileno())
         status = 0
     except BaseException as error:
@@ -66,6 +71,8 @@ def _confine(listener: socket.socket, confinement: Confinement, parent: int) -> 
     be_first_out_of_memory()
     os.sched_setaffinity(0, confinement.cores)
     os.environ.update(thread_settings(confinement.cores))
+    if confinement.place.gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = confinement.place.gpu
     limit_resources(confinement.memory, confinement.cpu_seconds)
     become(confinement.uid)
     # Last: the kernel forgets it when a process becomes another user (prctl(2)).
@@ -130,7 +137,7 @@ def _receive(connection: socket.socket, count: int) -> bytes:
     return data
 
 
-def _register() -> None:
+def _register(device: Any) -> None:
     """The two functions that TVM's RPC server leaves to its host program, and our own.
 
     Paths are relative to the scratch folder, which this process is in: its user may not be let into the folders above.
@@ -145,4 +152,17 @@ def _register() -> None:
 
     tvm_ffi.register_global_func("tvm.rpc.server.workpath", path_in_scratch, override=True)
     tvm_ffi.register_global_func("tvm.rpc.server.load_module", load, override=True)
-    tvm_ffi.register_global_func(kernel_clock.FUNCTION, kernel_clock.time_kernels, override=True)
+    clock = partial(kernel_clock.time_kernels, device.sync)
+    tvm_ffi.register_global_func(kernel_clock.FUNCTION, clock, override=True)
+
+
+def _load_cuda() -> None:
+    """TVM's CUDA runtime, which a runtime-only TVM leaves to its host program to load.
+
+    Raises OSError: it, CUDA's own runtime or the driver is not there; the message names the file that is missing.
+    """
+    folder = Path(tvm.__file__).parent / "lib"
+    # Where CUDA's runtime came as a Python package, it lies on no path that the linker searches.
+    for library in sorted(folder.parents[1].glob("nvidia/*/lib/libcudart.so.*")):
+        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(folder / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)

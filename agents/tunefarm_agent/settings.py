@@ -1,8 +1,10 @@
 """The agent's configuration, parsed once, at the composition root."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tunefarm_agent.boards import Board
 from tunefarm_agent.credentials import Membership
 
 
@@ -16,13 +18,16 @@ class Settings:
         insecure: plain text is allowed off loopback.
         agent_id: stays the same over restarts.
         state_dir: the agent's own folder, absolute; one agent at a time.
-        cores: ids of the cores that measurements run on.
-        target: TVM target as JSON; empty: proposed from what the host is.
-        labels: told to the coordinator as they are.
-        device_name: for people; empty: the CPU's name.
+        cores: ids of the cores that the CPU's measurements run on; empty: all, but for one if there are GPUs.
         memory: bytes that a session of candidates may take.
         cache: bytes of artifacts kept on disk.
         session_uid: user and group id that candidates run as; 0: the agent's own, which is no root then.
+        devices: ids of those to own; empty: all that there are.
+        boards: fronted by this agent.
+        targets: TVM targets as JSON, by device; where there is none: proposed from what the device is.
+        names: for people, by device; where there is none: what the device calls itself.
+        labels: of every device, told to the coordinator as they are.
+        device_labels: further ones, by device.
     """
 
     address: str
@@ -31,12 +36,15 @@ class Settings:
     agent_id: str
     state_dir: Path
     cores: tuple[int, ...]
-    target: str
-    labels: dict[str, str]
-    device_name: str
     memory: int
     cache: int
     session_uid: int = 0
+    devices: tuple[str, ...] = ()
+    boards: tuple[Board, ...] = ()
+    targets: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    device_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     # Leases that a device holds: it works on one while the next is queued.
     slots: int = 2

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from tunefarm_agent import commands
-from tunefarm_agent.commands import RUN_ERROR, RUN_TIMEOUT, Confinement, Json
+from tunefarm_agent.commands import RUN_ERROR, RUN_TIMEOUT, Confinement, Json, Place
 from tunefarm_agent.errors import CommandTimedOut, LeaseGivenUp, ProcessDied
 from tunefarm_agent.results import Failed, Measured, ReferenceTime, Result
 from tunefarm_agent.supervised import Household, SupervisedProcess
@@ -20,6 +20,7 @@ from tunefarm_agent.supervised import Household, SupervisedProcess
 # For what the measuring process does on its own behalf.
 _OWN_SECONDS = 30.0
 _TRIES = 3
+_HERE = Place()
 
 _log = structlog.get_logger()
 
@@ -28,7 +29,13 @@ class Stand:
     """Runs candidates one after another; survives every one of them."""
 
     def __init__(
-        self, state_dir: Path, household: Household, cores: tuple[int, ...], memory: int, uid: int = 0
+        self,
+        state_dir: Path,
+        household: Household,
+        cores: tuple[int, ...],
+        memory: int,
+        uid: int = 0,
+        place: Place = _HERE,
     ) -> None:
         """`memory`: bytes; `uid`: whom candidates run as, 0 for the agent's own user."""
         self._process = SupervisedProcess("tunefarm_agent.measurer", state_dir, household, children_first=True)
@@ -36,6 +43,9 @@ class Stand:
         self._cores = cores
         self._memory = memory
         self._uid = uid
+        self._place = place
+        # What is wrong with a board, no other process of ours mends.
+        self._tries = 1 if place.address else _TRIES
         self._confinement: Confinement | None = None
         self._fresh = False
         self._starting = asyncio.Lock()
@@ -65,7 +75,9 @@ class Stand:
             if self._uid:
                 os.chown(scratch, self._uid, self._uid)
             cpu_seconds = math.ceil(time_limit * len(self._cores))
-            self._confinement = Confinement(str(scratch), self._cores, self._memory, self._uid, cpu_seconds)
+            self._confinement = Confinement(
+                str(scratch), self._cores, self._memory, self._uid, cpu_seconds, time_limit, self._place
+            )
             self._fresh = True
             await self._own(commands.configure(self._confinement))
             yield scratch
@@ -145,7 +157,7 @@ class Stand:
     async def _own(self, command: Json) -> Json:
         """Have a command of ours done, with a new process if the old one can't. Raises LeaseGivenUp."""
         reason = ""
-        for _ in range(_TRIES):
+        for _ in range(self._tries):
             try:
                 await self._make_sure(command)
                 return self._granted(await self._process.call(command, _OWN_SECONDS))

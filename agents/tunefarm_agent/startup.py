@@ -5,6 +5,7 @@ import json
 import os
 import re
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,16 @@ import platformdirs
 import psutil
 
 from tunefarm_agent import agent, credentials, logs
+from tunefarm_agent.boards import Board, parse_board
 from tunefarm_agent.channel import host_of
 from tunefarm_agent.confinement import unprivileged_uid
 from tunefarm_agent.errors import InvalidInput
 from tunefarm_agent.settings import Settings
 
 _MIB = 1 << 20
-_AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_AGENT_ID = re.compile(_NAME)
+_CPU = "cpu0"
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,12 @@ class Options:
     agent_id: str = ""
     state_dir: Path | None = None
     cores: str = ""
-    target: str = ""
+    devices: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    device_name: str = ""
+    device_names: tuple[str, ...] = ()
+    rpc: tuple[str, ...] = ()
+    rpc_trackers: tuple[str, ...] = ()
     memory_mib: int = 0
     cache_mib: int = 4096
 
@@ -48,11 +55,12 @@ def parse(options: Options) -> Settings:
     """Settings, checked. Makes the state folder. Raises InvalidInput."""
     if options.connect:
         host_of(options.connect)
-    target, cores, labels = _target(options.target), _cores(options.cores), _labels(options.labels)
+    cores, labels, targets = _cores(options.cores), _labels(options.labels), dict(map(_target, options.targets))
+    boards = _boards(options)
     state_dir = _state_dir(options.state_dir)
     membership = None if options.connect else _membership(state_dir)
     if membership is not None:
-        labels = {**membership.labels, **labels}
+        labels[""] = {**membership.labels, **labels.get("", {})}
     return Settings(
         address=options.connect if membership is None else membership.address,
         membership=membership,
@@ -60,12 +68,15 @@ def parse(options: Options) -> Settings:
         agent_id=_agent_id(options.agent_id, state_dir) if membership is None else membership.agent_id,
         state_dir=state_dir,
         cores=cores,
-        target=target,
-        labels=labels,
-        device_name=options.device_name,
         memory=options.memory_mib * _MIB or psutil.virtual_memory().total * 3 // 4,
         cache=options.cache_mib * _MIB,
         session_uid=unprivileged_uid(state_dir),
+        devices=options.devices,
+        boards=boards,
+        targets=targets,
+        names=dict(map(_name, options.device_names)),
+        labels=labels.pop("", {}),
+        device_labels=labels,
     )
 
 
@@ -87,22 +98,38 @@ def _membership(state_dir: Path) -> credentials.Membership:
     return membership
 
 
-def _target(text: str) -> str:
-    if not text:
-        return ""
+def _target(text: str) -> tuple[str, str]:
+    """(device, JSON) of JSON alone, which is the CPU's, or DEVICE=JSON."""
+    given = re.fullmatch(rf"({_NAME})=(.*)", text, re.DOTALL)
+    device, written = (given[1], given[2]) if given else (_CPU, text)
     try:
-        target = json.loads(text)
+        target = json.loads(written)
     except ValueError as error:
         raise InvalidInput(f"--target is not JSON: {error}") from error
     if not isinstance(target, dict) or not isinstance(target.get("kind"), str):
         raise InvalidInput('--target is no TVM target: it needs a "kind", such as {"kind": "llvm"}')
-    return text
+    return device, written
+
+
+def _name(text: str) -> tuple[str, str]:
+    """(device, name) of a name alone, which is the CPU's, or DEVICE=NAME."""
+    given = re.fullmatch(rf"({_NAME})=(.+)", text)
+    return (given[1], given[2]) if given else (_CPU, text)
+
+
+def _boards(options: Options) -> tuple[Board, ...]:
+    boards = [parse_board(text, False) for text in options.rpc]
+    boards += [parse_board(text, True) for text in options.rpc_trackers]
+    twice = [key for key, count in Counter(board.key for board in boards).items() if count > 1]
+    if twice:
+        raise InvalidInput(f"--rpc: there are several boards of the key {', '.join(twice)}: each needs its own")
+    return tuple(boards)
 
 
 def _cores(text: str) -> tuple[int, ...]:
     """Core ids of "0,2-3"."""
     if not text:
-        return tuple(sorted(os.sched_getaffinity(0)))
+        return ()
     cores: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
@@ -112,13 +139,15 @@ def _cores(text: str) -> tuple[int, ...]:
     return tuple(sorted(cores))
 
 
-def _labels(pairs: tuple[str, ...]) -> dict[str, str]:
-    labels = {}
+def _labels(pairs: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """Labels by device, of K=V and DEVICE/K=V; those for every device under ""."""
+    labels: dict[str, dict[str, str]] = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
+        name, equals, value = pair.partition("=")
+        device, _, key = name.rpartition("/")
         if not key or not equals:
-            raise InvalidInput(f"--label takes K=V, not {pair!r}")
-        labels[key] = value
+            raise InvalidInput(f"--label takes K=V or DEVICE/K=V, not {pair!r}")
+        labels.setdefault(device, {})[key] = value
     return labels
 
 

@@ -13,7 +13,7 @@ from tunefarm_agent import kernel_clock
 from tunefarm_agent.commands import LOAD_ERROR, Model
 from tunefarm_agent.measuring import CandidateFailed
 from tunefarm_agent.model_inputs import named_input
-from tunefarm_agent.rpc_session import TVM_ERRORS, RpcSession, describe
+from tunefarm_agent.rpc_session import TVM_ERRORS, Session, describe
 
 ENTRY = "main"
 
@@ -21,7 +21,7 @@ ENTRY = "main"
 class VmModel:
     """A loaded model with the first input set on the device."""
 
-    def __init__(self, session: RpcSession, model: Model, example: str) -> None:
+    def __init__(self, session: Session, model: Model, example: str) -> None:
         """Raises CandidateFailed (it can't be loaded) and, if the session died, what TVM raises."""
         self._session = session
         self._inputs = model.inputs

@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from tunefarm_agent.artifacts import Artifacts
 from tunefarm_agent.benchmark import Benchmark
+from tunefarm_agent.devices import OwnDevice
 from tunefarm_agent.errors import LeaseGivenUp
 from tunefarm_agent.gate import GateServer
 from tunefarm_agent.leases import LeaseRunner
@@ -29,7 +30,9 @@ class FakeArtifacts:
 
 async def test_fetching_has_a_limit_of_its_own() -> None:
     artifacts, nothing = cast(Artifacts, FakeArtifacts()), cast(object, None)
-    runner = LeaseRunner("cpu0", cast(Stand, nothing), artifacts, cast(GateServer, nothing), cast(Benchmark, nothing))
+    runner = LeaseRunner(
+        cast(OwnDevice, nothing), cast(Stand, nothing), artifacts, cast(GateServer, nothing), cast(Benchmark, nothing)
+    )
     limit = Duration()
     limit.FromMilliseconds(20)
     lease = farm_pb2.Lease(lease_id="l", fetch_limit=limit, measure=farm_pb2.MeasureWork())

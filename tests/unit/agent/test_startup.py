@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tunefarm_agent.backoff import pauses
+from tunefarm_agent.boards import Board
 from tunefarm_agent.channel import is_loopback
 from tunefarm_agent.errors import InvalidInput
 from tunefarm_agent.startup import Options, parse
@@ -24,10 +25,26 @@ def test_the_agent_id_is_kept(tmp_path: Path) -> None:
 
 
 def test_cores_and_labels(tmp_path: Path) -> None:
-    settings = parse(options(tmp_path, cores="3,0-1", labels=("rack=7", "note=a=b")))
+    settings = parse(options(tmp_path, cores="3,0-1", labels=("rack=7", "note=a=b", "cuda0/fan=loud/broken")))
     assert settings.cores == (0, 1, 3)
     assert settings.labels == {"rack": "7", "note": "a=b"}
+    assert settings.device_labels == {"cuda0": {"fan": "loud/broken"}}
     assert settings.memory > 0
+
+
+def test_what_is_said_of_one_device_and_of_the_cpu(tmp_path: Path) -> None:
+    settings = parse(
+        options(
+            tmp_path,
+            targets=('{"kind": "llvm"}', 'cuda0={"kind": "cuda", "arch": "sm_90"}'),
+            device_names=("desk", "cuda0=the big one"),
+            rpc=("rpi4=10.0.0.7:9090",),
+            rpc_trackers=("rpi5=[fe80::1]:9190",),
+        )
+    )
+    assert settings.targets == {"cpu0": '{"kind": "llvm"}', "cuda0": '{"kind": "cuda", "arch": "sm_90"}'}
+    assert settings.names == {"cpu0": "desk", "cuda0": "the big one"}
+    assert settings.boards == (Board("rpi4", "10.0.0.7:9090", False), Board("rpi5", "[fe80::1]:9190", True))
 
 
 @pytest.mark.parametrize(
@@ -36,9 +53,16 @@ def test_cores_and_labels(tmp_path: Path) -> None:
         ("cores", "0-"),
         ("cores", "all"),
         ("labels", ("=v",)),
-        ("target", "{"),
-        ("target", "[]"),
-        ("target", '{"mcpu": "znver4"}'),
+        ("targets", ("{",)),
+        ("targets", ("[]",)),
+        ("targets", ('{"mcpu": "znver4"}',)),
+        ("targets", ("cuda0={",)),
+        ("rpc", ("rpi4",)),
+        ("rpc", ("rpi4=10.0.0.7",)),
+        ("rpc", ("=10.0.0.7:9090",)),
+        ("rpc", ("a b=10.0.0.7:9090",)),
+        ("rpc", ("rpi4=one:9090", "rpi4=other:9090")),
+        ("rpc_trackers", ("rpi4=10.0.0.7:99999",)),
         ("agent_id", "a/b"),
         ("agent_id", "x" * 65),
     ],
