@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tunefarm_agent import commands, wire
 from tunefarm_agent.artifacts import Artifacts
-from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, RUN_TIMEOUT, Confinement, Json
+from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, RUN_TIMEOUT, Confinement, Json, Place
 from tunefarm_agent.errors import CommandTimedOut, LeaseGivenUp, ProcessDied
 from tunefarm_agent.gate import TimingGate
 from tunefarm_agent.results import Failed, Measured, Result
@@ -140,6 +140,9 @@ class Benchmark:
         module = _MODULES.get(contender.runtime)
         if module is None:
             entrant.failure = Failed(LOAD_ERROR, "this agent does not know the contender's runtime")
+            return
+        if contender.runtime == farm_pb2.ModelContender.RUNTIME_ONNXRUNTIME and self._confinement.place != Place():
+            entrant.failure = Failed(LOAD_ERROR, "ONNX Runtime runs on the agent's own CPU, not on this device")
             return
         entrant.scratch.mkdir(exist_ok=True)
         model = commands.Model(
