@@ -92,6 +92,16 @@ class RpcSession:
             self.close()
             raise SessionLost(f"no RPC session: {error}; {self._log_tail()}") from error
         self.device: Any = self.remote.device(confinement.place.kind, 0)
+        if confinement.place.kind != "cpu":
+            self._check_device()
+
+    def _check_device(self) -> None:
+        """A GPU that fell off its bus fails every candidate: that must not be charged to them. Raises SessionLost."""
+        try:
+            tvm.runtime.empty((1,), "int8", self.device)
+        except TVM_ERRORS as error:
+            self.close()
+            raise SessionLost(f"the device does not work: {describe(error)}; {self._log_tail()}") from error
 
     def upload(self, path: str) -> Any:
         """Send a library under a name of its own and load it (an upload over a loaded one kills the session)."""

@@ -44,8 +44,6 @@ def serve(listener: socket.socket, key: str, confinement: Confinement, parent: i
     status = 1
     try:
         _confine(listener, confinement, parent)
-        if confinement.place.kind == "cuda":
-            _load_cuda()
         connection = _accept(listener, key)
         listener.close()
         _register(tvm.runtime.device(confinement.place.kind, 0))
@@ -74,6 +72,9 @@ def _confine(listener: socket.socket, confinement: Confinement, parent: int) -> 
     if confinement.place.gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = confinement.place.gpu
     limit_resources(confinement.memory, confinement.cpu_seconds)
+    if confinement.place.kind == "cuda":
+        # Before it is another user's process, which may not be let into the agent's Python environment.
+        _load_cuda()
     become(confinement.uid)
     # Last: the kernel forgets it when a process becomes another user (prctl(2)).
     die_with_parent(parent)

@@ -42,6 +42,7 @@ CASES = {
         ["tiny.onnx", "--target", '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "num-cores": 4}'],
         "no device serves",
     ),
+    "no device of the kind": (["tiny.onnx", "--target", "cuda"], "no device serves"),
     "zero trials": (["tiny.onnx", "--trials-per-kernel", "0"], "trials"),
     "negative trials": (["tiny.onnx", "--max-trials", "-3"], "trials"),
     "zero trials of a template": (["tiny.onnx", "--kernel-trials", "0"], "kernel_trials"),

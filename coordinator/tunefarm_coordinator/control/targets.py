@@ -11,8 +11,8 @@ HOST = "host"
 
 
 def by_name(text: str, devices: Sequence[FarmDevice]) -> str | None:
-    """The target of the devices that `text` names: "host" (the farm's only CPU target), a device's name or id, or a
-    label's value. None: it names no device, so it is a TVM target itself.
+    """The target of the devices that `text` names: "host" (the farm's only CPU target), a kind ("cuda"), a device's
+    name or id, or a label's value. None: it names no device, so it is a TVM target itself.
 
     Raises:
         InvalidInput: devices of that name have several targets.
@@ -23,11 +23,15 @@ def by_name(text: str, devices: Sequence[FarmDevice]) -> str | None:
         if not named:
             raise NoDevice(f"no CPU device is registered{_which(devices)}")
     else:
-        named = [device for device in devices if text in (device.name, device.device_id, *device.labels.values())]
+        named = [device for device in devices if text in _names(device)]
     targets = sorted({device.target for device in named})
     if len(targets) > 1:
         raise InvalidInput(f"target {text!r} could be any of {', '.join(targets)}: say which")
     return targets[0] if targets else None
+
+
+def _names(device: FarmDevice) -> set[str]:
+    return {device.name, device.device_id, parse_target(device.target).kind, *device.labels.values()}
 
 
 def check_served(target: str, devices: Sequence[FarmDevice]) -> None:

@@ -10,6 +10,7 @@ from tvm.target.codegen import llvm_get_system_triple
 
 from tunefarm_coordinator.engines import linker, prepack, trace_text
 from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
+from tunefarm_coordinator.engines.cuda_compiler import compiling_for
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 
 
@@ -27,13 +28,14 @@ def build_candidate(task_module: str, trace: str, target: str, workspace: Path |
             kills builders gives one, to clear up after them.
 
     Raises:
-        BuildError: the trace does not fit, the schedule can't be compiled, or there is no linker.
+        BuildError: the trace does not fit, the schedule can't be compiled, or there is no compiler or linker.
     """
     try:
         kind = Target(target)
         scheduled = trace_text.replay(_load_module(task_module), trace, kind).mod
         kernel = prepack.split(scheduled)
-        built = tvm.tirx.build(kernel.module, target=kind)
+        with compiling_for(kind):
+            built = tvm.tirx.build(kernel.module, target=kind)
         library = export_library(built, kind, workspace)
     except linker.LinkError as error:
         raise BuildError(str(error)) from error
@@ -50,7 +52,7 @@ def _load_module(task_module: str) -> tvm.IRModule:
 
 def export_library(built: tvm.runtime.Module, target: Target, workspace: Path | None) -> bytes:
     """The linked shared library of a built module; `workspace` as in `build_candidate`. Raises LinkError."""
-    triple = _host_triple(target)
+    triple = host_triple(target)
 
     def link(output: str, objects: list[str]) -> None:
         linker.link([Path(path) for path in objects], Path(output), triple)
@@ -61,7 +63,7 @@ def export_library(built: tvm.runtime.Module, target: Target, workspace: Path | 
         return output.read_bytes()
 
 
-def _host_triple(target: Target) -> str:
+def host_triple(target: Target) -> str:
     """LLVM triple of the code that calls the kernel: the target's own for a CPU, its host's for a GPU."""
     host = target if target.kind.name == "llvm" else target.host
     given = str(host.attrs.get("mtriple", "")) if host is not None else ""

@@ -2,9 +2,9 @@
 
 One naive loop nest runs SqueezeNet in 285 ms, ONNX Runtime in 5 (facts.md). What these rules give is the
 baseline that a tuned kernel is measured against, and what runs where there is no record. It is built with
-`tvm.s_tir.Schedule`, so it is a trace like any candidate's.
+`tvm.s_tir.Schedule`, so it is a trace like any candidate's. GPUs: `gpu_schedule`.
 
-Rules, each tried on a copy and dropped where the schedule refuses it:
+Rules for CPUs, each tried on a copy and dropped where the schedule refuses it:
 1. inline what only moves or maps values into the kernels that read them;
 2. a reduction and the element-wise epilogue of its own sizes become one nest: tiles of the output in
    parallel, and in a tile the reduction outside, rows (unrolled) and lanes (vectorised) inside, so that the
@@ -16,11 +16,13 @@ from typing import Any
 
 import tvm
 from tvm.s_tir import Schedule
+from tvm.target import Target
 from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines import trace_text
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, vectors_of
+from tunefarm_coordinator.models.gpu_schedule import gpu_schedule
 
 
 def default_trace(task_module: str | Any, target_json: str) -> str:
@@ -28,7 +30,7 @@ def default_trace(task_module: str | Any, target_json: str) -> str:
 
     Args:
         task_module: normalised kernel module, or its `tvm.ir.save_json` text.
-        target_json: target as JSON, of a CPU.
+        target_json: target as JSON.
 
     A kernel that no rule fits keeps its loops as they are; nothing is raised for it.
     """
@@ -38,6 +40,9 @@ def default_trace(task_module: str | Any, target_json: str) -> str:
 
 def default_schedule(module: Any, target_json: str) -> Any:
     """The scheduled kernel; see `default_trace`."""
+    target = Target(target_json)
+    if "gpu" in target.keys:
+        return gpu_schedule(module, target)
     vectors = vectors_of(target_json)
     schedule = Schedule(module, debug_mask="none", error_render_level="fast")
     schedule = nests.inline_spatial(schedule)

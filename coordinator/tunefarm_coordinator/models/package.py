@@ -35,9 +35,10 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 from tvm.target import Target
-from tvm.target.codegen import llvm_get_system_triple
 
 from tunefarm_coordinator.engines import linker, trace_text
+from tunefarm_coordinator.engines.build import host_triple
+from tunefarm_coordinator.engines.cuda_compiler import compiling_for
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule
@@ -91,6 +92,7 @@ def build_package(
         records: for the MetaSchedule database, as (workload, trace, seconds).
 
     Raises:
+        BuildError: no compiler for the target's kind of device.
         linker.LinkError: no linker for the target, or it failed.
         RuntimeError: TVM can't compile the model.
         OSError: `out_dir` can't be written.
@@ -198,8 +200,9 @@ def prepacked(module: Any, weights: Sequence[NDArray[Any]]) -> list[Any]:
 
 def _export(module: Any, target_json: str, library: Path) -> None:
     target = Target(target_json)
-    executable = relax.build(module, target=target)
-    triple = str(target.attrs.get("mtriple", "") or llvm_get_system_triple())
+    with compiling_for(target):
+        executable = relax.build(module, target=target)
+    triple = host_triple(target)
 
     def link(output: str, objects: list[str], **_: Any) -> None:
         linker.link([Path(path) for path in objects], Path(output), triple)
@@ -230,6 +233,7 @@ _RUN = '''\
     TVM_USE_RUNTIME_LIB=1 python run.py
 """
 
+import ctypes
 import json
 import time
 from pathlib import Path
@@ -240,7 +244,12 @@ from tvm.runtime.vm import VirtualMachine
 
 here = Path(__file__).resolve().parent
 manifest = json.loads((here / "manifest.json").read_text())
-machine = VirtualMachine(tvm.runtime.load_module(str(here / manifest["library"])), tvm.cpu())
+kind = manifest["target"]["kind"]
+if kind == "cuda":
+    # A TVM that is runtime only leaves this to its host program.
+    ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)
+device = tvm.runtime.device("cpu" if kind == "llvm" else kind, 0)
+machine = VirtualMachine(tvm.runtime.load_module(str(here / manifest["library"])), device)
 generator = np.random.default_rng(0)
 
 
@@ -248,7 +257,7 @@ generator = np.random.default_rng(0)
 def random_input(shape, dtype):
     integral = np.dtype(dtype).kind != "f"
     values = generator.integers(0, 2, shape) if integral else generator.standard_normal(shape)
-    return tvm.runtime.tensor(values.astype(dtype))
+    return tvm.runtime.tensor(values.astype(dtype), device)
 
 
 inputs = [random_input(spec["shape"], spec["dtype"]) for spec in manifest["inputs"]]
@@ -259,6 +268,7 @@ seconds = []
 for _ in range(20):
     started = time.perf_counter()
     machine["main"](*inputs)
+    device.sync()
     seconds.append(time.perf_counter() - started)
 print(f"latency: {1e3 * float(np.median(seconds)):.3f} ms (median of {len(seconds)})")
 '''
