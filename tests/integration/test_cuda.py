@@ -1,5 +1,6 @@
 """CUDA up to the device call: kernels compiled on a machine without a GPU, and an agent that has one which is fake."""
 
+import asyncio
 import json
 import os
 import platform
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.agent_process import AgentProcess, measure, start_agent
+from tests.fake_gpu_agent import FakeGpuAgent
 from tests.fake_nvidia_driver import CELSIUS, NAME, build_fake_nvidia_driver
 from tests.farm_stand_in import FakeCoordinator
 from tests.hostile_kernels import good
+from tests.programs import coordinator, document, tunefarm
 from tests.tiny_models import save_tiny_cnn
 from tunefarm_agent.detection import proposed_target, this_cpu
 from tunefarm_agent.nvidia import Gpu
@@ -109,3 +112,34 @@ async def test_a_gpu_that_does_not_answer_is_lost_and_costs_no_candidate(
     assert "CUDA" in ending.failure.message
     assert farm.outcomes["gpu"] == []
     assert await farm.reports("cpu", 1, 60)
+
+
+@needs_nvcc
+async def test_a_job_for_a_gpu_goes_through_the_coordinator(tmp_path: Path) -> None:
+    """The agent is a fake and so are its times; search, builds, package and the check of its outputs are real."""
+    home = tmp_path / "home"
+    home.mkdir()
+    model, package = save_tiny_cnn(tmp_path / "tiny.onnx"), tmp_path / "package"
+    with coordinator(home) as (_, address):
+        async with FakeGpuAgent(address, TARGET) as fake:
+            options = (
+                "--connect",
+                address,
+                "--target",
+                "cuda",
+                "--trials-per-kernel",
+                "4",
+                "--out",
+                str(package),
+                "--json",
+            )
+            done = await asyncio.to_thread(tunefarm, home, "tune", str(model), *options, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result = document(done)
+    assert result["state"] == "SUCCEEDED"
+    assert result["trials"]["charged"] == result["trials"]["valid"] > 0
+    assert len(fake.measured) >= result["trials"]["charged"]
+    assert all(carries_machine_code(library) for library in fake.measured)
+    manifest = json.loads((package / "manifest.json").read_text())
+    assert manifest["target"]["kind"] == "cuda"
+    assert carries_machine_code((package / manifest["library"]).read_bytes())
