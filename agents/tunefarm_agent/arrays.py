@@ -1,5 +1,6 @@
 """Device memory of a session: kept from candidate to candidate, by (position, shape, dtype)."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import tvm
 from numpy.typing import NDArray
 
 from tunefarm_agent.commands import Argument
+from tunefarm_agent.staging import Staging
 
 Array = NDArray[np.generic]
 # Kept arrays are dropped when they get to this share of the session's memory limit.
@@ -17,8 +19,10 @@ _KEPT_WITHOUT_LIMIT = 1 << 30
 class Arrays:
     """Remote tensors of one session. Every candidate has shapes of its own, and many share them."""
 
-    def __init__(self, device: Any, memory: int) -> None:
+    def __init__(self, device: Any, memory: int, staging: Staging | None) -> None:
+        """`memory`: bytes; `staging`: None where arrays have to go through TVM RPC."""
         self._device = device
+        self._staging = staging
         self._limit = memory // _KEPT_SHARE if memory else _KEPT_WITHOUT_LIMIT
         self._kept: dict[tuple[object, ...], Any] = {}
         self._bytes = 0
@@ -63,14 +67,24 @@ class Arrays:
             self._keep(key, self._upload(np.full(argument.shape, np.nan, argument.dtype)))
         return self._kept[key]
 
+    def read(self, tensor: Any) -> Array:
+        """A copy of a tensor on the device."""
+        values: Array = tensor.numpy() if self._staging is None else self._staging.read(tensor)
+        return values
+
     def _upload(self, values: Array) -> Any:
-        return tvm.runtime.tensor(np.ascontiguousarray(values), device=self._device)
+        if self._staging is None:
+            return tvm.runtime.tensor(np.ascontiguousarray(values), device=self._device)
+        tensor = tvm.runtime.empty(values.shape, str(values.dtype), self._device)
+        self._staging.write(values, tensor)
+        return tensor
 
     def _keep(self, key: tuple[object, ...], tensor: Any) -> None:
         self._kept[key] = tensor
         self._bytes += int(np.prod(tensor.shape, dtype=np.int64)) * np.dtype(str(tensor.dtype)).itemsize
 
 
+@lru_cache(maxsize=8)
 def _filling(argument: Argument) -> Array:
     dtype = np.dtype(argument.dtype)
     if np.issubdtype(dtype, np.floating):

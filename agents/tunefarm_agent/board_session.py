@@ -19,6 +19,7 @@ from tvm import rpc
 
 from tunefarm_agent.commands import Confinement
 from tunefarm_agent.rpc_session import TVM_ERRORS, SessionLost, describe
+from tunefarm_agent.staging import Staging
 
 # For the handshake, or for a tracker to find the board free.
 _CONNECT_SECONDS = 10.0
@@ -33,6 +34,7 @@ class BoardSession:
         """Raises SessionLost."""
         self.used = False
         self.pid = 0
+        self.staging: Staging | None = None
         self._place = confinement.place
         self._seconds = confinement.seconds
         self._uploads = 0

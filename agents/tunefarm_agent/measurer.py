@@ -74,9 +74,9 @@ class Measurer:
         if self._confinement is None:
             raise SessionLost("no confinement was set")
         opened = BoardSession if self._confinement.place.address else RpcSession
-        self._session = opened(self._confinement)
-        self._bench = Bench(self._session, self._confinement.memory)
-        return self._session
+        session: Session = opened(self._confinement)
+        self._session, self._bench = session, Bench(session, self._confinement.memory)
+        return session
 
     def _close(self) -> None:
         session, self._session, self._bench, self._model = self._session, None, None, None

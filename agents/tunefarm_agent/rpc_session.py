@@ -15,6 +15,7 @@ from tvm import rpc
 from tunefarm_agent.commands import Confinement
 from tunefarm_agent.confinement import describe_exit, kill, kill_children
 from tunefarm_agent.serving import LOG_NAME, serve
+from tunefarm_agent.staging import Staging
 
 # What TVM raises, on its own behalf or for the far side: its error kinds map to these built-in classes.
 TVM_ERRORS = (
@@ -44,12 +45,14 @@ class Session(Protocol):
         device: the remote device.
         used: whether a candidate has run in it.
         pid: of its process on this host, 0 where there is none.
+        staging: memory shared with that process, None where there is none.
     """
 
     remote: Any
     device: Any
     used: bool
     pid: int
+    staging: Staging | None
 
     def upload(self, path: str) -> Any:
         """Send a library and load it."""
@@ -76,6 +79,7 @@ class RpcSession:
         self._scratch = Path(confinement.scratch)
         self._uploads = 0
         self._exit: int | None = None
+        self.staging: Staging | None = None
         self._log_start = self._log_size()
         key = secrets.token_hex(16)
         with socket.socket() as listener:
@@ -88,6 +92,7 @@ class RpcSession:
                 serve(listener, key, confinement, parent)
         try:
             self.remote: Any = rpc.connect("127.0.0.1", port, key=key)
+            self.staging = Staging(self.remote, self.pid)
         except TVM_ERRORS as error:
             self.close()
             raise SessionLost(f"no RPC session: {error}; {self._log_tail()}") from error
@@ -144,6 +149,9 @@ class RpcSession:
     def close(self) -> bool:
         """Kill the server and all that came from it. False: something survived for seconds."""
         self.remote = self.device = None
+        if self.staging is not None:
+            self.staging.close()
+            self.staging = None
         if self._exit is None:
             # Its process group first: in one stroke, before it can fork again.
             with contextlib.suppress(ProcessLookupError, PermissionError):

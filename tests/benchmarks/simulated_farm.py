@@ -33,27 +33,18 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from durable_outcomes import Journal
+
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.control.attachment import Attachment
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.maintenance import Maintenance
 from tunefarm_coordinator.farm.messages import Deliver, Event, Grant, ItemLost, Requested, Work, WorkKind
-from tunefarm_coordinator.schedules import record as rec
-from tunefarm_coordinator.schedules.changes import (
-    AddDevices,
-    AddJob,
-    AddModel,
-    AddRecords,
-    AppendEvents,
-    Change,
-    DeviceFacts,
-    JournalEntry,
-)
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service import farm_messages as wire
 from tunefarm_coordinator.service.errors import ErrorInterceptor
 from tunefarm_coordinator.service.farm import FarmServicer
-from tunefarm_proto.v1 import common_pb2, farm_pb2, farm_pb2_grpc
+from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 TARGET = json.dumps({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "znver4", "num-cores": 2})
 BATCH = 8
@@ -96,7 +87,7 @@ class FakeJobs:
         self._digests = digests
         self._left = trials // BATCH
         self._ahead = ahead
-        self._seq: Counter[str] = Counter()
+        self._journal = Journal(store, TARGET)
         self._open: dict[str, set[int]] = {}
         self._number = 0
         self._chance = random.Random(0)
@@ -108,10 +99,7 @@ class FakeJobs:
 
     def start(self) -> None:
         for number in range(JOBS):
-            self._store.write(
-                AddModel(f"m{number}", f"d{number}", "", "", "m", {}, 0.0),
-                AddJob(f"job{number}", f"k{number}", "", b"", f"m{number}", "", "", "TUNING", 0.0),
-            ).result()
+            self._journal.open(f"job{number}")
         while self._left and len(self._open) < self._ahead:
             self._submit()
 
@@ -138,31 +126,7 @@ class FakeJobs:
     async def _on_outcome(self, delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
         job, _, name = delivered.work_id.partition("/")
         first = delivered.index in self._open.get(delivered.work_id, ())
-        failed = report.WhichOneof("outcome") == "failed"
-        outcome: rec.Outcome = (
-            rec.Failed(common_pb2.FailureKind.Name(report.failed.kind).removeprefix("FAILURE_KIND_"), "as recorded")
-            if failed
-            else rec.Measured(tuple(report.measured.seconds))
-        )
-        record = rec.new_record(
-            workload=name,
-            target=TARGET,
-            identity=f"{delivered.work_id}/{delivered.index}",
-            device_fingerprint=delivered.device.fingerprint,
-            outcome=outcome,
-            created=report.conditions.started_unix,
-            project="",
-            job_id=job,
-            task_name=name,
-            source=rec.Source.TUNED,
-            conditions={"elapsed": report.conditions.elapsed},
-        )
-        changes: list[Change] = [
-            AddDevices((DeviceFacts(delivered.device.fingerprint, dict(delivered.device.facts)),)),
-            AddRecords((record,)),
-        ]
-        payload = {"work": name, "index": delivered.index, "seconds": list(report.measured.seconds), "late": not first}
-        await self._journal(job, payload, *changes)
+        await self._journal.outcome(job, name, delivered, report, late=not first)
         if first:
             self._end(delivered.work_id, delivered.index)
         else:
@@ -171,13 +135,8 @@ class FakeJobs:
     async def _on_lost(self, lost: ItemLost) -> None:
         job, _, name = lost.work_id.partition("/")
         self.item_lost[lost.kind.value] += 1
-        await self._journal(job, {"work": name, "index": lost.index, "lost": lost.message, "late": False})
+        await self._journal.lost(job, name, lost.index, lost.message)
         self._end(lost.work_id, lost.index)
-
-    async def _journal(self, job: str, payload: dict[str, Any], *changes: Change) -> None:
-        self._seq[job] += 1
-        entry = JournalEntry(self._seq[job], time.time(), "item_measured", payload)
-        await asyncio.wrap_future(self._store.write(AppendEvents(job, (entry,)), *changes))
 
     def _end(self, work_id: str, index: int) -> None:
         self.ended[work_id, index] += 1
