@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import grpc
@@ -94,6 +94,21 @@ class Cache:
                 total -= size
 
 
+class Held:
+    """Files that are kept in the cache until `release`."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        """`files`: by digest."""
+        self.files = files
+        self._kept = contextlib.ExitStack()
+
+    def keep(self, use: contextlib.AbstractContextManager[None]) -> None:
+        self._kept.enter_context(use)
+
+    def release(self) -> None:
+        self._kept.close()
+
+
 class Artifacts:
     """Fetches into a cache, and uploads."""
 
@@ -103,20 +118,22 @@ class Artifacts:
         self._fetching: dict[str, asyncio.Lock] = {}
         self._lines = asyncio.Semaphore(_AT_ONCE)
 
-    @contextlib.asynccontextmanager
-    async def fetched(self, digests: set[str]) -> AsyncIterator[dict[str, Path]]:
-        """The files of these digests, there until the end of the block. Raises ArtifactUnavailable."""
+    async def fetch(self, digests: set[str]) -> "Held":
+        """The files of these digests, there until they are let go of. Raises ArtifactUnavailable."""
         names = {digest: hex_of(digest) for digest in digests}
-        with self._cache.using(set(names.values())):
-            # At once: over a long line each would wait for the one before.
-            fetches = [asyncio.create_task(self._fetch_once(name)) for name in set(names.values())]
-            try:
-                await asyncio.gather(*fetches)
-            finally:
-                for fetch in fetches:
-                    fetch.cancel()
+        held = Held({digest: self._cache.path(name) for digest, name in names.items()})
+        held.keep(self._cache.using(set(names.values())))
+        # At once: over a long line each would wait for the one before.
+        fetches = [asyncio.create_task(self._fetch_once(name)) for name in set(names.values())]
+        try:
+            await asyncio.gather(*fetches)
             await asyncio.to_thread(self._cache.shrink)
-            yield {digest: self._cache.path(name) for digest, name in names.items()}
+        except BaseException:
+            for fetch in fetches:
+                fetch.cancel()
+            held.release()
+            raise
+        return held
 
     async def _fetch_once(self, name: str) -> None:
         """Also where two leases want it."""

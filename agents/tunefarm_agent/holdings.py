@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from tunefarm_agent import wire
+from tunefarm_agent.artifacts import Held
 from tunefarm_agent.commands import CANCELLED, DEVICE_LOST
 from tunefarm_agent.desk import Desk, Ref, Stage
 from tunefarm_agent.errors import ArtifactUnavailable, LeaseGivenUp
@@ -38,6 +39,8 @@ class Holdings:
         self._spool = spool
         self._temperatures = temperatures
         self._leases: dict[Ref, farm_pb2.Lease] = {}
+        # What queued leases need is fetched while the one before runs: a device never waits for the network.
+        self._fetches: dict[Ref, asyncio.Task[Held]] = {}
         self._at_work: dict[Ref, asyncio.Task[None]] = {}
         self._wake = {device: asyncio.Event() for device in runners}
         for report in spool.load():
@@ -129,7 +132,11 @@ class Holdings:
                 self._spool.remove(ref.lease_id, ref.attempt, index)
 
         try:
-            await self._runners[device].run(self._leases[ref], report)
+            held = await self._fetches.pop(ref)
+            try:
+                await self._runners[device].run(self._leases[ref], held.files, report)
+            finally:
+                held.release()
         except (LeaseGivenUp, ArtifactUnavailable, OSError) as error:
             log.warning("lease given up", error=str(error))
             self._finish(ref, DEVICE_LOST, str(error))
@@ -147,6 +154,7 @@ class Holdings:
         ref = wire.ref_of(lease)
         if self._desk.take(ref, lease.device_id):
             self._leases[ref] = lease
+            self._fetches[ref] = asyncio.create_task(self._runners[lease.device_id].fetch(lease))
             self._wake[lease.device_id].set()
         elif self._desk.stage(ref) is None:
             message = f"this agent has no device {lease.device_id!r}"
@@ -167,6 +175,7 @@ class Holdings:
     def _forget(self, ref: Ref) -> None:
         self._desk.forget(ref)
         self._leases.pop(ref, None)
+        self._stop_fetching(ref)
         self._spool.remove_lease(ref.lease_id, ref.attempt)
         if ref in self._at_work:
             self._at_work[ref].cancel()
@@ -178,8 +187,16 @@ class Holdings:
         if not self._desk.finish(ref, ending):
             return
         lease = self._leases.pop(ref)
+        self._stop_fetching(ref)
         self._tell(ref, ending)
         self._ask_for_work(lease.device_id)
+
+    def _stop_fetching(self, ref: Ref) -> None:
+        """For a lease that nobody is going to work on."""
+        fetch = self._fetches.pop(ref, None)
+        if fetch is not None:
+            fetch.cancel()
+            fetch.add_done_callback(_let_go)
 
     def _tell(self, ref: Ref, ending: Ending) -> None:
         if self.send(farm_pb2.AgentMessage(lease_finished=ending)):
@@ -188,3 +205,8 @@ class Holdings:
     def _ask_for_work(self, device: str) -> None:
         request = farm_pb2.WorkRequest(device_id=device, slots=self._desk.wants()[device])
         self.send(farm_pb2.AgentMessage(work_request=request))
+
+
+def _let_go(fetch: "asyncio.Task[Held]") -> None:
+    if not fetch.cancelled() and fetch.exception() is None:
+        fetch.result().release()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from tunefarm_agent import wire
-from tunefarm_agent.artifacts import Artifacts
+from tunefarm_agent.artifacts import Artifacts, Held
 from tunefarm_agent.benchmark import Benchmark
 from tunefarm_agent.commands import RUN_TIMEOUT, Evaluation, Expected, Kernel
 from tunefarm_agent.devices import OwnDevice
@@ -87,13 +87,21 @@ class LeaseRunner:
         """Whether the clock of a lease runs: it is neither fetched for, nor does it wait for the gate."""
         return self._clock is not None and self._clock.runs
 
-    async def run(self, lease: farm_pb2.Lease, report: Report) -> None:
-        """Every item's outcome goes to `report`. Raises LeaseGivenUp, ArtifactUnavailable."""
+    async def fetch(self, lease: farm_pb2.Lease) -> Held:
+        """What the lease needs; may be asked for before it is its turn. Raises LeaseGivenUp, ArtifactUnavailable."""
+        limit = lease.fetch_limit.ToTimedelta().total_seconds()
+        try:
+            async with asyncio.timeout(limit or None):
+                return await self._artifacts.fetch(wire.artifacts_of(lease))
+        except TimeoutError as error:
+            raise LeaseGivenUp(f"its artifacts could not be fetched within {limit:g} s") from error
+
+    async def run(self, lease: farm_pb2.Lease, files: wire.Files, report: Report) -> None:
+        """Every item's outcome goes to `report`. `files`: those that `fetch` brought. Raises LeaseGivenUp,
+        ArtifactUnavailable."""
         limit = lease.time_limit.ToTimedelta().total_seconds()
         clock = self._clock = WorkClock(limit)
-        async with contextlib.AsyncExitStack() as held:
-            files = await self._fetch(lease, held)
-            scratch = await held.enter_async_context(self._stand.set_up(limit))
+        async with self._stand.set_up(limit) as scratch:
             match lease.WhichOneof("work"):
                 case "measure":
                     work = lease.measure
@@ -149,15 +157,6 @@ class LeaseRunner:
                 conditions.reference_seconds, conditions.reference_spread = slower.seconds, slower.spread
             await report(index, wire.item_report(result, conditions))
             before = after
-
-    async def _fetch(self, lease: farm_pb2.Lease, held: contextlib.AsyncExitStack) -> wire.Files:
-        """The lease's artifacts, kept as long as `held` is. Raises LeaseGivenUp, ArtifactUnavailable."""
-        limit = lease.fetch_limit.ToTimedelta().total_seconds()
-        try:
-            async with asyncio.timeout(limit or None):
-                return await held.enter_async_context(self._artifacts.fetched(wire.artifacts_of(lease)))
-        except TimeoutError as error:
-            raise LeaseGivenUp(f"its artifacts could not be fetched within {limit:g} s") from error
 
     def _evaluation(self, evaluator: farm_pb2.Evaluator, give_up: float = 0.0) -> Evaluation:
         """Where TVM can't flush the caches (it can on CPUs alone) they stay warm, and the conditions say so."""

@@ -1,15 +1,12 @@
 """Work on one lease: its deadlines, each by itself."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import cast
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from tunefarm_agent.artifacts import Artifacts
+from tunefarm_agent.artifacts import Artifacts, Held
 from tunefarm_agent.benchmark import Benchmark
 from tunefarm_agent.devices import OwnDevice
 from tunefarm_agent.errors import LeaseGivenUp
@@ -22,10 +19,9 @@ from tunefarm_proto.v1 import farm_pb2
 class FakeArtifacts:
     """A coordinator that never sends them."""
 
-    @contextlib.asynccontextmanager
-    async def fetched(self, _digests: set[str]) -> AsyncIterator[dict[str, Path]]:
+    async def fetch(self, _digests: set[str]) -> Held:
         await asyncio.Event().wait()
-        yield {}
+        raise AssertionError
 
 
 async def test_fetching_has_a_limit_of_its_own() -> None:
@@ -37,9 +33,6 @@ async def test_fetching_has_a_limit_of_its_own() -> None:
     limit.FromMilliseconds(20)
     lease = farm_pb2.Lease(lease_id="l", fetch_limit=limit, measure=farm_pb2.MeasureWork())
 
-    async def report(_index: int, _outcome: farm_pb2.OutcomeReport) -> None:
-        raise AssertionError("nothing was measured")
-
     with pytest.raises(LeaseGivenUp, match=r"fetched within 0\.02 s"):
-        await runner.run(lease, report)
+        await runner.fetch(lease)
     assert not runner.works
