@@ -18,7 +18,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow protos demo bench bench-tuners bench-templates bench-replay bench-farm clean
+.PHONY: help setup compiler lint test test-slow protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -80,6 +80,9 @@ bench-replay: setup ## how the budget is given out, dynamic against uniform, on 
 
 bench-farm: setup ## a thousand fake agents on the real farm side of a coordinator; some minutes, and nothing else should run
 	$(BIN)/python tests/benchmarks/simulated_farm.py $(BENCH_ARGS)
+
+bench-rpc: setup ## what a trial costs beside its kernel, against plain TVM's RPC; ten minutes, and nothing else should run
+	$(BIN)/python tests/benchmarks/against_rpc.py $(BENCH_ARGS)
 
 clean: ## removes all that make has made, .venv too
 	rm -rf .venv $(DEMO) bench-* *.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

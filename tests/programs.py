@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -37,13 +37,20 @@ def tunefarm(home: Path, *arguments: str, timeout: float = 280.0, faults: str = 
 class Program:
     """One of ours in the background, its output in a file."""
 
-    def __init__(self, home: Path, name: str, *command: str, faults: Mapping[str, str] | None = None) -> None:
-        """`faults`: environment variables that have it fail; see `coordinator`."""
+    def __init__(
+        self,
+        home: Path,
+        name: str,
+        *command: str,
+        faults: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+    ) -> None:
+        """`faults`: environment variables that have it fail; see `coordinator`. `within`: a command that runs it."""
         # One log for each start: what an earlier one of that name said is not this one's.
         self.log = home / f"{name}-{time.monotonic_ns()}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(BIN / command[0]), *command[1:]],
+                [*within, str(BIN / command[0]), *command[1:]],
                 env={**environment(home), **(faults or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
