@@ -134,8 +134,9 @@ class FakeGpuAgent:
         return digest
 
     async def _fetch(self, digest: str) -> bytes:
-        request = farm_pb2.FetchArtifactRequest(digest=digest)
-        return b"".join([chunk.data async for chunk in self._stub.FetchArtifact(request)])
+        request = farm_pb2.FetchArtifactsRequest(artifacts=[farm_pb2.WantedArtifact(digest=digest)])
+        messages = [message async for message in self._stub.FetchArtifacts(request)]
+        return b"".join(chunk.data for message in messages for chunk in message.chunks)
 
 
 def _timed(digest: str) -> farm_pb2.Measured:

@@ -190,19 +190,23 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
             change()
             self._changed.notify_all()
 
-    async def FetchArtifact(
-        self, request: farm_pb2.FetchArtifactRequest, context: Any
-    ) -> AsyncIterator[farm_pb2.ArtifactChunk]:
-        self.fetches.append((request.digest, request.offset))
-        data = self.artifacts.get(request.digest)
-        if data is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no artifact {request.digest}")
-        assert data is not None
-        for start in range(request.offset, len(data), _CHUNK):
-            if self.break_fetch_after is not None and start - request.offset >= self.break_fetch_after:
-                self.break_fetch_after = None
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "the line broke")
-            yield farm_pb2.ArtifactChunk(data=data[start : start + _CHUNK], total_size=len(data))
+    async def FetchArtifacts(
+        self, request: farm_pb2.FetchArtifactsRequest, context: Any
+    ) -> AsyncIterator[farm_pb2.FetchArtifactsResponse]:
+        for wanted in request.artifacts:
+            self.fetches.append((wanted.digest, wanted.offset))
+            data = self.artifacts.get(wanted.digest)
+            if data is None:
+                await context.abort(grpc.StatusCode.NOT_FOUND, f"no artifact {wanted.digest}")
+            assert data is not None
+            for start in range(wanted.offset, len(data), _CHUNK):
+                if self.break_fetch_after is not None and start - wanted.offset >= self.break_fetch_after:
+                    self.break_fetch_after = None
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the line broke")
+                chunk = farm_pb2.ArtifactChunk(
+                    digest=wanted.digest, data=data[start : start + _CHUNK], total_size=len(data)
+                )
+                yield farm_pb2.FetchArtifactsResponse(chunks=[chunk])
 
     async def UploadArtifact(
         self, request_iterator: AsyncIterator[farm_pb2.UploadArtifactRequest], context: Any

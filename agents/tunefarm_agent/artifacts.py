@@ -18,7 +18,6 @@ from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _CHUNK = 1 << 20
-_AT_ONCE = 16
 _TRIES = 6
 _PAUSE_SECONDS = 0.5
 _SILENCE_SECONDS = 30.0
@@ -84,7 +83,13 @@ class Cache:
 
     def shrink(self) -> None:
         """Drop what was not used for longest until the rest fits."""
-        files = sorted((f.stat().st_mtime, f.stat().st_size, f) for f in self._folder.iterdir())
+        files = []
+        for file in self._folder.iterdir():
+            # Another fetch may take its partial file in meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                found = file.stat()
+                files.append((found.st_mtime, found.st_size, file))
+        files.sort()
         total = sum(size for _, size, _ in files)
         for _, size, file in files:
             if total <= self._limit:
@@ -115,65 +120,73 @@ class Artifacts:
     def __init__(self, stub: farm_pb2_grpc.FarmServiceStub, cache: Cache) -> None:
         self._stub = stub
         self._cache = cache
-        self._fetching: dict[str, asyncio.Lock] = {}
-        self._lines = asyncio.Semaphore(_AT_ONCE)
+        self._under_way: dict[str, asyncio.Event] = {}
 
     async def fetch(self, digests: set[str]) -> "Held":
         """The files of these digests, there until they are let go of. Raises ArtifactUnavailable."""
         names = {digest: hex_of(digest) for digest in digests}
         held = Held({digest: self._cache.path(name) for digest, name in names.items()})
         held.keep(self._cache.using(set(names.values())))
-        # At once: over a long line each would wait for the one before.
-        fetches = [asyncio.create_task(self._fetch_once(name)) for name in set(names.values())]
         try:
-            await asyncio.gather(*fetches)
+            await self._bring(set(names.values()))
             await asyncio.to_thread(self._cache.shrink)
         except BaseException:
-            for fetch in fetches:
-                fetch.cancel()
             held.release()
             raise
         return held
 
-    async def _fetch_once(self, name: str) -> None:
-        """Also where two leases want it."""
-        async with self._fetching.setdefault(name, asyncio.Lock()), self._lines:
-            await self._fetch(name)
-        self._fetching.pop(name, None)
-
-    async def _fetch(self, name: str) -> None:
-        for tried in range(_TRIES):
-            if self._cache.has(name):
-                return
+    async def _bring(self, names: set[str]) -> None:
+        """Also where two leases want the same: the second waits for the first, and fetches what that one did not."""
+        others = [self._under_way[name] for name in names if name in self._under_way]
+        mine = {name for name in names if name not in self._under_way and not self._cache.has(name)}
+        if mine:
+            over = asyncio.Event()
+            self._under_way.update(dict.fromkeys(mine, over))
             try:
-                await self._download(name)
-                await asyncio.to_thread(self._cache.complete, name)
+                await self._fetch(mine)
+            finally:
+                for name in mine:
+                    del self._under_way[name]
+                over.set()
+        for other in others:
+            await other.wait()
+        if others:
+            await self._bring(names)
+
+    async def _fetch(self, names: set[str]) -> None:
+        for tried in range(_TRIES):
+            try:
+                await self._download(names)
+                await asyncio.to_thread(self._complete, names)
                 return
             except grpc.aio.AioRpcError as error:
                 if error.code() not in _PASSING:
-                    raise ArtifactUnavailable(f"can't fetch sha256:{name}: {error.details()}") from error
+                    raise ArtifactUnavailable(f"can't fetch what the lease needs: {error.details()}") from error
                 reason: Exception = error
             except TimeoutError as error:
                 reason = error
             except OSError as error:
-                raise ArtifactUnavailable(f"can't keep sha256:{name}: {error}") from error
-            _log.info("a fetch broke off", digest=name, error=str(reason)[:200])
+                raise ArtifactUnavailable(f"can't keep what the lease needs: {error}") from error
+            _log.info("a fetch broke off", artifacts=len(names), error=str(reason)[:200])
             await asyncio.sleep(_PAUSE_SECONDS * 2**tried)
-        raise ArtifactUnavailable(f"can't fetch sha256:{name}: the coordinator does not answer")
+        raise ArtifactUnavailable("can't fetch what the lease needs: the coordinator does not answer")
 
-    async def _download(self, name: str) -> None:
-        """Append to the partial file what is still missing."""
-        partial = self._cache.partial(name)
-        offset = partial.stat().st_size if partial.exists() else 0
-        call = self._stub.FetchArtifact(farm_pb2.FetchArtifactRequest(digest=f"sha256:{name}", offset=offset))
+    async def _download(self, names: set[str]) -> None:
+        """Append to the partial files what is still missing."""
+        wanted = [farm_pb2.WantedArtifact(digest=f"sha256:{name}", offset=self._size(name)) for name in sorted(names)]
+        call = self._stub.FetchArtifacts(farm_pb2.FetchArtifactsRequest(artifacts=wanted))
         try:
-            with partial.open("ab") as file:
-                while True:
-                    async with asyncio.timeout(_SILENCE_SECONDS):
-                        chunk = await call.read()
-                    if chunk == grpc.aio.EOF:
-                        break
-                    file.write(chunk.data)
+            while True:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    message = await call.read()
+                if message == grpc.aio.EOF:
+                    break
+                for chunk in message.chunks:
+                    name = hex_of(chunk.digest)
+                    if name not in names:
+                        raise ArtifactUnavailable(f"sha256:{name} came, which nobody asked for")
+                    with self._cache.partial(name).open("ab") as file:
+                        file.write(chunk.data)
             code = await call.code()
             if code != grpc.StatusCode.OK:
                 raise grpc.aio.AioRpcError(
@@ -181,6 +194,15 @@ class Artifacts:
                 )
         finally:
             call.cancel()
+
+    def _size(self, name: str) -> int:
+        """Bytes that an earlier try brought."""
+        partial = self._cache.partial(name)
+        return partial.stat().st_size if partial.exists() else 0
+
+    def _complete(self, names: set[str]) -> None:
+        for name in names:
+            self._cache.complete(name)
 
     async def upload(self, path: Path) -> str:
         """Hand a file in; its digest. Raises ArtifactUnavailable."""

@@ -140,8 +140,7 @@ class FakeAgent:
             wanted = [(at, each) for at, each in candidates if not lease.indices or at in lease.indices]
             doomed = self._chance.random() < self._given.killed
             last_item = self._chance.randrange(len(wanted)) if doomed else -1
-            for _, candidate in wanted:
-                await self._fetch(stub, candidate.artifact)
+            await self._fetch(stub, {candidate.artifact for _, candidate in wanted})
             for number, (index, _) in enumerate(wanted):
                 if key not in self._held:
                     break
@@ -180,9 +179,10 @@ class FakeAgent:
             named = [farm_pb2.LeaseRef(lease_id=lease, attempt=at) for lease, at in refs]
             await call.write(farm_pb2.AgentMessage(heartbeat=farm_pb2.Heartbeat(leases=named)))
 
-    async def _fetch(self, stub: farm_pb2_grpc.FarmServiceStub, digest: str) -> None:
-        async for chunk in stub.FetchArtifact(farm_pb2.FetchArtifactRequest(digest=digest)):
-            self._costs.fetched_bytes += len(chunk.data)
+    async def _fetch(self, stub: farm_pb2_grpc.FarmServiceStub, digests: set[str]) -> None:
+        wanted = [farm_pb2.WantedArtifact(digest=digest) for digest in digests]
+        async for message in stub.FetchArtifacts(farm_pb2.FetchArtifactsRequest(artifacts=wanted)):
+            self._costs.fetched_bytes += sum(len(chunk.data) for chunk in message.chunks)
 
 
 async def run(given: argparse.Namespace) -> None:

@@ -435,8 +435,9 @@ async def upload(farm: Farm, digest: str, *parts: bytes) -> farm_pb2.Artifact:
 
 
 async def fetch(farm: Farm, digest: str, offset: int = 0) -> list[farm_pb2.ArtifactChunk]:
-    request = farm_pb2.FetchArtifactRequest(digest=digest, offset=offset)
-    return [chunk async for chunk in farm.stub.FetchArtifact(request, timeout=SECONDS)]
+    request = farm_pb2.FetchArtifactsRequest(artifacts=[farm_pb2.WantedArtifact(digest=digest, offset=offset)])
+    messages = [message async for message in farm.stub.FetchArtifacts(request, timeout=SECONDS)]
+    return [chunk for message in messages for chunk in message.chunks]
 
 
 async def test_an_uploaded_artifact_is_fetched_again_also_from_the_middle(farm: Farm) -> None:
@@ -574,6 +575,20 @@ async def test_a_page_token_that_is_not_ours_is_refused(farm: Farm, token: str) 
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_small_artifacts_come_together_and_large_ones_in_parts(farm: Farm) -> None:
+    contents = [b"a" * 1000, b"", b"b" * 600_000, b"c" * 10]
+    for content in contents:
+        await upload(farm, digest_of(content), content)
+    wanted = [farm_pb2.WantedArtifact(digest=digest_of(content)) for content in contents]
+    request = farm_pb2.FetchArtifactsRequest(artifacts=wanted)
+    messages = [message async for message in farm.stub.FetchArtifacts(request, timeout=SECONDS)]
+    assert len(messages) == 3
+    whole: dict[str, bytes] = {}
+    for chunk in (chunk for message in messages for chunk in message.chunks):
+        whole[chunk.digest] = whole.get(chunk.digest, b"") + chunk.data
+    assert whole == {digest_of(content): content for content in contents}
+
+
 async def test_a_defect_is_logged_with_a_trace_id_and_tells_the_caller_nothing_else(
     farm: Farm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -582,9 +597,8 @@ async def test_a_defect_is_logged_with_a_trace_id_and_tells_the_caller_nothing_e
 
     monkeypatch.setattr(farm.artifacts, "chunk", broken)
     monkeypatch.setattr(farm.control, "views", broken)
-    fetched = farm.stub.FetchArtifact(
-        farm_pb2.FetchArtifactRequest(digest=digest_of(b"")), timeout=SECONDS, metadata=((TRACE_KEY, "trace-7"),)
-    )
+    request = farm_pb2.FetchArtifactsRequest(artifacts=[farm_pb2.WantedArtifact(digest=digest_of(b""))])
+    fetched = farm.stub.FetchArtifacts(request, timeout=SECONDS, metadata=((TRACE_KEY, "trace-7"),))
     with caplog.at_level(logging.ERROR), pytest.raises(grpc.aio.AioRpcError) as streamed:
         await fetched.read()
     with caplog.at_level(logging.ERROR), pytest.raises(grpc.aio.AioRpcError) as unary:

@@ -295,7 +295,9 @@ def test_names_that_lead_elsewhere(farm: Farm, agent: Membership, name: str) -> 
                 users, f"{access}/RevokeAgent", access_pb2.RevokeAgentRequest(agent_id=name), token=farm.admin
             ),
             "artifact": called(
-                agents, "/tunefarm.v1.FarmService/FetchArtifact", farm_pb2.FetchArtifactRequest(digest=name)
+                agents,
+                "/tunefarm.v1.FarmService/FetchArtifacts",
+                farm_pb2.FetchArtifactsRequest(artifacts=[farm_pb2.WantedArtifact(digest=name)]),
             ),
             "upload": called(
                 agents,

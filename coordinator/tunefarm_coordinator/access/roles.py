@@ -55,7 +55,7 @@ _TUNING: dict[str, Role | str] = {
 }
 _FARM: dict[str, Role | str] = {
     "Attach": AGENT,
-    "FetchArtifact": AGENT,
+    "FetchArtifacts": AGENT,
     "UploadArtifact": AGENT,
     "ListDevices": Role.VIEWER,
     "DrainDevice": Role.ADMIN,

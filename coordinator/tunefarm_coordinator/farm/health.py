@@ -1,6 +1,7 @@
 """When a device that keeps losing leases rests, and when it is tried again."""
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 from tunefarm_coordinator.farm.states import HEALTH_MOVES, FarmPolicy, Health, HealthMove, moved
 
@@ -8,7 +9,8 @@ from tunefarm_coordinator.farm.states import HEALTH_MOVES, FarmPolicy, Health, H
 @dataclass
 class DeviceHealth:
     """`strikes`: losses in a row. `sentences`: quarantines since the device last did well. `until`: end of this one.
-    `drifted`: it rests because it is slow, so that outcomes say nothing against it."""
+    `lately`: when it lost leases. `drifted`: it rests because it is slow, so that outcomes say nothing against it.
+    `unsteady`: it rests though it does well between its losses, so that outcomes of what it still holds do neither."""
 
     policy: FarmPolicy
     state: Health = Health.GOOD
@@ -17,17 +19,30 @@ class DeviceHealth:
     until: float = 0.0
     reason: str = ""
     drifted: bool = False
+    unsteady: bool = False
+    lately: deque[float] = field(default_factory=deque)
 
     def lost(self, now: float, reason: str) -> None:
         """The device lost the lease that it worked on."""
         self.strikes += 1
-        if self.state is Health.GOOD and self.strikes < self.policy.strikes:
+        self.lately.append(now)
+        while self.lately[0] < now - self.policy.losses_window:
+            self.lately.popleft()
+        in_a_row, too_many = self.strikes >= self.policy.strikes, len(self.lately) >= self.policy.losses
+        if self.state is Health.GOOD and not in_a_row and not too_many:
             return
         if self.state is not Health.QUARANTINED:
             rest = min(self.policy.quarantine * 2.0**self.sentences, self.policy.quarantine_max)
             self.sentences += 1
             self.until = now + rest
-            self.reason = f"{self.strikes} leases lost in a row, the last one: {reason}; tried again in {rest:.0f} s"
+            self.unsteady = too_many and not in_a_row
+            counted = (
+                f"{len(self.lately)} leases lost within {self.policy.losses_window / 60:.0f} min"
+                if self.unsteady
+                else f"{self.strikes} leases lost in a row"
+            )
+            self.reason = f"{counted}, the last one: {reason}; tried again in {rest:.0f} s"
+            self.lately.clear()
         self.state = moved(HEALTH_MOVES, self.state, HealthMove.STRIKE_OUT)
 
     def slow(self, now: float, ratio: float) -> bool:
@@ -46,7 +61,7 @@ class DeviceHealth:
 
     def did_well(self) -> None:
         """An outcome came from the device."""
-        if self.drifted:
+        if self.drifted or (self.unsteady and self.state is Health.QUARANTINED):
             self.strikes = 0
         else:
             self.prove()
@@ -56,7 +71,7 @@ class DeviceHealth:
         self.state = moved(HEALTH_MOVES, self.state, HealthMove.PROVE)
         self.strikes = self.sentences = 0
         self.reason = ""
-        self.drifted = False
+        self.drifted = self.unsteady = False
 
     def pardon(self, now: float) -> None:
         """End a quarantine before its time."""

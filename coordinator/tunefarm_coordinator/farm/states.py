@@ -110,6 +110,7 @@ class FarmPolicy:
         suspicions: losses in the middle of an item that make the item at fault.
         attempts: grants in a row without a single outcome, after which a work's items are lost.
         strikes: losses in a row that quarantine a device.
+        losses, losses_window: so many within so long quarantine it as well, whatever it does between them.
         quarantine: first quarantine; doubled each time up to `quarantine_max`.
         reference_samples: times of the reference kernel before it is known what is usual.
         slowed_share: by so much slower than usual around an item, and the item is measured again.
@@ -131,6 +132,8 @@ class FarmPolicy:
     suspicions: int = 2
     attempts: int = 3
     strikes: int = 3
+    losses: int = 6
+    losses_window: float = 600.0
     quarantine: float = 30.0
     quarantine_max: float = 600.0
     reference_samples: int = 8

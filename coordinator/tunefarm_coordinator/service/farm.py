@@ -3,9 +3,9 @@
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 
-from tunefarm_coordinator.artifacts import LARGEST_ARTIFACT_BYTES, ArtifactStore, check_digest
+from tunefarm_coordinator.artifacts import CHUNK_BYTES, LARGEST_ARTIFACT_BYTES, ArtifactStore, check_digest
 from tunefarm_coordinator.control.attachment import Attachment
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.maintenance import Maintenance
@@ -68,17 +68,27 @@ class FarmServicer(farm_pb2_grpc.FarmServiceServicer):
 
     # ---- artifacts
 
-    async def FetchArtifact(
-        self, request: farm_pb2.FetchArtifactRequest, _context: object
-    ) -> AsyncIterator[farm_pb2.ArtifactChunk]:
-        # Most are small: one visit to the disk, one message.
-        data, total = await asyncio.to_thread(self._artifacts.chunk, request.digest, request.offset)
-        yield farm_pb2.ArtifactChunk(data=data, total_size=total)
-        done = request.offset + len(data)
-        while done < total:
-            data, _ = await asyncio.to_thread(self._artifacts.chunk, request.digest, done)
-            yield farm_pb2.ArtifactChunk(data=data)
-            done += len(data)
+    async def FetchArtifacts(
+        self, request: farm_pb2.FetchArtifactsRequest, _context: object
+    ) -> AsyncIterator[farm_pb2.FetchArtifactsResponse]:
+        # A lease's artifacts are many and small: one visit to the disk, one message.
+        messages = self._chunked(request.artifacts)
+        while (message := await asyncio.to_thread(next, messages, None)) is not None:
+            yield message
+
+    def _chunked(self, wanted: Iterable[farm_pb2.WantedArtifact]) -> Iterator[farm_pb2.FetchArtifactsResponse]:
+        message, size = farm_pb2.FetchArtifactsResponse(), 0
+        for artifact in wanted:
+            done, total = artifact.offset, None
+            while total is None or done < total:
+                data, known = self._artifacts.chunk(artifact.digest, done)
+                message.chunks.add(digest=artifact.digest, data=data, total_size=known if total is None else 0)
+                done, total, size = done + len(data), known, size + len(data)
+                if size >= CHUNK_BYTES:
+                    yield message
+                    message, size = farm_pb2.FetchArtifactsResponse(), 0
+        if message.chunks:
+            yield message
 
     async def UploadArtifact(
         self, requests: AsyncIterator[farm_pb2.UploadArtifactRequest], _context: object

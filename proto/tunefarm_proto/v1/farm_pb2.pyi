@@ -421,7 +421,13 @@ class CancelLease(_message.Message):
     reason: str
     def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
-class FetchArtifactRequest(_message.Message):
+class FetchArtifactsRequest(_message.Message):
+    __slots__ = ("artifacts",)
+    ARTIFACTS_FIELD_NUMBER: _ClassVar[int]
+    artifacts: _containers.RepeatedCompositeFieldContainer[WantedArtifact]
+    def __init__(self, artifacts: _Optional[_Iterable[_Union[WantedArtifact, _Mapping]]] = ...) -> None: ...
+
+class WantedArtifact(_message.Message):
     __slots__ = ("digest", "offset")
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
@@ -429,13 +435,21 @@ class FetchArtifactRequest(_message.Message):
     offset: int
     def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ...) -> None: ...
 
+class FetchArtifactsResponse(_message.Message):
+    __slots__ = ("chunks",)
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    chunks: _containers.RepeatedCompositeFieldContainer[ArtifactChunk]
+    def __init__(self, chunks: _Optional[_Iterable[_Union[ArtifactChunk, _Mapping]]] = ...) -> None: ...
+
 class ArtifactChunk(_message.Message):
-    __slots__ = ("data", "total_size")
+    __slots__ = ("digest", "data", "total_size")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    digest: str
     data: bytes
     total_size: int
-    def __init__(self, data: _Optional[bytes] = ..., total_size: _Optional[int] = ...) -> None: ...
+    def __init__(self, digest: _Optional[str] = ..., data: _Optional[bytes] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class UploadArtifactRequest(_message.Message):
     __slots__ = ("digest", "data")

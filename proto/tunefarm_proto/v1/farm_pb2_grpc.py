@@ -43,10 +43,10 @@ class FarmServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.AgentMessage.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.CoordinatorMessage.FromString,
                 _registered_method=True)
-        self.FetchArtifact = channel.unary_stream(
-                '/tunefarm.v1.FarmService/FetchArtifact',
-                request_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactRequest.SerializeToString,
-                response_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.ArtifactChunk.FromString,
+        self.FetchArtifacts = channel.unary_stream(
+                '/tunefarm.v1.FarmService/FetchArtifacts',
+                request_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactsRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactsResponse.FromString,
                 _registered_method=True)
         self.UploadArtifact = channel.stream_unary(
                 '/tunefarm.v1.FarmService/UploadArtifact',
@@ -87,8 +87,9 @@ class FarmServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def FetchArtifact(self, request, context):
-        """An artifact's bytes, in chunks. NOT_FOUND, INVALID_ARGUMENT (not a digest).
+    def FetchArtifacts(self, request, context):
+        """The bytes of artifacts, one after another, in chunks; a message has chunks of several where they are small.
+        NOT_FOUND, INVALID_ARGUMENT (not a digest).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,10 +133,10 @@ def add_FarmServiceServicer_to_server(servicer, server):
                     request_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.AgentMessage.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.CoordinatorMessage.SerializeToString,
             ),
-            'FetchArtifact': grpc.unary_stream_rpc_method_handler(
-                    servicer.FetchArtifact,
-                    request_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactRequest.FromString,
-                    response_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.ArtifactChunk.SerializeToString,
+            'FetchArtifacts': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchArtifacts,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactsRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactsResponse.SerializeToString,
             ),
             'UploadArtifact': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadArtifact,
@@ -200,7 +201,7 @@ class FarmService:
             _registered_method=True)
 
     @staticmethod
-    def FetchArtifact(request,
+    def FetchArtifacts(request,
             target,
             options=(),
             channel_credentials=None,
@@ -213,9 +214,9 @@ class FarmService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/tunefarm.v1.FarmService/FetchArtifact',
-            tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactRequest.SerializeToString,
-            tunefarm__proto_dot_v1_dot_farm__pb2.ArtifactChunk.FromString,
+            '/tunefarm.v1.FarmService/FetchArtifacts',
+            tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactsRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_farm__pb2.FetchArtifactsResponse.FromString,
             options,
             channel_credentials,
             insecure,

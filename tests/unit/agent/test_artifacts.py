@@ -55,3 +55,13 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
     assert not cache.has(dropped)
     cache.shrink()
     assert not cache.has(kept)
+
+
+def test_a_file_that_is_taken_in_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path, limit=5)
+    dropped = put(cache, b"d" * 10)
+    gone = tmp_path / "gone.part"
+    real = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: [*real(folder), gone])
+    cache.shrink()
+    assert not cache.has(dropped)
