@@ -43,6 +43,10 @@ class NetworkProxy:
         self._thread.join()
         self._loop.close()
 
+    def lead_to(self, port: int) -> None:
+        """New connections go to this port of the same host."""
+        self._target = (self._target[0], port)
+
     def stall(self) -> None:
         """Nothing goes through, and no connection ends: a cable that was pulled."""
         self._loop.call_soon_threadsafe(self._flows.clear)

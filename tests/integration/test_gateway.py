@@ -21,6 +21,7 @@ import pytest
 from tests.agent_process import AgentProcess, candidate, hostile_candidate, kind, measure, measure_all, start_agent
 from tests.farm_stand_in import FakeCoordinator
 from tests.hostile_kernels import good
+from tests.network_proxy import NetworkProxy
 from tunefarm_agent.detection import proposed_target, this_cpu
 from tunefarm_proto.v1 import common_pb2
 
@@ -117,20 +118,23 @@ async def test_a_wrong_output_and_a_bad_library_are_the_candidates_own(farm: Fak
 
 
 async def test_a_crash_loses_the_board_until_its_server_is_started_again(farm: FakeCoordinator, tmp_path: Path) -> None:
-    port = free_port()
-    server = f"board=127.0.0.1:{port}"
-    async with gateway(farm, tmp_path / "state", "--device", "board", "--rpc", server) as agent:
-        async with stock("tvm.exec.rpc_server", port, "--key", "board"):
-            honest = candidate(farm, good())
-            measure_all(farm, "crash", [honest, hostile_candidate(farm, "segfault"), honest], device="board")
-            ending = await farm.finished("crash", 60)
-            assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST
-            assert "start it again" in ending.failure.message
-            assert [kind(report) for report in farm.outcomes["crash"]] == ["measured"]
-        async with stock("tvm.exec.rpc_server", port, "--key", "board"):
-            measure(farm, "after", good(), device="board")
-            assert await outcomes(farm, "after", 1) == ["measured"]
-        assert agent.process.returncode is None
+    port, again = free_port(), free_port()
+    # A stock server can't have its old port back for a minute: the line to the board leads to the new one.
+    with NetworkProxy("127.0.0.1", port) as line:
+        server = f"board=127.0.0.1:{line.port}"
+        async with gateway(farm, tmp_path / "state", "--device", "board", "--rpc", server) as agent:
+            async with stock("tvm.exec.rpc_server", port, "--key", "board"):
+                honest = candidate(farm, good())
+                measure_all(farm, "crash", [honest, hostile_candidate(farm, "segfault"), honest], device="board")
+                ending = await farm.finished("crash", 60)
+                assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST
+                assert "start it again" in ending.failure.message
+                assert [kind(report) for report in farm.outcomes["crash"]] == ["measured"]
+            async with stock("tvm.exec.rpc_server", again, "--key", "board"):
+                line.lead_to(again)
+                measure(farm, "after", good(), device="board")
+                assert await outcomes(farm, "after", 1) == ["measured"]
+            assert agent.process.returncode is None
 
 
 async def test_a_kernel_that_never_ends_is_timed_out_and_its_session_ends_with_the_lease(
