@@ -1,6 +1,9 @@
 """Shared by all tests: how hypothesis works in this house, and that Ctrl-C means something."""
 
+import os
 import signal
+
+import pytest
 
 from hypothesis import HealthCheck, settings
 
@@ -11,3 +14,11 @@ settings.load_profile("house")
 # A shell ignores SIGINT for what it starts with `&`, and every child inherits that: programs under test would never
 # hear the Ctrl-C that a test sends them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_CORES = os.sched_getaffinity(0)
+
+
+@pytest.fixture(autouse=True)
+def _all_cores() -> None:
+    """TVM pins the thread that a kernel was called from, and whatever a later test starts would inherit that."""
+    os.sched_setaffinity(0, _CORES)
