@@ -4,7 +4,6 @@ import os
 import signal
 
 import pytest
-
 from hypothesis import HealthCheck, settings
 
 # No deadline and no speed check for one example: the tests share two cores with whatever else runs there.
