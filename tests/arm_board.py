@@ -1,9 +1,9 @@
 """An ARM board without a board: a real aarch64 userland under QEMU's user-mode emulation.
 
 Debian's packages for arm64 and the aarch64 wheels of the agent's dependencies are fetched once into a cache folder
-(some 300 MB; $XDG_CACHE_HOME/tunefarm-tests or ~/.cache/tunefarm-tests), by apt and pip, from wherever this machine has
-its packages. Nothing is installed: no chroot, no binfmt_misc, no foreign architecture in the machine's own apt. TVM is
-cut down to its runtime, without the compiler's library.
+(some 300 MB, see `cache_folder`), by apt and pip, from wherever this machine has its packages. Nothing is installed: no
+chroot, no binfmt_misc, no foreign architecture in the machine's own apt. TVM is cut down to its runtime, without the
+compiler's library.
 
 Times under emulation mean nothing: test what comes out, not how fast.
 """
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cache_folder import cache_folder
 from tests.debian_packages import Unavailable, run, unpack_packages
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,7 @@ def arm_board() -> ArmBoard:
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         raise Unavailable(f"the recipe is for x86-64 Linux, this is {platform.system()} {platform.machine()}")
     recipe = hashlib.sha256(Path(__file__).read_bytes() + (ROOT / "constraints.txt").read_bytes()).hexdigest()[:12]
-    folder = _cache() / f"arm-board-{recipe}"
+    folder = cache_folder() / f"arm-board-{recipe}"
     if not folder.exists():
         with _made(folder) as draft:
             _fetch_userland(draft)
@@ -71,14 +72,9 @@ def arm_board() -> ArmBoard:
     return ArmBoard(folder / "python", environment, folder / "linker")
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunefarm-tests"
-
-
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[Path]:
     """A draft of the folder, in place only when it is whole. Boards of earlier recipes go."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     for old in folder.parent.glob("arm-board-*"):
         shutil.rmtree(old, ignore_errors=True)
     draft = Path(tempfile.mkdtemp(prefix="arm-board-", dir=folder.parent))

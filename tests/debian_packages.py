@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 _LIMIT_SECONDS = 900
@@ -27,10 +28,9 @@ def unpack_packages(root: Path, architecture: str, *packages: str) -> None:
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise Unavailable(f"no {tool} here: Debian's is needed")
-    state = root.with_name(f"{root.name}.apt")
-    for deb in _fetched(state, architecture, packages):
-        run("dpkg-deb", "-x", str(deb), str(root))
-    shutil.rmtree(state)
+    with tempfile.TemporaryDirectory(prefix="tunefarm-apt-") as state:
+        for deb in _fetched(Path(state), architecture, packages):
+            run("dpkg-deb", "-x", str(deb), str(root))
 
 
 def _fetched(folder: Path, architecture: str, packages: tuple[str, ...]) -> list[Path]:

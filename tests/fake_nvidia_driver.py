@@ -7,6 +7,8 @@ of ours up to the device call is the real thing, NVIDIA's Python package and CUD
 import subprocess
 from pathlib import Path
 
+from tunefarm_coordinator.engines.cuda_compiler import DRIVER_FUNCTIONS
+
 UUID = "GPU-fa4e0000-0000-0000-0000-000000000000"
 NAME = "NVIDIA Fake H100"
 CELSIUS = 41
@@ -29,20 +31,7 @@ int nvmlDeviceGetTemperature(void* h, int sensor, unsigned* t) {{ (void)h; (void
 _CUDA = """
 int cuDriverGetVersion(int* version) { *version = 13000; return 0; }
 int cuInit(unsigned flags) { (void)flags; return 100; }
-""" + "".join(
-    f"int {name}(void) {{ return 100; }}\n"
-    for name in (
-        "cuDeviceGetName",
-        "cuFuncSetAttribute",
-        "cuGetErrorName",
-        "cuGetErrorString",
-        "cuLaunchKernelEx",
-        "cuModuleGetFunction",
-        "cuModuleLoadData",
-        "cuModuleUnload",
-        "cuTensorMapEncodeTiled",
-    )
-)
+""" + "".join(f"int {name}(void) {{ return 100; }}\n" for name in DRIVER_FUNCTIONS)
 
 
 def build_fake_nvidia_driver(folder: Path) -> None:

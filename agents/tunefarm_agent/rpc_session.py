@@ -135,16 +135,9 @@ class RpcSession:
 
     def death_behind(self, error: BaseException) -> str | None:
         """How the server died, if that is why the call failed; None for an exception on a living one."""
-        if isinstance(error, tvm.error.RPCError) or self._answers():
+        if isinstance(error, tvm.error.RPCError) or answers(self.remote):
             return None
         return self.death(patience=_DEATH_SECONDS) or "the session's connection broke" + self._log_tail()
-
-    def _answers(self) -> bool:
-        try:
-            self.remote.get_function("tvm.rpc.server.workpath")
-        except TVM_ERRORS:
-            return False
-        return True
 
     def close(self) -> bool:
         """Kill the server and all that came from it. False: something survived for seconds."""
@@ -175,6 +168,15 @@ class RpcSession:
             return ""
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return f": {last}" if last else ""
+
+
+def answers(remote: Any) -> bool:
+    """Whether a session's far side lives."""
+    try:
+        remote.get_function("tvm.rpc.server.workpath")
+    except TVM_ERRORS:
+        return False
+    return True
 
 
 def describe(error: BaseException) -> str:

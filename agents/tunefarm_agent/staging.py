@@ -1,7 +1,8 @@
 """Memory that a session's process shares with the measurer: arrays cross there, not through TVM RPC's socket.
 
-A socket takes 20 ms for the 5 MB that a copy in memory takes in one. Kernels are never timed on this memory: it has
-small pages, and what a model allocates may have large ones. Each array is copied once more, on the far side.
+A socket takes several times as long for some megabytes as a copy in memory does. Kernels are never timed on this
+memory: it has small pages, and what a model allocates may have large ones. Each array is copied once more, on the far
+side.
 """
 
 import json

@@ -20,7 +20,6 @@ from tunefarm_agent.supervised import Household, SupervisedProcess
 # For what the measuring process does on its own behalf.
 _OWN_SECONDS = 30.0
 _TRIES = 3
-_HERE = Place()
 
 _log = structlog.get_logger()
 
@@ -34,8 +33,8 @@ class Stand:
         household: Household,
         cores: tuple[int, ...],
         memory: int,
-        uid: int = 0,
-        place: Place = _HERE,
+        uid: int,
+        place: Place,
     ) -> None:
         """`memory`: bytes; `uid`: whom candidates run as, 0 for the agent's own user."""
         self._process = SupervisedProcess("tunefarm_agent.measurer", state_dir, household, children_first=True)

@@ -20,10 +20,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -45,6 +41,8 @@ from durable_outcomes import Journal
 from interleaved import Ratio, ratio
 
 from tests.network_proxy import NetworkProxy
+from tests.plain_rpc import plain_rpc, started
+from tests.programs import free_port
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.maintenance import Maintenance
@@ -265,15 +263,12 @@ def plain_farm(delay: float) -> Iterator[int]:
     tracker, board = free_port(), free_port()
     host = "127.0.0.2" if delay else "127.0.0.1"
     with contextlib.ExitStack() as stack:
-        ports = ("--port", str(tracker), "--port-end", str(tracker + 1))
-        stack.enter_context(started("tvm.exec.rpc_tracker", "--host", "127.0.0.1", *ports))
-        wait_for(tracker)
+        stack.enter_context(plain_rpc("tvm.exec.rpc_tracker", tracker))
         if delay:
             stack.enter_context(NetworkProxy("127.0.0.1", board, delay / 2, host, board))
-        ports = ("--port", str(board), "--port-end", str(board + 1))
         known = ("--tracker", f"127.0.0.1:{tracker}", "--key", KEY, "--custom-addr", host)
-        stack.enter_context(started("tvm.exec.rpc_server", "--host", "127.0.0.1", *ports, *known))
-        wait_for(board)
+        stack.enter_context(plain_rpc("tvm.exec.rpc_server", board, *known))
+        # Until the tracker knows it.
         time.sleep(1.0)
         yield tracker
 
@@ -289,42 +284,6 @@ def link(port: int, delay: float) -> Iterator[int]:
         return
     with NetworkProxy("127.0.0.1", port, delay / 2) as proxy:
         yield proxy.port
-
-
-@contextlib.contextmanager
-def started(module: str, *arguments: str) -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for(port: int) -> None:
-    """Until somebody listens there; without a connection, which a stock server would take for a client."""
-    wanted = f"0100007F:{port:04X}"
-    deadline = time.monotonic() + 60
-    while not any(f" {wanted} " in line and " 0A " in line for line in Path("/proc/net/tcp").read_text().splitlines()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"nobody listens at {port}")
-        time.sleep(0.05)
 
 
 async def compare(

@@ -37,12 +37,6 @@ from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 
 @pytest.fixture
-async def farm() -> AsyncIterator[FakeCoordinator]:
-    async with FakeCoordinator() as fake:
-        yield fake
-
-
-@pytest.fixture
 async def agent(farm: FakeCoordinator, tmp_path: Path) -> AsyncIterator[AgentProcess]:
     agent = await start_agent(farm.address, tmp_path / "state")
     try:

@@ -42,12 +42,6 @@ TARGET = {"kind": "llvm", "num-cores": 2}
 
 
 @pytest.fixture
-async def farm() -> AsyncIterator[FakeCoordinator]:
-    async with FakeCoordinator() as fake:
-        yield fake
-
-
-@pytest.fixture
 async def agent(farm: FakeCoordinator, tmp_path: Path) -> AsyncIterator[AgentProcess]:
     agent = await start_agent(farm.address, tmp_path / "state")
     try:

@@ -15,13 +15,6 @@ TASKS = 29
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def model(tmp_path: Path) -> Path:
     return save_convolutions(tmp_path / "convolutions.onnx", TASKS)
 

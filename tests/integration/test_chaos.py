@@ -18,9 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.test_restarts import check_ended_well, show
 from tests.programs import Program, agent, assert_nothing_left, coordinator, document, ours, tunefarm, until
-from tests.tiny_models import save_tiny_cnn
+from tests.running_jobs import check_ended_well, show
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
 
@@ -39,18 +38,6 @@ def _jumped():
 
 time.time = _jumped
 """
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return save_tiny_cnn(tmp_path / "tiny.onnx")
 
 
 class Running:

@@ -29,7 +29,7 @@ from tunefarm_coordinator.models.target import resolve_target
 from tunefarm_proto.v1 import common_pb2
 
 TARGET = resolve_target(
-    json.dumps(Gpu("", "", (9, 0), 80 << 30).target(proposed_target(platform.machine(), this_cpu(), 1)))
+    json.dumps(Gpu(0, "", "", (9, 0), 80 << 30).target(proposed_target(platform.machine(), this_cpu(), 1)))
 )
 ELF = b"\x7fELF"
 
@@ -65,12 +65,6 @@ def test_a_package_for_a_gpu(prepared: PreparedModel, tmp_path: Path) -> None:
     package = build_untuned(prepared.directory, tmp_path / "package")
     assert carries_machine_code(package.library.read_bytes())
     assert len(package.untuned) > len(prepared.tasks)
-
-
-@pytest.fixture
-async def farm() -> AsyncIterator[FakeCoordinator]:
-    async with FakeCoordinator() as fake:
-        yield fake
 
 
 @pytest.fixture

@@ -1,5 +1,3 @@
-# These tests start other processes and look at them from outside.
-# ruff: noqa: ASYNC110
 """One agent with several devices: this host's CPU, and boards that run a plain TVM RPC server.
 
 The servers are TVM's own (`python -m tvm.exec.rpc_server`), with all their faults: see facts in `board_session`.
@@ -8,66 +6,28 @@ The servers are TVM's own (`python -m tvm.exec.rpc_server`), with all their faul
 import asyncio
 import contextlib
 import json
-import os
 import platform
-import signal
-import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from tests.agent_process import AgentProcess, candidate, hostile_candidate, kind, measure, measure_all, start_agent
 from tests.farm_stand_in import FakeCoordinator
 from tests.hostile_kernels import good
 from tests.network_proxy import NetworkProxy
+from tests.plain_rpc import plain_rpc
+from tests.programs import free_port
 from tunefarm_agent.detection import proposed_target, this_cpu
 from tunefarm_proto.v1 import common_pb2
 
 TARGET = json.dumps(proposed_target(platform.machine(), this_cpu(), 1))
 
 
-@pytest.fixture
-async def farm() -> AsyncIterator[FakeCoordinator]:
-    async with FakeCoordinator() as fake:
-        yield fake
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.asynccontextmanager
 async def stock(module: str, port: int, *options: str) -> AsyncIterator[None]:
-    """TVM's own server or tracker, ready, on loopback."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, "--host", "127.0.0.1", "--port", str(port), "--port-end", str(port + 1)),
-        *options,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        # One crash leaves its workers behind: they go with the group.
-        start_new_session=True,
-    )
-    try:
-        async with asyncio.timeout(30):
-            while not listens(port):
-                await asyncio.sleep(0.05)
+    """TVM's own server or tracker, ready."""
+    with contextlib.ExitStack() as held:
+        await asyncio.to_thread(held.enter_context, plain_rpc(module, port, *options))
         yield
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-
-
-def listens(port: int) -> bool:
-    """Without a connection, which a stock server would take for a client."""
-    wanted = f"0100007F:{port:04X}"
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(row[1] == wanted and row[3] == "0A" for row in rows)
 
 
 @contextlib.asynccontextmanager

@@ -27,19 +27,6 @@ from tests.programs import (
     tunefarm,
     until,
 )
-from tests.tiny_models import save_tiny_cnn
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return save_tiny_cnn(tmp_path / "tiny.onnx")
 
 
 def test_tune_alone_on_this_machine(home: Path, model: Path, tmp_path: Path) -> None:

@@ -1,25 +1,15 @@
 """What is killed in mid-job and started again: the job goes on, and the budget holds."""
 
-import json
 import shutil
-import sqlite3
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.programs import Program, agent, assert_nothing_left, coordinator, document, ours, tunefarm, until
+from tests.running_jobs import check_ended_well, show
 from tests.tiny_models import save_tiny_cnn
 
 TRIALS_PER_KERNEL = 12
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
 
 
 def submit(home: Path, model: Path, address: str) -> str:
@@ -31,40 +21,8 @@ def submit(home: Path, model: Path, address: str) -> str:
     return job
 
 
-def show(home: Path, job: str, address: str) -> dict[str, Any]:
-    return document(tunefarm(home, "job", "show", job, "--connect", address, "--json"))
-
-
 def wait_for_trials(home: Path, job: str, address: str, count: int) -> None:
     until(lambda: show(home, job, address)["trials"]["charged"] >= count, 120, "the job measured nothing")
-
-
-def check_ended_well(home: Path, job: str, address: str) -> None:
-    """SUCCEEDED, within the budget, no candidate charged twice, every journal row once."""
-    watched = tunefarm(home, "job", "watch", job, "--connect", address)
-    assert watched.returncode == 0, watched.stdout + watched.stderr
-    result = show(home, job, address)
-    trials = result["trials"]
-    assert result["state"] == "SUCCEEDED"
-    assert trials["charged"] <= trials["budget"]
-    assert trials["charged"] == trials["valid"] + sum(trials["failed"].values())
-    proposed, measured = journal(home, job)
-    assert max(proposed.values()) == 1
-    assert max(measured.values()) == 1
-
-
-def journal(home: Path, job: str) -> tuple[Counter[str], Counter[tuple[int, int]]]:
-    """How often each candidate was proposed, and each item of a round measured."""
-    proposed: Counter[str] = Counter()
-    measured: Counter[tuple[int, int]] = Counter()
-    with sqlite3.connect(home / "data" / "tunefarm" / "tunefarm.db") as store:
-        for (payload,) in store.execute("select payload from events where job_id = ? order by seq", (job,)):
-            event = json.loads(payload)
-            if event["kind"] == "proposed":
-                proposed.update(event["identities"])
-            elif event["kind"] == "item_measured":
-                measured[event["round"], event["index"]] += 1
-    return proposed, measured
 
 
 def test_coordinator_killed(home: Path, tmp_path: Path) -> None:

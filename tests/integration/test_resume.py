@@ -14,7 +14,6 @@ import pytest
 
 from tests.books import check_best, check_books, count_measured, events, length
 from tests.programs import Program, agent, assert_nothing_left, coordinator, document, free_port, ours, tunefarm, until
-from tests.tiny_models import save_tiny_cnn
 from tunefarm import AutoschedulerOptions, Client
 from tunefarm.job import Job, JobState
 
@@ -24,18 +23,6 @@ pytestmark = pytest.mark.slow
 SMALL = ("--searchers", "1", "--builders", "1")
 # No task stops early: the budget is spent to the trial.
 PATIENT = 100_000
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return save_tiny_cnn(tmp_path / "tiny.onnx")
 
 
 def port_of(address: str) -> int:

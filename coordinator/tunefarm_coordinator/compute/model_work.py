@@ -17,6 +17,7 @@ from tunefarm_coordinator.compute.messages import (
     Reference,
     Tensor,
 )
+from tunefarm_coordinator.engines.build import check_toolchain
 from tunefarm_coordinator.engines.engine import template_name
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
@@ -32,6 +33,7 @@ from tunefarm_coordinator.models.tasks import PIPELINE_VERSION
 def prepare_model(request: PrepareModel) -> PreparedSummary:
     """See `PrepareModel`. A folder that holds what is asked for is taken as it is."""
     target = resolve_target(request.target)
+    check_toolchain(target)
     prepared = _prepared_before(request, target)
     if prepared is None:
         prepared = prepare(request.model, request.shapes, target, request.out_dir)

@@ -12,6 +12,7 @@ from tunefarm_coordinator.engines import linker, prepack, trace_text
 from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
 from tunefarm_coordinator.engines.cuda_compiler import compiling_for
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
+from tunefarm_coordinator.errors import InvalidInput
 
 
 def build_candidate(task_module: str, trace: str, target: str, workspace: Path | None = None) -> BuiltCandidate:
@@ -42,6 +43,17 @@ def build_candidate(task_module: str, trace: str, target: str, workspace: Path |
     except TVM_ERRORS as error:
         raise BuildError(first_line(error)) from error
     return BuiltCandidate(library, kernel_arguments(kernel.module[prepack.KERNEL]), kernel.prepacks)
+
+
+def check_toolchain(target: str) -> None:
+    """Raises InvalidInput, which says what is missing, where nothing could be built for `target` (JSON)."""
+    kind = Target(target)
+    try:
+        linker.command_for(host_triple(kind))
+        with compiling_for(kind):
+            pass
+    except (linker.LinkError, BuildError) as error:
+        raise InvalidInput(f"nothing can be built for this target: {error}") from error
 
 
 @lru_cache(maxsize=8)

@@ -24,7 +24,7 @@ from tunefarm_coordinator.engines.candidate import BuildError
 
 _DRIVER = "libcuda.so.1"
 # What TVM 0.27's CUDA runtime asks of the driver.
-_DRIVER_FUNCTIONS = (
+DRIVER_FUNCTIONS = (
     "cuDeviceGetName",
     "cuFuncSetAttribute",
     "cuGetErrorName",
@@ -43,6 +43,8 @@ def compiling_for(target: Any) -> contextlib.AbstractContextManager[Any]:
     """The scope to call TVM's `build` for `target` in. Raises BuildError: there is no compiler for it here."""
     if target.kind.name != "cuda":
         return contextlib.nullcontext()
+    if shutil.which("nvcc") is None:
+        raise BuildError("no nvcc on this builder: CUDA kernels need CUDA's toolkit there, of major version 13")
     _make_ready()
     # TVM's compiler reads the architecture from the target in scope.
     scope: contextlib.AbstractContextManager[Any] = target
@@ -52,8 +54,6 @@ def compiling_for(target: Any) -> contextlib.AbstractContextManager[Any]:
 @cache
 def _make_ready() -> None:
     """Once in a process. Raises BuildError."""
-    if shutil.which("nvcc") is None:
-        raise BuildError("no nvcc on this builder: CUDA kernels need CUDA's toolkit there, of major version 13")
     os.environ["TVM_CUDA_COMPILE_MODE"] = "nvcc"
     try:
         ctypes.CDLL(_DRIVER, ctypes.RTLD_GLOBAL)
@@ -71,7 +71,7 @@ def _load_stub() -> None:
     """A driver that has no device, under the real one's name. Raises BuildError."""
     with tempfile.TemporaryDirectory(prefix="tunefarm-build-") as folder:
         source, library = Path(folder) / "driver.c", Path(folder) / _DRIVER
-        source.write_text("".join(f"int {name}(void) {{ return {_NO_DEVICE}; }}\n" for name in _DRIVER_FUNCTIONS))
+        source.write_text("".join(f"int {name}(void) {{ return {_NO_DEVICE}; }}\n" for name in DRIVER_FUNCTIONS))
         options = ("-shared", "-cudart", "none", "-Xcompiler", "-fPIC", "-Xlinker", f"-soname={_DRIVER}")
         command = ["nvcc", *options, "-o", str(library), "-x", "c", str(source)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -16,8 +16,8 @@ from tunefarm_agent.settings import Settings
 
 ARM = '{"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon"], "num-cores": 4}'
 CORES = tuple(sorted(os.sched_getaffinity(0)))
-FAKE_GPU = nvidia.Gpu("GPU-1", "NVIDIA Fake", (9, 0), 80 << 30)
-FAKE_GPUS = (FAKE_GPU, replace(FAKE_GPU, uuid="GPU-2"))
+FAKE_GPU = nvidia.Gpu(0, "GPU-1", "NVIDIA Fake", (9, 0), 80 << 30)
+FAKE_GPUS = (FAKE_GPU, replace(FAKE_GPU, index=1, uuid="GPU-2"))
 
 
 @pytest.fixture
@@ -93,6 +93,8 @@ def test_the_kind_of_a_boards_device(target: str, kind: str) -> None:
         ({"devices": ("cuda7",)}, "--device: there is no device cuda7 here, only cpu0"),
         ({"targets": {"cuda7": ARM}}, "--target: there is no device cuda7"),
         ({"device_labels": {"rpi4": {"a": "b"}}}, "--label: there is no device rpi4"),
+        ({"cores": (0,), "devices": ("rpi4",), "boards": (Board("rpi4", "h:1", False),)}, "--cores are cpu0's"),
+        ({"boards": (Board("cpu0", "h:1", False),)}, "--rpc: cpu0 is the name of a device of this host"),
         ({"cores": (4096,)}, "--cores: .*4096"),
     ],
 )

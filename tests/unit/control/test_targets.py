@@ -34,6 +34,15 @@ def test_names_labels_and_json(text: str) -> None:
     assert targets.by_name("lab", [HERE, BOARD]) == ZEN
 
 
+def test_a_kind_names_the_devices_of_it() -> None:
+    gpu = FarmDevice("cuda0", "f5", '{"kind": "cuda", "arch": "sm_90"}', name="gpu")
+    assert targets.by_name("cuda", [HERE, gpu]) == gpu.target
+    assert targets.by_name("cuda", [HERE]) is None
+    other = FarmDevice("cuda0", "f6", '{"kind": "cuda", "arch": "sm_80"}', name="gpu2")
+    with pytest.raises(InvalidInput, match=r"sm_80.*sm_90"):
+        targets.by_name("cuda", [gpu, other])
+
+
 def test_no_device_names_those_that_there_are() -> None:
     with pytest.raises(NoDevice, match="bench"):
         targets.check_served(PI, [HERE])
