@@ -1,7 +1,8 @@
 """The worker processes: each class is one Ray actor, plain Python here and made an actor in `cluster.py`.
 
 An actor is serial. `acquire` and `release` are calls of their own, because the driver counts a time limit from
-the moment that the permit is there. TVM is imported in `warm`, so that an actor exists at once.
+the moment that the permit is there; and `acquire` answers even while the gate is closed, because a worker that
+waits is known from one that stands still by its answers. TVM is imported in `warm`, so that an actor exists at once.
 """
 
 import os
@@ -50,13 +51,16 @@ class Worker:
         """See `HostGates.set`."""
         self._gates.set(gates)
 
-    def acquire(self) -> float:
-        """Waits until this host's gates let this worker compute; seconds waited."""
-        return self._gates.acquire()
+    def acquire(self, seconds: float) -> bool:
+        """Waits for so long until this host's gates let this worker compute; whether they do."""
+        return self._gates.acquire(seconds)
 
     def release(self) -> None:
         """Computing is over for now."""
         self._gates.release()
+
+    def up(self) -> None:
+        """Answers once the process is there."""
 
     def warm(self) -> int:
         """Imports what the work needs; returns the process id."""

@@ -5,14 +5,14 @@ is renewed, and the agent then kills its holder: a worker that is stopped or stu
 A gate that does not answer (no agent, an agent that restarts) is passed without a permit.
 """
 
-import contextlib
 import json
 import logging
 import os
+import select
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,15 @@ class PermitConnection:
         """Whether a permit is held."""
         return self._held.is_set()
 
-    def acquire(self) -> bool:
-        """Waits for a permit, however long; False where the gate can't be reached: go on without.
+    def acquire(self, until: float) -> bool:
+        """Waits for a permit; False where the gate can't be reached: go on without.
 
-        With a permit in hand it returns at once.
+        With a permit in hand it returns at once. Raises TimeoutError where none has come at `until` (monotonic).
         """
         if self._held.is_set():
             return True
         for _ in range(2):  # the agent may have been restarted since the last permit
-            if self._request_permit():
+            if self._request_permit(until):
                 self._held.set()
                 return True
         return False
@@ -76,11 +76,11 @@ class PermitConnection:
                 self._socket.close()
                 self._socket = None
 
-    def _request_permit(self) -> bool:
+    def _request_permit(self, until: float) -> bool:
         if self._socket is None and not self._connect():
             return False
         request = {"op": "acquire", "ttl": self._ttl, "cores": sorted(os.sched_getaffinity(0))}
-        return self._tell(request) and self._wait_until_granted()
+        return self._tell(request) and self._wait_until_granted(until)
 
     def _connect(self) -> bool:
         fresh = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -108,10 +108,15 @@ class PermitConnection:
                 return False
             return True
 
-    def _wait_until_granted(self) -> bool:
+    def _wait_until_granted(self, until: float) -> bool:
         current = self._socket
         received = b""
         while current is not None and not received.endswith(b"\n"):
+            # `poll`, because a socket's own timeout would count for its sender too, which is another thread.
+            poll = select.poll()
+            poll.register(current, select.POLLIN)
+            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                raise TimeoutError("the gate is closed")
             try:
                 chunk = current.recv(4096)
             except OSError:
@@ -148,27 +153,24 @@ class HostGates:
             self._renewer = threading.Thread(target=self._renew, name="permit renewal", daemon=True)
             self._renewer.start()
 
-    def acquire(self) -> float:
-        """Waits until every reachable gate has given a permit; returns the seconds that this took."""
-        started = time.monotonic()
-        # One order for all workers, so that no two wait for each other.
-        for path in sorted(self._connections):
-            self._connections[path].acquire()
-        return time.monotonic() - started
+    def acquire(self, seconds: float) -> bool:
+        """Waits for so long until every reachable gate has given a permit. False where one has not: none is held."""
+        until = time.monotonic() + seconds
+        try:
+            # One order for all workers, so that no two wait for each other.
+            for path in sorted(self._connections):
+                self._connections[path].acquire(until)
+        except TimeoutError:
+            # Closed, not given back: a permit that is granted this moment would be taken for the next one's.
+            for connection in self._connections.values():
+                connection.close()
+            return False
+        return True
 
     def release(self) -> None:
         """Gives all permits back."""
         for connection in self._connections.values():
             connection.release()
-
-    @contextlib.contextmanager
-    def permit(self) -> Iterator[None]:
-        """Permits for the body of a `with`."""
-        self.acquire()
-        try:
-            yield
-        finally:
-            self.release()
 
     def close(self) -> None:
         """Ends all connections and the renewal."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tunefarm_coordinator.compute.messages import ComputeFailed
+from tunefarm_coordinator.compute.pool import START_ATTEMPTS
 from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone
 
 if TYPE_CHECKING:  # it brings Ray with it, which nothing else here needs
@@ -30,20 +31,25 @@ class ModelPool:
         return [*self._idle, *self._busy]
 
     async def call(self, method: str, request: object) -> Any:
-        """Has a model worker do `method`. Raises as `Worker.call`, ComputeFailed where the process died."""
+        """Has a model worker do `method`; one that was gone before it began is replaced.
+
+        Raises as `Worker.call`, ComputeFailed where the process died, or none comes up.
+        """
         async with self._places:
-            worker = self._take()
-            try:
-                return await worker.call(method, request, limit=self._time_limit)
-            except WorkerDied as error:
-                raise ComputeFailed(f"{method} ended its process: {error}") from error
-            except WorkerGone as error:
-                raise ComputeFailed(f"the process for {method} did not come up: {error}") from error
-            except asyncio.CancelledError:
-                worker.kill()
-                raise
-            finally:
-                self._give_back(worker)
+            for _ in range(START_ATTEMPTS):
+                worker = self._take()
+                try:
+                    return await worker.call(method, request, limit=self._time_limit)
+                except WorkerDied as error:
+                    raise ComputeFailed(f"{method} ended its process: {error}") from error
+                except WorkerGone as error:
+                    reason = str(error)
+                except asyncio.CancelledError:
+                    worker.kill()
+                    raise
+                finally:
+                    self._give_back(worker)
+            raise ComputeFailed(f"the process for {method} does not come up: {reason}")
 
     def _take(self) -> "Worker":
         worker = self._idle.pop() if self._idle else self._spawn()

@@ -55,6 +55,7 @@ class ComputeSettings:
         object_store_bytes: Ray's shared memory.
         model_idle_seconds: a model worker without work for so long is ended.
         pool_idle_seconds: searchers and builders are ended when no job was open for so long.
+        still_timeout: seconds after which a worker that has nothing to compute, and yet does not answer, is replaced.
         search_timeout: seconds after which a searcher that does not answer is taken for hung.
         model_timeout: the same for a model worker (import and packaging of a large model take minutes).
         temp_dir: parent of the child's own temporary folder; None: the system's.
@@ -68,6 +69,7 @@ class ComputeSettings:
     object_store_bytes: int = 256 * 2**20
     model_idle_seconds: float = 60.0
     pool_idle_seconds: float = 300.0
+    still_timeout: float = 30.0
     search_timeout: float = 600.0
     model_timeout: float = 3600.0
     temp_dir: Path | None = None

@@ -14,11 +14,17 @@ from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone, W
 from tunefarm_coordinator.errors import TunefarmError
 
 
+# For the imports of a worker's start, once it may compute: 2 s here, a minute under emulation.
+START_SECONDS = 300.0
+
+
 class Worker:
     """A worker process, from its start to its first failure. Calls are served one at a time, in order."""
 
-    def __init__(self, actor: ActorHandle) -> None:
+    def __init__(self, actor: ActorHandle, still_timeout: float) -> None:
+        """`still_timeout`: seconds after which an actor that has nothing to compute, and does not answer, is killed."""
         self._actor = actor
+        self._still_timeout = still_timeout
         self.dead = False
         self.pid: int | None = None
         self._turn = asyncio.Lock()
@@ -59,24 +65,36 @@ class Worker:
         ray.kill(self._actor, no_restart=True)
 
     async def _warm(self) -> None:
-        self.pid = await self._compute("warm", limit=None)
+        # No limit until the actor has answered once: on a cluster it may wait for room.
+        await self._answer(self._actor.up.remote(), time.monotonic())
+        self.pid = await self._compute("warm", limit=START_SECONDS)
 
     async def _compute(self, method: str, *arguments: object, limit: float | None) -> Any:
-        # From asking for a permit until its return stands in the actor's queue, nobody else may ask: the actor
-        # would wait for a second permit with the first one in its hands.
+        # One call at a time: the next one's permit is not asked for with this one's in hand, and an actor that is
+        # asked for a permit has nothing else to do.
         async with self._turn:
-            try:
-                await self._answer(self._actor.acquire.remote(), time.monotonic())
-            except WorkerDied as error:
-                raise WorkerGone(str(error)) from error
+            await self._permit()
             started = time.monotonic()
             answer = getattr(self._actor, method).remote(*arguments)
             self._actor.release.remote()
-        try:
-            return await asyncio.wait_for(self._answer(answer, started), limit)
-        except TimeoutError:
-            self.kill()
-            raise WorkerHung(f"no answer within {limit:g} s", time.monotonic() - started) from None
+            try:
+                return await asyncio.wait_for(self._answer(answer, started), limit)
+            except TimeoutError:
+                self.kill()
+                raise WorkerHung(f"no answer within {limit:g} s", time.monotonic() - started) from None
+
+    async def _permit(self) -> None:
+        """Waits until the actor may compute, however long the gate is closed. Raises WorkerGone."""
+        granted, turn = False, self._still_timeout / 3
+        while not granted:
+            try:
+                asked = self._answer(self._actor.acquire.remote(turn), time.monotonic())
+                granted = await asyncio.wait_for(asked, self._still_timeout)
+            except WorkerDied as error:
+                raise WorkerGone(str(error)) from error
+            except TimeoutError:
+                self.kill()
+                raise WorkerGone(f"it stood still for {self._still_timeout:g} s") from None
 
     async def _answer(self, reference: Any, started: float) -> Any:
         try:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -24,8 +25,15 @@ def gates(gate: FakeGate) -> Iterator[HostGates]:
     worker.close()
 
 
+@contextlib.contextmanager
+def permit(gates: HostGates) -> Iterator[None]:
+    assert gates.acquire(5)
+    yield
+    gates.release()
+
+
 def test_a_permit_is_asked_for_with_its_cores_and_given_back(gate: FakeGate, gates: HostGates) -> None:
-    with gates.permit():
+    with permit(gates):
         _, request = gate.next_told()
     assert request == {"op": "acquire", "ttl": 30.0, "cores": sorted(os.sched_getaffinity(0))}
     assert gate.ops(1) == ["release"]
@@ -33,7 +41,7 @@ def test_a_permit_is_asked_for_with_its_cores_and_given_back(gate: FakeGate, gat
 
 def test_one_connection_serves_one_permit_after_the_other(gate: FakeGate, gates: HostGates) -> None:
     for _ in range(3):
-        with gates.permit():
+        with permit(gates):
             pass
     told = [gate.next_told() for _ in range(6)]
     assert [message["op"] for _, message in told] == ["acquire", "release"] * 3
@@ -41,8 +49,8 @@ def test_one_connection_serves_one_permit_after_the_other(gate: FakeGate, gates:
 
 
 def test_a_permit_in_hand_is_not_asked_for_again(gate: FakeGate, gates: HostGates) -> None:
-    gates.acquire()
-    gates.acquire()
+    assert gates.acquire(5)
+    assert gates.acquire(5)
     gates.release()
     assert gate.ops(2) == ["acquire", "release"]
 
@@ -52,7 +60,7 @@ def test_a_closed_gate_is_waited_for(gate: FakeGate, gates: HostGates) -> None:
     computing = threading.Event()
 
     def compute() -> None:
-        with gates.permit():
+        with permit(gates):
             computing.set()
 
     thread = threading.Thread(target=compute)
@@ -64,43 +72,65 @@ def test_a_closed_gate_is_waited_for(gate: FakeGate, gates: HostGates) -> None:
     thread.join()
 
 
+def test_a_gate_that_stays_closed_is_told_of_and_asked_again(gate: FakeGate, gates: HostGates) -> None:
+    """The permit that the first request gets after all is never taken for the second's."""
+    gate.opened.clear()
+    assert not gates.acquire(0.05)
+    gate.opened.set()
+    assert sorted(gate.ops(2)) == ["acquire", "closed"]
+    with permit(gates):
+        assert gate.next_told() == (2, {"op": "acquire", "ttl": 30.0, "cores": sorted(os.sched_getaffinity(0))})
+    assert gate.next_told() == (2, {"op": "release"})
+
+
+def test_a_closed_gate_costs_the_permits_of_the_others(gate: FakeGate, tmp_path: Path) -> None:
+    """A worker that is in nobody's hands keeps no host from timing."""
+    open_gate = FakeGate(tmp_path / "before")
+    gate.opened.clear()
+    gates = HostGates([Gate(host_id(), gate.path), Gate(host_id(), open_gate.path)])
+    assert not gates.acquire(0.05)
+    assert open_gate.ops(2) == ["acquire", "closed"]
+    gates.close()
+    open_gate.stop()
+
+
 def test_a_permit_is_renewed_while_it_is_held(gate: FakeGate) -> None:
     gates = HostGates([Gate(host_id(), gate.path)], ttl=0.03)
-    with gates.permit():
+    with permit(gates):
         assert gate.ops(3) == ["acquire", "renew", "renew"]
     gates.close()
 
 
 def test_another_hosts_gate_is_none_of_ours(gate: FakeGate) -> None:
     gates = HostGates([Gate("another host", gate.path)])
-    with gates.permit():
+    with permit(gates):
         assert gate.told.empty()
     gates.close()
 
 
 def test_without_an_agent_there_is_no_waiting(tmp_path: Path) -> None:
     gates = HostGates([Gate(host_id(), str(tmp_path / "nobody"))])
-    with gates.permit():
+    with permit(gates):
         pass
     gates.close()
 
 
 def test_an_agent_that_restarts_is_found_again(gate: FakeGate, gates: HostGates) -> None:
-    with gates.permit():
+    with permit(gates):
         pass
     gate.stop()
     Path(gate.path).unlink()
-    with gates.permit():
+    with permit(gates):
         pass  # nobody there: not waited for
     again = FakeGate(Path(gate.path))
-    with gates.permit():
+    with permit(gates):
         assert again.ops(1) == ["acquire"]
     again.stop()
 
 
 def test_an_agent_that_dies_while_we_wait_lets_us_go(gate: FakeGate, gates: HostGates) -> None:
     gate.opened.clear()
-    waited = threading.Thread(target=gates.acquire)
+    waited = threading.Thread(target=gates.acquire, args=(60,))
     waited.start()
     assert gate.ops(1) == ["acquire"]
     gate._server.socket.close()
@@ -110,6 +140,6 @@ def test_an_agent_that_dies_while_we_wait_lets_us_go(gate: FakeGate, gates: Host
 
 
 def test_a_gate_that_is_taken_away_gets_its_permit_back(gate: FakeGate, gates: HostGates) -> None:
-    gates.acquire()
+    assert gates.acquire(5)
     gates.set([])
     assert gate.ops(2) == ["acquire", "closed"]

@@ -94,6 +94,15 @@ async def test_a_model_worker_that_dies_is_an_error_with_its_reason() -> None:
     assert models.workers == []
 
 
+async def test_a_model_worker_that_was_gone_costs_the_request_nothing() -> None:
+    starter = Starter(build)
+    models = ModelPool(starter, 1, time_limit=60, idle_seconds=60)
+    assert await models.call("prepare", "a") == "built a"
+    starter.started[0].pid = 0
+    assert await models.call("prepare", "b") == "built b"
+    assert models.workers == [starter.started[1]]
+
+
 async def test_a_request_that_is_given_up_ends_its_model_worker() -> None:
     starter = Starter(lambda *_: asyncio.get_running_loop().create_future())
     models = ModelPool(starter, 1, time_limit=60, idle_seconds=60)
