@@ -26,7 +26,6 @@ from tunefarm_coordinator.compute.messages import (
     BuildFailed,
     Built,
     CloseJob,
-    ComputeFailed,
     ComputeLost,
     Expected,
     ExpectedOf,
@@ -364,6 +363,22 @@ async def test_a_lost_child_is_replaced_and_close_leaves_nothing() -> None:
     assert names(states) == ["starting", "ready", "lost", "starting", "ready", "closed"]
     with pytest.raises(ComputeLost):
         await client.ask(WarmUp())
+
+
+async def test_a_child_that_stands_still_is_replaced() -> None:
+    client = ComputeClient(ComputeSettings(child_timeout=20.0))
+    client.start()
+    await client.ask(WarmUp())
+    child = client._child
+    assert child is not None
+    assert child.session is not None
+    os.kill(child.session, signal.SIGSTOP)
+    with pytest.raises(ComputeLost, match="it said nothing for 20 s"):
+        await client.ask(WarmUp())
+    assert members(child.session) == []
+    await client.ask(WarmUp())
+    assert client.generation == 2
+    await client.close()
 
 
 async def test_a_ray_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from tunefarm_coordinator.compute.settings import (
     Ask,
     Cancel,
     ComputeSettings,
+    Ping,
     Ready,
     Setup,
     Started,
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # The guard takes up to its own grace period on a cluster, and next to nothing for a private Ray.
 STOP_SECONDS = 15.0
+# In a row without an answer. Counted, not timed: a coordinator that stood still itself must not blame its child.
+LOST_PINGS = 6
 LAST_LINES = 5
 
 
@@ -42,17 +45,21 @@ class Child:
         process: asyncio.subprocess.Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         folder: Path,
+        timeout: float,
     ) -> None:
+        """`timeout`: see `ComputeSettings.child_timeout`."""
         self.session: int | None = None
         self.ready = False
         self._process = process
         self._reader, self._writer = streams
         self._folder = folder
+        self._timeout = timeout
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._said: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self._listening = asyncio.create_task(self._listen())
         self._stopping = ""
+        self._unanswered = 0
 
     @classmethod
     async def start(cls, settings: ComputeSettings, gates: tuple[Gate, ...]) -> "Child":
@@ -76,7 +83,7 @@ class Child:
             raise
         finally:
             theirs.close()
-        child = cls(process, await framing.open_streams(ours), folder)
+        child = cls(process, await framing.open_streams(ours), folder, settings.child_timeout)
         child._send(Setup(settings, folder, gates))
         return child
 
@@ -98,9 +105,11 @@ class Child:
 
     async def serve(self, on_ready: Callable[[str], None]) -> str:
         """Passes answers on until the child ends; then clears up after it, and returns why it ended."""
+        pinging = asyncio.create_task(self._ping())
         try:
             await self._receive(on_ready)
         finally:
+            pinging.cancel()
             await self._end()
         reason = self._stopping or self._last_words()
         self._lose(reason)
@@ -121,8 +130,19 @@ class Child:
                 elif isinstance(message, Ready):
                     self.ready = True
                     on_ready(message.detail)
+                elif isinstance(message, Ping):
+                    self._unanswered = 0
                 elif isinstance(message, Stopping):
                     self._stopping = message.reason
+
+    async def _ping(self) -> None:
+        """Ends a child that stands still, or whose Ray does not come up."""
+        while self._unanswered < LOST_PINGS:
+            self._unanswered += 1
+            self._send(Ping())
+            await asyncio.sleep(self._timeout / LOST_PINGS)
+        self._stopping = f"it said nothing for {self._timeout:g} s"
+        self._writer.close()
 
     def _resolve(self, answer: Answer) -> None:
         waiting = self._waiting.get(answer.number)

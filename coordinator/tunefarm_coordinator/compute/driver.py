@@ -22,6 +22,7 @@ from tunefarm_coordinator.compute.settings import (
     Ask,
     Cancel,
     FaultPlan,
+    Ping,
     Ready,
     Setup,
     Started,
@@ -56,6 +57,8 @@ class Connection:
                 task.add_done_callback(functools.partial(self._answered, message.number))
             elif isinstance(message, Cancel) and message.number in self._answering:
                 self._answering[message.number].cancel()
+            elif isinstance(message, Ping):
+                self.send(message)
 
     async def _answer(self, dispatcher: "Dispatcher", ask: Ask) -> None:
         try:

@@ -55,6 +55,7 @@ class ComputeSettings:
         object_store_bytes: Ray's shared memory.
         model_idle_seconds: a model worker without work for so long is ended.
         pool_idle_seconds: searchers and builders are ended when no job was open for so long.
+        child_timeout: seconds after which a child that says nothing is replaced, its start included.
         still_timeout: seconds after which a worker that has nothing to compute, and yet does not answer, is replaced.
         search_timeout: seconds after which a searcher that does not answer is taken for hung.
         model_timeout: the same for a model worker (import and packaging of a large model take minutes).
@@ -69,6 +70,7 @@ class ComputeSettings:
     object_store_bytes: int = 256 * 2**20
     model_idle_seconds: float = 60.0
     pool_idle_seconds: float = 300.0
+    child_timeout: float = 180.0
     still_timeout: float = 30.0
     search_timeout: float = 600.0
     model_timeout: float = 3600.0
@@ -98,6 +100,11 @@ class Answer:
     number: int
     value: object = None
     error: Exception | None = None
+
+
+@dataclass(frozen=True)
+class Ping:
+    """Coordinator to child: say that you live, and the child's answer, the same frame."""
 
 
 @dataclass(frozen=True)
