@@ -56,6 +56,7 @@ class FakeAgent:
         self._chance = random.Random(name)
         self._unacked: dict[tuple[str, int, int], farm_pb2.OutcomeReport] = {}
         self._held: dict[tuple[str, int], farm_pb2.Lease] = {}
+        self._saying = asyncio.Lock()
 
     async def live(self) -> None:
         """Attach, work, be killed, come back; until cancelled."""
@@ -76,17 +77,17 @@ class FakeAgent:
         leases: asyncio.Queue[farm_pb2.Lease] = asyncio.Queue()
         tasks: list[asyncio.Task[None]] = []
         try:
-            await call.write(farm_pb2.AgentMessage(hello=self._hello()))
+            await self._say(call, farm_pb2.AgentMessage(hello=self._hello()))
             welcome = (await call.read()).welcome
             for ref in welcome.forget:
                 for key in [key for key in self._unacked if key[:2] == (ref.lease_id, ref.attempt)]:
                     del self._unacked[key]
             for report in list(self._unacked.values()):
-                await call.write(farm_pb2.AgentMessage(outcome=report))
+                await self._say(call, farm_pb2.AgentMessage(outcome=report))
             for lease, attempt in {key[:2] for key in self._unacked}:
                 gone = common_pb2.Failure(kind="FAILURE_KIND_DEVICE_LOST", message="the agent was started again")
                 ending = farm_pb2.LeaseFinished(lease_id=lease, attempt=attempt, failure=gone)
-                await call.write(farm_pb2.AgentMessage(lease_finished=ending))
+                await self._say(call, farm_pb2.AgentMessage(lease_finished=ending))
             await self._ask(call)
             tasks = [
                 asyncio.create_task(self._listen(call, leases)),
@@ -151,12 +152,17 @@ class FakeAgent:
                 await self._report(call, lease, index, began)
             self._held.pop(key, None)
             finished = farm_pb2.LeaseFinished(lease_id=key[0], attempt=key[1])
-            await call.write(farm_pb2.AgentMessage(lease_finished=finished))
+            await self._say(call, farm_pb2.AgentMessage(lease_finished=finished))
             await self._ask(call)
+
+    async def _say(self, call: Any, message: farm_pb2.AgentMessage) -> None:
+        # gRPC takes one write at a time; a second one would end the stream.
+        async with self._saying:
+            await call.write(message)
 
     async def _ask(self, call: Any) -> None:
         request = farm_pb2.WorkRequest(device_id="cpu0", slots=_SLOTS - len(self._held))
-        await call.write(farm_pb2.AgentMessage(work_request=request))
+        await self._say(call, farm_pb2.AgentMessage(work_request=request))
 
     async def _report(self, call: Any, lease: farm_pb2.Lease, index: int, began: float) -> None:
         report = farm_pb2.OutcomeReport(lease_id=lease.lease_id, attempt=lease.attempt, index=index)
@@ -170,14 +176,14 @@ class FakeAgent:
             report.measured.seconds.extend(answer * self._chance.uniform(0.97, 1.03) for _ in range(10))
             report.measured.max_rel_error = 1e-6
         self._unacked[lease.lease_id, lease.attempt, index] = report
-        await call.write(farm_pb2.AgentMessage(outcome=report))
+        await self._say(call, farm_pb2.AgentMessage(outcome=report))
 
     async def _beat(self, call: Any) -> None:
         while True:
             await asyncio.sleep(_BEAT_SECONDS)
             refs = {*self._held, *(key[:2] for key in self._unacked)}
             named = [farm_pb2.LeaseRef(lease_id=lease, attempt=at) for lease, at in refs]
-            await call.write(farm_pb2.AgentMessage(heartbeat=farm_pb2.Heartbeat(leases=named)))
+            await self._say(call, farm_pb2.AgentMessage(heartbeat=farm_pb2.Heartbeat(leases=named)))
 
     async def _fetch(self, stub: farm_pb2_grpc.FarmServiceStub, digests: set[str]) -> None:
         wanted = [farm_pb2.WantedArtifact(digest=digest) for digest in digests]

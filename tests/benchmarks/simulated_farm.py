@@ -4,16 +4,22 @@ what cost, and whether anything is lost or counted twice.
 Real: gRPC, FarmServicer, FarmControl and the desk under it, the artifact store and artifacts of 10 to 75 KB, the
 schedule store (SQLite) and its group commit: each outcome is a journal event and a record, durable before it is
 acknowledged, as in a job. Fake: the agents (fake_agents.py), and the jobs, which propose nothing and decide nothing:
-they keep a supply of batches waiting.
+they hand in all of their batches at once.
 
 Dispatch is the time from a device's request having been read to its lease having been handed to gRPC, measured in the
-coordinator. Both cores are shared with the fakes, whose own CPU is reported apart.
+coordinator. Durable is the time from an outcome having been read until it is written and may be acknowledged. Both, and
+the rate, are of the time in which there is work for everybody: from the moment that a fifth of the trials has ended
+until four fifths of the batches are given out. Before, a thousand devices have asked for work that was not there yet;
+after, it runs out. The devices offer more trials a second than the coordinator can take, and never wait for an outcome
+to be durable: what that time grows to is the overload. Both cores are shared with the fakes, whose own CPU is reported
+apart.
 
     make bench-farm
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import resource
@@ -22,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,16 +57,19 @@ TARGET = json.dumps({"kind": "llvm", "mtriple": "x86_64-linux-gnu", "mcpu": "znv
 BATCH = 8
 JOBS = 8
 ARTIFACTS = 512
+# Batches for each device, at least: it takes two of them at once, before there is anything to see.
+FEWEST = 5
 
 
 @dataclass
 class Dispatch:
-    """When each device asked, and how long it waited for its lease to be handed to gRPC. Seconds."""
+    """When each device asked, and when its lease was handed to gRPC. Seconds on the performance counter."""
 
     asked: dict[tuple[str, str], float] = field(default_factory=dict)
-    waited: list[float] = field(default_factory=list)
+    leased: list[tuple[float, float]] = field(default_factory=list)
 
-    def watch(self) -> None:
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
         """Look on where the farm service turns messages into events and instructions into messages."""
         event_of, message_to_agent = wire.event_of, wire.message_to_agent
 
@@ -72,42 +82,51 @@ class Dispatch:
         def written(instruction: Any) -> farm_pb2.CoordinatorMessage:
             message = message_to_agent(instruction)
             if isinstance(instruction, Grant):
-                self.waited.append(time.perf_counter() - self.asked[instruction.session, instruction.device_id])
+                asked = self.asked[instruction.session, instruction.device_id]
+                self.leased.append((asked, time.perf_counter()))
             return message
 
         wire.event_of, wire.message_to_agent = read, written
+        try:
+            yield
+        finally:
+            wire.event_of, wire.message_to_agent = event_of, message_to_agent
+
+
+def percentiles(spans: list[tuple[float, float]], begin: float, end: float) -> tuple[int, float, float]:
+    """Of those (start, end) in seconds that started between two moments: how many, median and 99th percentile in ms."""
+    lengths = [until - since for since, until in spans if begin <= since < end]
+    p50, p99 = np.percentile(lengths, [50, 99]) * 1e3
+    return len(lengths), float(p50), float(p99)
 
 
 class FakeJobs:
-    """Batches always waiting, outcomes made durable, everything counted."""
+    """All batches at once, outcomes made durable, everything counted."""
 
-    def __init__(self, farm: FarmControl, store: Store, digests: list[str], trials: int, ahead: int) -> None:
+    def __init__(self, farm: FarmControl, store: Store, digests: list[str], trials: int) -> None:
         self._farm = farm
         self._store = store
         self._digests = digests
-        self._left = trials // BATCH
-        self._ahead = ahead
+        self._batches = trials // BATCH
         self._journal = Journal(store, TARGET)
         self._open: dict[str, set[int]] = {}
-        self._number = 0
         self._chance = random.Random(0)
         self.over = asyncio.Event()
         self.ended: Counter[tuple[str, int]] = Counter()
         self.moments: list[float] = []
+        self.written: list[tuple[float, float]] = []
         self.late = 0
         self.item_lost: Counter[str] = Counter()
 
     def start(self) -> None:
         for number in range(JOBS):
             self._journal.open(f"job{number}")
-        while self._left and len(self._open) < self._ahead:
-            self._submit()
+        for number in range(self._batches):
+            self._submit(number)
 
-    def _submit(self) -> None:
-        self._left -= 1
-        self._number += 1
-        job = f"job{self._number % JOBS}"
-        work_id = f"{job}/r{self._number}"
+    def _submit(self, number: int) -> None:
+        job = f"job{number % JOBS}"
+        work_id = f"{job}/r{number}"
         argument = farm_pb2.KernelArgument(shape=(1, 56, 56, 64), dtype="float32")
         candidates = [
             farm_pb2.Candidate(
@@ -118,7 +137,7 @@ class FakeJobs:
             )
             for at in range(BATCH)
         ]
-        lease = farm_pb2.Lease(measure=farm_pb2.MeasureWork(workload=f"w{self._number}", candidates=candidates))
+        lease = farm_pb2.Lease(measure=farm_pb2.MeasureWork(workload=f"w{number}", candidates=candidates))
         self._open[work_id] = set(range(BATCH))
         work = Work(work_id, job, TARGET, BATCH, WorkKind.MEASURE, 300.0, payload=lease)
         self._farm.submit(work, self._on_outcome, self._on_lost)
@@ -126,7 +145,9 @@ class FakeJobs:
     async def _on_outcome(self, delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
         job, _, name = delivered.work_id.partition("/")
         first = delivered.index in self._open.get(delivered.work_id, ())
+        began = time.perf_counter()
         await self._journal.outcome(job, name, delivered, report, late=not first)
+        self.written.append((began, time.perf_counter()))
         if first:
             self._end(delivered.work_id, delivered.index)
         else:
@@ -147,9 +168,7 @@ class FakeJobs:
             return
         del self._open[work_id]
         self._farm.withdraw([work_id])
-        if self._left:
-            self._submit()
-        elif not self._open:
+        if not self._open:
             self.over.set()
 
     def audit(self) -> tuple[int, int]:
@@ -159,7 +178,7 @@ class FakeJobs:
             for entry in self._store.events(f"job{number}"):
                 if not entry.payload["late"]:
                     charged[f"job{number}", entry.payload["work"], entry.payload["index"]] += 1
-        wanted = self._number * BATCH
+        wanted = self._batches * BATCH
         return wanted - len(charged), sum(count - 1 for count in charged.values())
 
 
@@ -171,8 +190,11 @@ class Result:
     trials: int
     wall: float
     trials_per_second: float
+    dispatches: int
     dispatch_p50_ms: float
     dispatch_p99_ms: float
+    durable_p50_ms: float
+    durable_p99_ms: float
     coordinator_cpu_ms_per_trial: float
     fakes_cpu_ms_per_trial: float
     fetched_mb_per_second: float
@@ -183,43 +205,50 @@ class Result:
     twice: int
 
 
+async def run_all(given: argparse.Namespace) -> list[Result]:
+    results = []
+    for _ in range(given.runs):
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+            results.append(await run(given, Path(folder)))
+    return results
+
+
 async def run(given: argparse.Namespace, folder: Path) -> Result:
     artifacts = ArtifactStore(folder / "artifacts")
     chance = random.Random(1)
     digests = [artifacts.put(chance.randbytes(chance.randrange(10_000, 75_000))) for _ in range(ARTIFACTS)]
     store = Store.open(f"sqlite:///{folder / 'farm.db'}")
     farm = FarmControl(store.next_epoch())
-    dispatch = Dispatch()
-    dispatch.watch()
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", 0)])
     farm_pb2_grpc.add_FarmServiceServicer_to_server(FarmServicer(farm, artifacts, Maintenance(farm, store)), server)
     port = server.add_insecure_port("127.0.0.1:0")
-    jobs = FakeJobs(farm, store, digests, given.trials, ahead=given.agents * 3)
+    jobs = FakeJobs(farm, store, digests, given.trials)
+    dispatch = Dispatch()
     farm.start()
     await server.start()
-    fakes = [_start_fakes(given, f"127.0.0.1:{port}", at) for at in range(given.processes)]
-    # Everybody is there before the first batch is.
-    while len(farm.devices()) < given.agents:  # noqa: ASYNC110 - nobody tells of a device that came
-        await asyncio.sleep(0.05)
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    began = time.perf_counter()
-    jobs.start()
-    watch = asyncio.create_task(_progress(jobs, given.trials, given.quiet))
-    await jobs.over.wait()
-    wall = time.perf_counter() - began
-    watch.cancel()
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    reports = [await asyncio.to_thread(_end_fakes, process) for process in fakes]
+    with dispatch.watch():
+        fakes = [_start_fakes(given, f"127.0.0.1:{port}", at) for at in range(given.processes)]
+        # Everybody is there before the first batch is.
+        while len(farm.devices()) < given.agents:  # noqa: ASYNC110 - nobody tells of a device that came
+            await asyncio.sleep(0.05)
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        began = time.perf_counter()
+        jobs.start()
+        watch = asyncio.create_task(_progress(jobs, given.trials, given.quiet))
+        await jobs.over.wait()
+        wall = time.perf_counter() - began
+        watch.cancel()
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        reports = [await asyncio.to_thread(_end_fakes, process) for process in fakes]
     await farm.stop()
     await server.stop(1.0)
     lost, twice = jobs.audit()
     store.close()
     count = len(jobs.moments)
-    # The steady middle: neither the start, when all ask at once, nor the end, when work runs out.
-    low, high = int(count * 0.2), int(count * 0.8)
+    begin, (_, end) = jobs.moments[count // 5], dispatch.leased[count // BATCH * 4 // 5]
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    middle = dispatch.waited[int(len(dispatch.waited) * 0.2) : int(len(dispatch.waited) * 0.8)]
-    p50, p99 = np.percentile(middle, [50, 99]) * 1e3
+    dispatches, dispatch_p50, dispatch_p99 = percentiles(dispatch.leased, begin, end)
+    _, durable_p50, durable_p99 = percentiles(jobs.written, begin, end)
     refused = [line for report in reports for line in report["refused"]]
     if refused:
         print("refused:", refused, file=sys.stderr)
@@ -227,9 +256,12 @@ async def run(given: argparse.Namespace, folder: Path) -> Result:
         agents=given.agents,
         trials=count,
         wall=wall,
-        trials_per_second=(high - low) / (jobs.moments[high] - jobs.moments[low]),
-        dispatch_p50_ms=float(p50),
-        dispatch_p99_ms=float(p99),
+        trials_per_second=sum(begin <= moment < end for moment in jobs.moments) / (end - begin),
+        dispatches=dispatches,
+        dispatch_p50_ms=dispatch_p50,
+        dispatch_p99_ms=dispatch_p99,
+        durable_p50_ms=durable_p50,
+        durable_p99_ms=durable_p99,
         coordinator_cpu_ms_per_trial=cpu / count * 1e3,
         fakes_cpu_ms_per_trial=sum(report["cpu_seconds"] for report in reports) / count * 1e3,
         fetched_mb_per_second=sum(report["fetched_bytes"] for report in reports) / wall / 1e6,
@@ -279,8 +311,11 @@ def show(results: list[Result]) -> None:
     for name, digits in (
         ("trials", 0),
         ("trials_per_second", 0),
+        ("dispatches", 0),
         ("dispatch_p50_ms", 1),
         ("dispatch_p99_ms", 1),
+        ("durable_p50_ms", 1),
+        ("durable_p99_ms", 1),
         ("coordinator_cpu_ms_per_trial", 3),
         ("fakes_cpu_ms_per_trial", 3),
         ("fetched_mb_per_second", 1),
@@ -306,10 +341,9 @@ def main(arguments: list[str] | None = None) -> list[Result]:
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("simulated_farm.json"))
     given = parser.parse_args(arguments)
-    results = []
-    for _ in range(given.runs):
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            results.append(asyncio.run(run(given, Path(folder))))
+    if given.trials < (least := FEWEST * BATCH * given.agents):
+        parser.error(f"with {given.agents} agents, --trials must be {least} or more: work would run out")
+    results = asyncio.run(run_all(given))
     show(results)
     given.out.write_text(json.dumps([vars(result) for result in results], indent=2) + "\n")
     return results
