@@ -269,6 +269,24 @@ async def test_a_closed_gate_holds_a_build_and_does_not_time_it_out(
         gate.stop()
 
 
+async def test_a_gate_that_is_taken_away_lets_a_waiting_build_go(
+    compute: ComputeClient, matmul: TuningTask, tmp_path: Path
+) -> None:
+    """As when its agent stands still: its socket takes connections, nobody answers, and its session is lost."""
+    gate = FakeGate(tmp_path / "gate")
+    try:
+        gate.opened.clear()
+        compute.set_gates([Gate(host_id(), gate.path)])
+        await until(lambda: not compute._side_tasks, 5)
+        build = asyncio.create_task(compute.ask(Build(matmul.module, "[]", TARGET, 60)))
+        assert (await asyncio.to_thread(gate.next_told))[1]["op"] == "acquire"
+        compute.set_gates([])
+        assert isinstance(await asyncio.wait_for(build, STILL_SECONDS), BuildFailed)
+    finally:
+        compute.set_gates([])
+        gate.stop()
+
+
 async def test_rounds_of_one_searcher_ask_for_one_permit_after_the_other(
     compute: ComputeClient, matmul: TuningTask, tmp_path: Path
 ) -> None:

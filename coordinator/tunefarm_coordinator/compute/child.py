@@ -115,9 +115,9 @@ class Child:
         self._lose(reason)
         return reason
 
-    def stop(self) -> None:
+    def stop(self, reason: str = "it was closed") -> None:
         """Has the child end; `serve` returns when it has."""
-        self._stopping = self._stopping or "it was closed"
+        self._stopping = self._stopping or reason
         self._writer.close()
 
     async def _receive(self, on_ready: Callable[[str], None]) -> None:
@@ -141,8 +141,7 @@ class Child:
             self._unanswered += 1
             self._send(Ping())
             await asyncio.sleep(self._timeout / LOST_PINGS)
-        self._stopping = f"it said nothing for {self._timeout:g} s"
-        self._writer.close()
+        self.stop(f"it said nothing for {self._timeout:g} s")
 
     def _resolve(self, answer: Answer) -> None:
         waiting = self._waiting.get(answer.number)

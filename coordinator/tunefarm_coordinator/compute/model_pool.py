@@ -36,7 +36,7 @@ class ModelPool:
         Raises as `Worker.call`, ComputeFailed where the process died, or none comes up.
         """
         async with self._places:
-            for _ in range(START_ATTEMPTS):
+            for _ in range(len(self._idle) + START_ATTEMPTS):
                 worker = self._take()
                 try:
                     return await worker.call(method, request, limit=self._time_limit)

@@ -11,7 +11,8 @@ from tunefarm_coordinator.compute.worker_errors import WorkerGone
 if TYPE_CHECKING:  # it brings Ray with it, which nothing else here needs
     from tunefarm_coordinator.compute.workers import Worker
 
-# Workers that don't come up, one after the other, before a request is given up.
+# Fresh workers that don't come up before a request is given up. All of those that were there may have gone together,
+# with their host or by the kernel's hand, and that is no reason to give anything up.
 START_ATTEMPTS = 3
 
 
@@ -44,7 +45,7 @@ class Pool:
 
         A worker that was gone before it began is replaced. Raises as `Worker.call`, but for WorkerGone.
         """
-        for _ in range(START_ATTEMPTS):
+        for _ in range(self._size + START_ATTEMPTS):
             self.warm_up()
             worker = await self._free.get()
             try:

@@ -72,7 +72,7 @@ class SearchDesk:
 
     async def open(self, request: OpenTask) -> None:
         """Gives the task to the searcher that holds it, or to the one that holds fewest."""
-        for _ in range(MOST_DEATHS):
+        for _ in range(self._size + MOST_DEATHS):
             self.warm_up()
             # Entered at once, so that tasks which are opened at the same time are spread.
             self._holders.setdefault(request.key, self._least_loaded())

@@ -13,7 +13,7 @@ from tunefarm_coordinator.compute.messages import ComputeFailed, UnknownTask
 from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone, WorkerHung
 from tunefarm_coordinator.errors import TunefarmError
 
-# For the imports of a worker's start, once it may compute: 2 s here, a minute under emulation.
+# For the imports of a worker's start, once it may compute.
 START_SECONDS = 300.0
 
 

@@ -54,6 +54,15 @@ async def test_a_worker_that_was_gone_costs_the_request_nothing() -> None:
     assert await workers.call("build", "a") == "built a"
 
 
+async def test_workers_that_went_all_together_cost_the_request_nothing() -> None:
+    starter = Starter(build)
+    workers = pool(starter, size=2 * START_ATTEMPTS)
+    workers.warm_up()
+    for worker in starter.started:
+        worker.pid = 0
+    assert await workers.call("build", "a") == "built a"
+
+
 async def test_workers_that_never_come_up_fail_the_request() -> None:
     def gone(worker: FakeWorker, *_: Any) -> None:
         worker.dead = True
@@ -62,7 +71,7 @@ async def test_workers_that_never_come_up_fail_the_request() -> None:
     starter = Starter(gone)
     with pytest.raises(ComputeFailed, match="no such module"):
         await pool(starter, size=1).call("build", "a")
-    assert len(starter.started) == START_ATTEMPTS + 1
+    assert len(starter.started) == 1 + START_ATTEMPTS + 1  # the one that was there, the attempts, and the next one's
 
 
 async def test_a_dismissed_pool_starts_again_when_it_is_needed() -> None:

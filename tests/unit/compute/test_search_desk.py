@@ -15,7 +15,7 @@ from tunefarm_coordinator.compute.messages import (
     UnknownTask,
 )
 from tunefarm_coordinator.compute.search_desk import MOST_DEATHS, SearchDesk
-from tunefarm_coordinator.compute.worker_errors import WorkerDied
+from tunefarm_coordinator.compute.worker_errors import WorkerDied, WorkerGone
 from tunefarm_coordinator.engines.cost_model import CostModel
 from tunefarm_coordinator.models.task import TuningTask
 
@@ -45,6 +45,9 @@ class Scene:
     def _search(self, worker: FakeWorker, method: str, *arguments: Any) -> Any:
         request = arguments[0]
         workload = request.workload if isinstance(request, TaskKey) else request.key.workload
+        if worker.pid == 0:
+            worker.dead = True
+            raise WorkerGone("it was gone")
         if workload == self.fatal_task:
             worker.dead = True
             raise WorkerDied("it crashed", 1.0)
@@ -97,6 +100,15 @@ async def test_a_dead_searcher_takes_only_its_own_tasks_with_it() -> None:
     await scene.desk.open(opening("job", "first"))
     await scene.desk.propose(Propose(TaskKey("job", "first"), 4))
     assert len(scene.searchers.started) == 3
+
+
+async def test_searchers_that_went_all_together_cost_a_task_nothing() -> None:
+    scene = Scene(searchers=2 * MOST_DEATHS)
+    scene.desk.warm_up()
+    for searcher in scene.searchers.started:
+        searcher.pid = 0
+    await scene.desk.open(opening("j", "w"))
+    await scene.desk.propose(Propose(TaskKey("j", "w"), 1))
 
 
 async def test_a_task_that_kills_every_searcher_is_given_up() -> None:
