@@ -383,6 +383,34 @@ async def test_a_lost_child_is_replaced_and_close_leaves_nothing() -> None:
         await client.ask(WarmUp())
 
 
+async def test_what_is_asked_of_an_ending_child_waits_for_the_next() -> None:
+    client = ComputeClient(ComputeSettings())
+    client.start()
+    await client.ask(WarmUp())
+    await kill(client)
+    # Four times at once, because that is how often a job asks again.
+    await asyncio.gather(*(client.ask(WarmUp()) for _ in range(4)))
+    assert client.generation == 2
+    await kill(client)
+    waiting = asyncio.create_task(client.ask(WarmUp()))
+    client.set_gates(())
+    await asyncio.sleep(0)
+    await client.close()
+    with pytest.raises(ComputeLost, match="closed"):
+        await waiting
+
+
+async def kill(client: ComputeClient) -> None:
+    """Kills the present child's driver; returns when the coordinator has seen it, while its Ray still ends."""
+    child = client._child
+    assert child is not None
+    assert child.session is not None
+    os.kill(child.session, signal.SIGKILL)
+    while not child.ending:  # noqa: ASYNC110  # what is waited for has no event
+        await asyncio.sleep(0)
+    assert client._child is child
+
+
 async def test_a_child_that_stands_still_is_replaced() -> None:
     client = ComputeClient(ComputeSettings(child_timeout=20.0))
     client.start()

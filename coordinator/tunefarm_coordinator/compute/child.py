@@ -87,9 +87,14 @@ class Child:
         child._send(Setup(settings, folder, gates))
         return child
 
+    @property
+    def ending(self) -> bool:
+        """Whether it takes no requests any more: what is asked for now is the next child's."""
+        return self._writer.is_closing()
+
     async def ask(self, request: Request) -> Any:
         """The answer to a request. Raises what the child answers with, and ComputeLost."""
-        if self._writer.is_closing():
+        if self.ending:
             raise ComputeLost("the compute child is gone")
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

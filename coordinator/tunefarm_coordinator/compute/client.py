@@ -93,9 +93,9 @@ class ComputeClient:
             self._child.stop()
         if self._supervisor is not None:
             await self._supervisor
+        await self._become(ComputeState.CLOSED, "closed")
         if self._side_tasks:
             await asyncio.wait(self._side_tasks)
-        await self._become(ComputeState.CLOSED, "closed")
 
     async def _tell_gates(self) -> None:
         # The next child gets them with its setup.
@@ -104,7 +104,7 @@ class ComputeClient:
 
     async def _running_child(self) -> Child:
         async with self._changed:
-            while self._child is None:
+            while self._child is None or self._child.ending:
                 if self._stopping.is_set() or self._supervisor is None:
                     raise ComputeLost("the compute client is closed, or was never started")
                 if self._failed_starts >= FAILED_STARTS:
