@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tunefarm_agent.matching import matches, max_rel_error
+from tunefarm_agent.matching import matches
 
 
 def array(*values: float) -> NDArray[np.float32]:
@@ -35,9 +35,25 @@ def test_matches(actual: NDArray[np.float32], expected: NDArray[np.float32], goo
 
 
 def test_the_error_is_relative_to_the_greatest_magnitude() -> None:
-    assert max_rel_error(array(1.5, -10.0), array(1.0, -10.0)) == pytest.approx(0.05)
-    assert max_rel_error(array(0.25), array(0.0)) == pytest.approx(0.25)
-    assert max_rel_error(array(math.nan), array(1.0)) == math.inf
+    assert error(array(1.5, -10.0), array(1.0, -10.0)) == pytest.approx(0.05)
+    assert error(array(0.25), array(0.0)) == pytest.approx(0.25)
+    assert error(array(1.5, math.nan), array(1.0, math.nan)) == pytest.approx(0.5)
+    assert error(array(math.nan), array(1.0)) == math.inf
+    assert error(array(1.0, 1.0), array(1.0)) == math.inf
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int8, np.int32])
+def test_no_difference_is_too_large_for_its_type(dtype: type[np.generic]) -> None:
+    least, most = (np.iinfo(dtype).min, np.iinfo(dtype).max) if dtype in (np.int8, np.int32) else (-6e4, 6e4)
+    assert error(np.array([least], dtype), np.array([most], dtype)) == pytest.approx(2.0, rel=0.01)
+
+
+def test_float64_is_compared_as_it_is() -> None:
+    assert not matches(np.array([1.0 + 1e-9]), np.array([1.0]), rtol=1e-10, atol=0.0)[0]
+
+
+def error(actual: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
+    return matches(actual, expected, rtol=1e-3, atol=1e-6)[1]
 
 
 def test_integers_and_booleans() -> None:
