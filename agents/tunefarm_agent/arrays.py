@@ -34,6 +34,13 @@ class Arrays:
             self._keep(key, self._upload(_filling(argument)))
         return self._kept[key]
 
+    def blank(self, position: int, argument: Argument) -> Any:
+        """Memory for an argument that is written before anything reads it."""
+        key = ("blank", position, argument)
+        if key not in self._kept:
+            self._keep(key, tvm.runtime.empty(argument.shape, argument.dtype, self._device))
+        return self._kept[key]
+
     def holding(self, source: str, name: str, values: Array) -> Any:
         """A copy of `values`, array `name` of the file `source`, on the device."""
         key = ("holding", source, name)
@@ -46,7 +53,7 @@ class Arrays:
 
         Without this a kernel that writes nothing would pass on what the candidate before it wrote.
         """
-        output = self.scratch(position, argument)
+        output = self.blank(position, argument)
         if np.issubdtype(expected.dtype, np.floating):
             self._nan(argument).copyto(output)
         elif expected.dtype == np.bool_:

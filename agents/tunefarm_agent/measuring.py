@@ -123,7 +123,7 @@ class Bench:
             given = data[name]
             tensor = self._arrays.holding(source, name, given)
             if position in packed:
-                weight, tensor = tensor, self._arrays.scratch(position, wanted)
+                weight, tensor = tensor, self._arrays.blank(position, wanted)
                 module[packed[position]](weight, tensor)
             elif (given.shape, str(given.dtype)) != (wanted.shape, wanted.dtype):
                 raise CandidateFailed(
