@@ -18,7 +18,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc clean
+.PHONY: help setup compiler lint test test-slow explore protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -50,6 +50,10 @@ lint: setup ## style, format, types, import walls
 
 test: lint ## lint, then the tests that take seconds
 	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+
+# Hypothesis marks every property test. An example that failed is kept in .hypothesis, and tried first from then on.
+explore: setup ## the property tests on new random examples, ten times as many; some minutes
+	$(BIN)/pytest -m hypothesis --hypothesis-profile=explore --timeout=3600 $(PYTEST_ARGS)
 
 # pytest's 5 means that it found none: fine only as long as none is marked.
 test-slow: setup ## the tests that take minutes: real processes, real models

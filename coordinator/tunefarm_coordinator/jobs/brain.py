@@ -380,8 +380,9 @@ class JobBrain:
 
     def _reopen(self, winners: Mapping[str, str]) -> list[ins.Instruction]:
         allotment = allot(self.options, [task.spec for task in self.tasks.values()])
-        if allotment.budget < self.ledger.charged + self.ledger.reserved:
-            # The new total is smaller than what was under way would need.
+        overdrawn = any(task.overdraws(allotment.quotas[task.workload]) for task in self.tasks.values())
+        if overdrawn or allotment.budget < self.ledger.charged + self.ledger.reserved:
+            # The new total, or a task's share of it, is smaller than what was under way would need.
             self._let_go()
         self.ledger.extend(allotment.budget)
         for task in self.tasks.values():

@@ -91,6 +91,10 @@ class TaskState:
         """As many of `count` more trials as its quota allows."""
         return count if self.quota is None else max(0, min(count, self.quota - self.charged - self.unsettled))
 
+    def overdraws(self, quota: int | None) -> bool:
+        """Whether what is under way would take it over this quota."""
+        return quota is not None and self.unsettled > 0 and self.charged + self.unsettled > quota
+
     def reopen(self, options: JobOptions, quota: int | None, winner: str | None = None) -> None:
         """The job goes on after an end or an interruption: whatever was built is gone, so the fastest schedules, and
         the `winner` of the finals, are built and measured again without a trial. What had stopped the task counts no

@@ -364,4 +364,4 @@ class Farm(RuleBasedStateMachine):
 
 
 TestFarm = Farm.TestCase
-TestFarm.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestFarm.settings = settings(stateful_step_count=50)

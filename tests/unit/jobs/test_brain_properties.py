@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.jobs.scenarios import (
     check_coverage,
     check_end,
@@ -24,8 +25,8 @@ from tunefarm_coordinator.jobs.options import JobOptions, Tuner
 from tunefarm_coordinator.jobs.policy import outlook
 from tunefarm_coordinator.jobs.state import JobState
 
-RUNS = settings(max_examples=80)
-FEW = settings(max_examples=25)
+RUNS = examples(80)
+FEW = examples(25)
 
 
 def drive(farm: SimulatedFarm, most: int | None = None) -> None:

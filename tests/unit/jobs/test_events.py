@@ -4,9 +4,10 @@ import typing
 
 import pydantic
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.jobs.simulated_farm import through_json
 from tunefarm_coordinator.jobs import events as ev
 
@@ -15,7 +16,7 @@ KINDS = typing.get_args(ev.Event)
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @given(data=st.data())
-@settings(max_examples=30)
+@examples(30)
 def test_every_event_survives_the_journal(kind: type[ev.Event], data: st.DataObject) -> None:
     event = data.draw(st.from_type(kind))
     # repr, because a NaN (the error of a model that answers NaN) equals nothing.

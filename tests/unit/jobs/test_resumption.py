@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.jobs.scenarios import (
     ENDLESS,
     check_end,
@@ -23,9 +24,10 @@ from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.jobs.allotment import allot
 from tunefarm_coordinator.jobs.brain import JobBrain
 from tunefarm_coordinator.jobs.options import JobOptions
+from tunefarm_coordinator.jobs.resumption import options_after
 from tunefarm_coordinator.jobs.state import JobState
 
-RUNS = settings(max_examples=80)
+RUNS = examples(80)
 OPTIONS = JobOptions(trials_per_kernel=4, early_stopping=1000)
 
 
@@ -320,6 +322,22 @@ def test_a_smaller_total_holds_even_for_what_was_under_way() -> None:
     assert farm.brain.ledger.budget == charged + 1
     farm.run()
     assert farm.brain.ledger.charged == charged + 1
+
+
+def test_no_task_gets_more_than_its_share_of_a_smaller_total() -> None:
+    """The new total has room for what was under way, and gives it to another task."""
+    specs = tuple(replace(spec(at), template="conv2d") for at in range(4))
+    options = JobOptions(1, 1000, rounds_in_flight=1, tuner="autotvm")
+    farm = SimulatedFarm(Scenario(options, specs, {each.workload: 5 for each in specs}), new_brain(options))
+    farm.step()
+    (under_way,) = (task for task in farm.brain.tasks.values() if task.unsettled)
+    less = ev.Resumed("less", max_trials=1)
+    (meant,) = (name for name, quota in allot(options_after(options, less), specs).quotas.items() if quota)
+    assert under_way.workload != meant
+    interrupt(farm, less)
+    check_invariants(farm)
+    farm.run()
+    assert {name: task.charged for name, task in farm.brain.tasks.items() if task.charged} == {meant: 1}
 
 
 def test_today_s_device_decides_how_fast_a_known_schedule_is() -> None:

@@ -4,9 +4,10 @@ import random
 import tempfile
 from collections.abc import Sequence
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.schedules.schedule_examples import (
     ARM,
     DEVICES,
@@ -100,7 +101,7 @@ def _merged(changes: Sequence[tuple[Change, ...]]) -> tuple[object, ...]:
         return records, store.traces_of(records), best
 
 
-@settings(max_examples=8, deadline=None)
+@examples(8)
 @given(FACTS, st.randoms(use_true_random=False))
 def test_any_order_and_repetition_gives_the_same_store(facts: list[Record], shuffle: random.Random) -> None:
     changes: list[tuple[Change, ...]] = [(DEVICES,), *(_change(fact) for fact in facts)]
@@ -109,7 +110,7 @@ def test_any_order_and_repetition_gives_the_same_store(facts: list[Record], shuf
     assert _merged(again) == _merged(changes)
 
 
-@settings(max_examples=12, deadline=None)
+@examples(12)
 @given(FACTS)
 def test_the_store_answers_what_the_pure_views_say(facts: list[Record | Verification | Comparison]) -> None:
     with tempfile.TemporaryDirectory() as folder, Store.open(f"sqlite:///{folder}/store.db") as store:
