@@ -47,11 +47,13 @@ class PreparingCompute:
 
     def __init__(self, templates: Mapping[str, str]) -> None:
         self.holds = True
+        self.prepared: list[PrepareModel] = []
         self._templates = dict(templates)
 
     async def ask(self, request: object) -> object:
         match request:
             case PrepareModel():
+                self.prepared.append(request)
                 return PreparedSummary(
                     target=request.target,
                     layout="NHWC",
@@ -72,13 +74,17 @@ class PreparingCompute:
 
 
 class TuningService:
-    """Serves while it is entered; `leave`: as a coordinator that leaves interrupted jobs alone."""
+    """Serves while it is entered, with one device that has the `target`; `leave`: as a coordinator that leaves
+    interrupted jobs alone."""
 
-    def __init__(self, folder: Path, *, templates: Mapping[str, str] = TEMPLATES, leave: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, templates: Mapping[str, str] = TEMPLATES, leave: bool = False, target: str = TARGET
+    ) -> None:
         self.address = ""
         self.interrupted: Sequence[str] = ()
         self.compute = PreparingCompute(templates)
         self._folder = folder
+        self._target = target
         self._leave = leave
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -126,7 +132,7 @@ class TuningService:
     async def _serve(self, services: Services, library: ModelLibrary) -> None:
         intake = Intake(services, library)
         registry = JobRegistry(services, intake)
-        device = FarmDevice("cpu0", "f1", TARGET, name="bench", facts={"cpu": "zen"})
+        device = FarmDevice("cpu0", "f1", self._target, name="bench", facts={"cpu": "zen"})
         self._attachment = self._farm.attach(Hello("agent", "boot", (device,)))
         self._farm.start()
         server = grpc.aio.server(interceptors=[ErrorInterceptor()])

@@ -201,6 +201,7 @@ class Plan:
 
     `options`: the tuner's, defaults filled in; None from a coordinator that does not tell. `estimated_seconds` comes
     from the pace (`trials_per_second`) of the last `measured_jobs` jobs like it; None: nothing was measured there yet.
+    `allow_tf32`: float32 products may round their factors to TF32.
     """
 
     target: str
@@ -214,6 +215,7 @@ class Plan:
     estimated_seconds: float | None
     trials_per_second: float | None
     measured_jobs: int
+    allow_tf32: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,8 @@ class TuningParameters(TypedDict, total=False):
     """The keyword arguments of `optimize`, `octomize` and `plan` beside platform and tuning_options.
 
     The first six are loose tuning parameters (`tunefarm.options.pick_tuner`). `max_trials` and
-    `max_seconds` cap the whole job; `seed` makes the search repeatable.
+    `max_seconds` cap the whole job; `seed` makes the search repeatable. `allow_tf32`: on an NVIDIA GPU that has
+    TF32, float32 products may be made with it: faster, and exact to some three digits.
     """
 
     trials_per_kernel: int | None
@@ -31,6 +32,7 @@ class TuningParameters(TypedDict, total=False):
     max_trials: int | None
     max_seconds: float | None
     seed: int | None
+    allow_tf32: bool
     name: str
     priority: int
     labels: Mapping[str, str]
@@ -50,11 +52,14 @@ class JobRequest:
     max_trials: int | None = None
     max_seconds: float | None = None
     seed: int | None = None
+    allow_tf32: bool = False
     priority: int = 0
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_caps(self.max_trials, self.max_seconds)
+        if not isinstance(self.allow_tf32, bool):
+            raise InvalidInput(f"allow_tf32 is True or False, not {self.allow_tf32!r}")
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise InvalidInput(f"seed is {self.seed}, but must be between 0 and 2**64 - 1")
         if self.priority not in _INT32:

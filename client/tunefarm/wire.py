@@ -39,6 +39,7 @@ def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:
         max_trials=request.max_trials,
         max_seconds=request.max_seconds,
         seed=request.seed,
+        allow_tf32=request.allow_tf32,
     )
     if request.shapes:
         inputs = {name: common_pb2.Shape(dims=dims) for name, dims in request.shapes.items()}
@@ -75,6 +76,7 @@ def plan_from(wire: tuning_pb2.Plan) -> Plan:
         estimated_seconds=wire.estimated_seconds if wire.HasField("estimated_seconds") else None,
         trials_per_second=wire.trials_per_second if wire.HasField("trials_per_second") else None,
         measured_jobs=wire.measured_jobs,
+        allow_tf32=wire.allow_tf32,
     )
 
 

@@ -33,6 +33,7 @@ def plan(
     max_trials: tuning.MaxTrials = None,
     max_seconds: tuning.MaxSeconds = None,
     seed: tuning.Seed = None,
+    allow_tf32: tuning.AllowTf32 = False,
     project: tuning.Project = "",
     name: tuning.Name = "",
     connect: Connect = None,
@@ -56,6 +57,7 @@ def plan(
         max_trials=max_trials,
         max_seconds=max_seconds,
         seed=seed,
+        allow_tf32=allow_tf32,
         project=project,
         name=name,
     )
@@ -83,6 +85,8 @@ def _plan_table(plan: Plan) -> RenderableType:
     parts.append(Text(f"target: {plan.target}", overflow="fold"))
     if plan.layout:
         parts.append(Text(f"layout: {plan.layout}"))
+    if plan.allow_tf32:
+        parts.append(Text("precision: float32 products may use TF32 (--allow-tf32)"))
     parts += [Text(f"note: {note}") for note in plan.notes]
     return Group(*parts)
 

@@ -42,6 +42,7 @@ def tune(
     max_trials: tuning.MaxTrials = None,
     max_seconds: tuning.MaxSeconds = None,
     seed: tuning.Seed = None,
+    allow_tf32: tuning.AllowTf32 = False,
     out: Out = None,
     project: tuning.Project = "",
     name: tuning.Name = "",
@@ -67,6 +68,7 @@ def tune(
         max_trials=max_trials,
         max_seconds=max_seconds,
         seed=seed,
+        allow_tf32=allow_tf32,
         project=project,
         name=name,
     )

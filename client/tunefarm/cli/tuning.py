@@ -63,6 +63,13 @@ MaxSeconds = Annotated[
     typer.Option("--max-seconds", metavar="S", help="No new trial starts after S seconds; the job then ends as usual."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Makes the search repeatable.")]
+AllowTf32 = Annotated[
+    bool,
+    typer.Option(
+        "--allow-tf32",
+        help="NVIDIA GPUs: float32 products may use TF32 tensor cores, exact to some three digits (default: off).",
+    ),
+]
 Project = Annotated[str, typer.Option("--project", metavar="NAME", help="The project that it belongs to.")]
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="The job's name (default: the file's).")]
 
@@ -84,6 +91,7 @@ class TuningRequest:
     max_trials: int | None
     max_seconds: float | None
     seed: int | None
+    allow_tf32: bool
     project: str
     name: str
 
@@ -103,6 +111,7 @@ class TuningRequest:
             max_trials=self.max_trials,
             max_seconds=self.max_seconds,
             seed=self.seed,
+            allow_tf32=self.allow_tf32,
         )
 
     @property
@@ -126,5 +135,7 @@ class TuningRequest:
     @property
     def caps(self) -> TuningParameters:
         """What is said about the job as a whole."""
-        parameters = TuningParameters(max_trials=self.max_trials, max_seconds=self.max_seconds, seed=self.seed)
+        parameters = TuningParameters(
+            max_trials=self.max_trials, max_seconds=self.max_seconds, seed=self.seed, allow_tf32=self.allow_tf32
+        )
         return parameters | {"name": self.name} if self.name else parameters

@@ -39,12 +39,14 @@ class PrepareModel:
         shapes: fixed shape of every input.
         target: what the user asked for, or TVM's JSON.
         out_dir: folder for the prepared module, reused as it is if it is complete.
+        allow_tf32: float32 products may round their factors to TF32.
     """
 
     model: Path
     shapes: dict[str, tuple[int, ...]]
     target: str
     out_dir: Path
+    allow_tf32: bool = False
 
 
 @dataclass(frozen=True)

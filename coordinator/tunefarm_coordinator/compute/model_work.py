@@ -36,7 +36,7 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
     check_toolchain(target)
     prepared = _prepared_before(request, target)
     if prepared is None:
-        prepared = prepare(request.model, request.shapes, target, request.out_dir)
+        prepared = prepare(request.model, request.shapes, target, request.out_dir, allow_tf32=request.allow_tf32)
     return PreparedSummary(
         target=prepared.target,
         layout=prepared.layout,
@@ -90,6 +90,7 @@ def _prepared_before(request: PrepareModel, target: str) -> PreparedModel | None
     wanted = {name: tuple(shape) for name, shape in request.shapes.items()}
     same = (
         prepared.target == target
+        and prepared.allow_tf32 == request.allow_tf32
         and prepared.pipeline_version == PIPELINE_VERSION
         and {spec.name: spec.shape for spec in prepared.inputs} == wanted
     )

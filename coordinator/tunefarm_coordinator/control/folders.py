@@ -30,9 +30,12 @@ class Folders:
     def model(self, model_id: str) -> Path:
         return self.root / "models" / model_id
 
-    def prepared(self, model_id: str, shapes: Mapping[str, Sequence[int]], target: str) -> Path:
-        """The same for every job on the same model, shapes and target."""
-        key = json.dumps([model_id, sorted((name, list(dims)) for name, dims in shapes.items()), target])
+    def prepared(
+        self, model_id: str, shapes: Mapping[str, Sequence[int]], target: str, *, allow_tf32: bool = False
+    ) -> Path:
+        """The same for every job on the same model, shapes, target and precision."""
+        precision = ["tf32"] if allow_tf32 else []
+        key = json.dumps([model_id, sorted((name, list(dims)) for name, dims in shapes.items()), target, *precision])
         return self.root / "prepared" / hashlib.sha256(key.encode()).hexdigest()[:32]
 
     def job(self, job_id: str) -> Path:

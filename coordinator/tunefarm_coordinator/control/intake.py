@@ -17,8 +17,10 @@ class Intake:
         self._library = library
 
     async def resolved(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.JobSpec:
-        """The spec with its target as TVM's JSON. Raises InvalidInput, NoDevice."""
+        """The spec with its target as TVM's JSON. Raises InvalidInput (also: TF32 where there is none), NoDevice."""
         target = await self._target(spec)
+        if spec.allow_tf32:
+            targets.check_tf32(target.text)
         resolved = tuning_pb2.JobSpec()
         resolved.CopyFrom(spec)
         del resolved.targets[:]

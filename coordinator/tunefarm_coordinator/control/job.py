@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tunefarm_coordinator.compute.messages import PreparedSummary
+from tunefarm_coordinator.compute.messages import PreparedSummary, PrepareModel
+from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_proto.v1 import tuning_pb2
@@ -87,6 +88,12 @@ class JobSheet:
             max_trials=cap,
             finalists=given.top_trials_per_kernel if asked else COMPARED,
         )
+
+    def preparation(self, folders: Folders) -> PrepareModel:
+        """How the model is prepared, and where. The same folder for every job that is prepared alike."""
+        allow_tf32 = self.spec.allow_tf32
+        folder = folders.prepared(self.spec.model_id, self.shapes, self.target, allow_tf32=allow_tf32)
+        return PrepareModel(self.model, self.shapes, self.target, folder, allow_tf32)
 
     @property
     def tuner(self) -> str:

@@ -57,7 +57,7 @@ class PackagingStage:
             (workload, trace, self._samples(workload, identity))
             for (workload, identity), trace in zip(wanted.best, traces.values(), strict=True)
         )
-        folder = self._services.folders.prepared(self._sheet.spec.model_id, self._sheet.shapes, self._sheet.target)
+        folder = self._sheet.preparation(self._services.folders).out_dir
         manifest = await self._manifest(wanted)
         tuned: Packaged = await self._tuning.ask(Package(folder, traces, records, self._draft, manifest))
         self._services.faults.passing(FaultPoint.DURING_PACKAGING)
@@ -181,7 +181,7 @@ class PackagingStage:
         else:
             path = self._services.artifacts.path(tuned.outputs_digest)
             actual = await asyncio.to_thread(path.read_bytes)
-            comparison = await asyncio.to_thread(compare_outputs, actual, reference)
+            comparison = await asyncio.to_thread(compare_outputs, actual, reference, self._sheet.spec.allow_tf32)
             error, matches, message = comparison.max_rel_error, comparison.ok, comparison.message
         seconds = report.conditions.elapsed
         return ev.Benchmarked(timings, error, matches, message, delivered.device.name, seconds)

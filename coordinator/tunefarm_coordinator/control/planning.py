@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tunefarm_coordinator.compute.messages import ComputeFailed, ComputeLost, PreparedSummary, PrepareModel
+from tunefarm_coordinator.compute.messages import ComputeFailed, ComputeLost, PreparedSummary
 from tunefarm_coordinator.control import targets
 from tunefarm_coordinator.control.intake import Intake
 from tunefarm_coordinator.control.job import (
@@ -114,11 +114,8 @@ class Planner:
         return PlannedJob(sheet, summary, known, outlook(sheet.options, specs), pace)
 
     async def _prepared(self, sheet: JobSheet) -> PreparedSummary:
-        folder = self._services.folders.prepared(sheet.spec.model_id, sheet.shapes, sheet.target)
         try:
-            summary: PreparedSummary = await self._services.compute.ask(
-                PrepareModel(sheet.model, sheet.shapes, sheet.target, folder)
-            )
+            summary: PreparedSummary = await self._services.compute.ask(sheet.preparation(self._services.folders))
         except ComputeLost as error:
             raise Unavailable(f"the model could not be prepared now, try again: {error}") from error
         except ComputeFailed as error:

@@ -1,5 +1,6 @@
 """What a user means by a target, on the farm as it is now."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -8,6 +9,8 @@ from tunefarm_coordinator.farm.messages import FarmDevice
 from tunefarm_coordinator.farm.placement import parse_target, serves
 
 HOST = "host"
+# Compute capability that TF32 came with, as in "sm_80".
+FIRST_WITH_TF32 = 80
 
 
 def by_name(text: str, devices: Sequence[FarmDevice]) -> str | None:
@@ -38,6 +41,20 @@ def check_served(target: str, devices: Sequence[FarmDevice]) -> None:
     """Raises NoDevice, naming the devices that there are, if none serves the target (TVM's JSON)."""
     if not any(serves(device, target) for device in devices):
         raise NoDevice(f"no device serves the target {target}{_which(devices)}")
+
+
+def check_tf32(target: str) -> None:
+    """Raises InvalidInput unless the target (TVM's JSON) is CUDA of compute capability 8.0 or more."""
+    wanted = parse_target(target)
+    arch = dict(wanted.attributes).get("arch", "")
+    found = re.fullmatch(r"sm_(\d+)[af]?", arch)
+    if wanted.kind == "cuda" and found and int(found[1]) >= FIRST_WITH_TF32:
+        return
+    has = f"{wanted.kind} {arch}".strip()
+    raise InvalidInput(
+        f"allow_tf32: TF32 is there on CUDA with compute capability 8.0 or more (arch sm_80), but the target is {has}: "
+        "leave it out, or name another target"
+    )
 
 
 def common_class(target: str, devices: Iterable[FarmDevice]) -> str:

@@ -18,7 +18,6 @@ from tunefarm_coordinator.compute.messages import (
     Observe,
     OpenTask,
     PreparedSummary,
-    PrepareModel,
     Propose,
     Proposed,
     Request,
@@ -97,9 +96,7 @@ class TuningStage:
         return await asyncio.shield(self._summary)
 
     async def _prepare(self) -> PreparedSummary:
-        sheet = self._sheet
-        folder = self._services.folders.prepared(sheet.spec.model_id, sheet.shapes, sheet.target)
-        summary: PreparedSummary = await self.ask(PrepareModel(sheet.model, sheet.shapes, sheet.target, folder))
+        summary: PreparedSummary = await self.ask(self._sheet.preparation(self._services.folders))
         return summary
 
     async def _task(self, workload: str) -> TuningTask:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tunefarm_coordinator.models.matching import match, relative_error
+from tunefarm_coordinator.models.matching import match, relative_error, tolerance
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class OutputComparison:
     message: str
 
 
-def compare_outputs(actual: bytes, reference: bytes) -> OutputComparison:
-    """Compares two .npz archives with the reference's names, "s{i}_out{j}"."""
+def compare_outputs(actual: bytes, reference: bytes, allow_tf32: bool = False) -> OutputComparison:
+    """Compares two .npz archives with the reference's names, "s{i}_out{j}". `allow_tf32`: by TF32's tolerance."""
     worst, faults = 0.0, []
     with np.load(io.BytesIO(actual)) as found, np.load(io.BytesIO(reference)) as expected:
         for name in expected.files:
@@ -29,7 +29,8 @@ def compare_outputs(actual: bytes, reference: bytes) -> OutputComparison:
                 continue
             error = relative_error(found[name], expected[name])
             worst = max(worst, error)
-            if not match(found[name], expected[name]):
+            bound = tolerance(expected[name].dtype.name, tf32=allow_tf32)
+            if not match(found[name], expected[name], bound.relative, bound.absolute):
                 faults.append(f"{name} is off by {error:.3g}")
     message = f"the tuned model's outputs differ from the reference: {'; '.join(faults[:3])}" if faults else ""
     return OutputComparison(not faults, worst if math.isfinite(worst) else None, message)

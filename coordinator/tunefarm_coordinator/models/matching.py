@@ -24,10 +24,14 @@ _TOLERANCES = {
     "bfloat16": Tolerance(5e-2, 1e-2),
 }
 _EXACT = Tolerance(0.0, 0.0)
+# Factors of products have float16's mantissa there, sums and results have not.
+_TF32 = Tolerance(1e-2, 1e-6)
 
 
-def tolerance(dtype: str) -> Tolerance:
-    """For values of `dtype`; integers and booleans have to be equal."""
+def tolerance(dtype: str, *, tf32: bool = False) -> Tolerance:
+    """For values of `dtype`; integers and booleans have to be equal. `tf32`: products of float32 were rounded to it."""
+    if tf32 and dtype == "float32":
+        return _TF32
     return _TOLERANCES.get(dtype, _EXACT)
 
 

@@ -217,6 +217,7 @@ def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dic
         "outputs": [asdict(spec) for spec in prepared.outputs],
         "target": json.loads(prepared.target),
         "layout": prepared.layout,
+        "precision": {"tf32": prepared.allow_tf32},
         "pipeline_version": prepared.pipeline_version,
         "versions": {"tvm": tvm.__version__},
         "kernels": {"tuned": len(tuned), "untuned": len(untuned)},

@@ -7,7 +7,7 @@ layout of its own, and packaging prepacks them.
 
 A prepared model is a folder; whoever packages it may be another process:
 
-    prepared.json           target, layout, inputs, outputs, tasks
+    prepared.json           target, layout, precision, inputs, outputs, tasks
     prepared_module.json    the module (`tvm.ir.load_json`); plain TVM compiles it, with a database or without
     weights.npz             w0, w1, ...: main's parameters after the inputs, in order
 """
@@ -53,6 +53,7 @@ class PreparedModel:
         pipeline_version: of the preparation; part of every workload.
         target: canonical JSON that it was prepared for.
         layout: "NHWC", or "NCHW" where convolutions kept the importer's layout.
+        allow_tf32: float32 products may round their factors to TF32.
         kernels: how many kernels the model has, the ones not worth tuning included.
         tasks: what trials are spent on, most work first.
     """
@@ -61,6 +62,7 @@ class PreparedModel:
     pipeline_version: str
     target: str
     layout: str
+    allow_tf32: bool
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     kernels: int
@@ -77,9 +79,16 @@ class PreparedModel:
 
 
 def prepare(
-    onnx_path: str | Path, shapes: dict[str, tuple[int, ...]], target_json: str, out_dir: str | Path
+    onnx_path: str | Path,
+    shapes: dict[str, tuple[int, ...]],
+    target_json: str,
+    out_dir: str | Path,
+    *,
+    allow_tf32: bool = False,
 ) -> PreparedModel:
     """Prepare the model at `onnx_path`, with the input `shapes` of `resolve_shapes`, into `out_dir`.
+
+    `allow_tf32`: float32 products may round their factors to TF32; who asks has checked that the target has it.
 
     Raises:
         InvalidInput: the file can't be read or imported (every unsupported operator with its node), or has
@@ -101,6 +110,7 @@ def prepare(
         pipeline_version=PIPELINE_VERSION,
         target=target_json,
         layout=layout,
+        allow_tf32=allow_tf32,
         inputs=tuple(TensorSpec(t.name, t.dtype, tuple(shapes[t.name])) for t in signature.inputs),
         outputs=tuple(
             TensorSpec(t.name, dtype, shape) for t, (dtype, shape) in zip(signature.outputs, outputs, strict=True)
@@ -125,6 +135,7 @@ def load_prepared(directory: str | Path) -> PreparedModel:
         pipeline_version=summary["pipeline_version"],
         target=summary["target"],
         layout=summary["layout"],
+        allow_tf32=summary["allow_tf32"],
         inputs=tuple(_spec(item) for item in summary["inputs"]),
         outputs=tuple(_spec(item) for item in summary["outputs"]),
         kernels=summary["kernels"],

@@ -152,6 +152,7 @@ def _plan(plan: PlannedJob) -> tuning_pb2.Plan:
         pipeline_version=summary.pipeline_version,
         notes=plan.notes,
         estimated_seconds=plan.estimated_seconds,
+        allow_tf32=plan.sheet.spec.allow_tf32,
     )
     if plan.pace is not None:
         message.trials_per_second, message.measured_jobs = plan.pace.trials_per_second, plan.pace.jobs

@@ -140,7 +140,7 @@ class AutoTVMOptions(_message.Message):
     def __init__(self, kernel_trials: _Optional[int] = ..., early_stopping_threshold: _Optional[int] = ..., exploration_trials: _Optional[int] = ..., random_trials: _Optional[int] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id")
+    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +162,7 @@ class JobSpec(_message.Message):
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_TF32_FIELD_NUMBER: _ClassVar[int]
     model_id: str
     targets: _containers.RepeatedCompositeFieldContainer[_common_pb2.TargetSpec]
     shape_sets: _containers.RepeatedCompositeFieldContainer[_common_pb2.ShapeSet]
@@ -176,7 +177,8 @@ class JobSpec(_message.Message):
     priority: int
     labels: _containers.ScalarMap[str, str]
     trace_id: str
-    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ...) -> None: ...
+    allow_tf32: bool
+    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ...) -> None: ...
 
 class PlanJobRequest(_message.Message):
     __slots__ = ("spec",)
@@ -205,7 +207,7 @@ class PlannedTask(_message.Message):
     def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ..., template: _Optional[str] = ..., trials: _Optional[int] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm")
+    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm", "allow_tf32")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     TUNER_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
@@ -218,6 +220,7 @@ class Plan(_message.Message):
     MEASURED_JOBS_FIELD_NUMBER: _ClassVar[int]
     AUTOSCHEDULER_FIELD_NUMBER: _ClassVar[int]
     AUTOTVM_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_TF32_FIELD_NUMBER: _ClassVar[int]
     target: str
     tuner: str
     tasks: _containers.RepeatedCompositeFieldContainer[PlannedTask]
@@ -230,7 +233,8 @@ class Plan(_message.Message):
     measured_jobs: int
     autoscheduler: AutoschedulerOptions
     autotvm: AutoTVMOptions
-    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ...) -> None: ...
+    allow_tf32: bool
+    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., allow_tf32: _Optional[bool] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
     __slots__ = ("idempotency_key", "spec")

@@ -116,7 +116,8 @@ class TuningServiceServicer:
 
     def PlanJob(self, request, context):
         """The tuner, the tasks, their weights and the total budget that a job would have; spends nothing.
-        INVALID_ARGUMENT (also: AutoTVM, and no kernel of the model has a template), NOT_FOUND (model),
+        INVALID_ARGUMENT (also: AutoTVM, and no kernel of the model has a template; allow_tf32, and the target has no
+        TF32), NOT_FOUND (model),
         FAILED_PRECONDITION (no device serves the target).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tunefarm_coordinator.compute.messages import PreparedSummary
+from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.job import JobSheet, check_spec, check_templates
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_proto.v1 import common_pb2, tuning_pb2
@@ -60,6 +61,15 @@ def test_more_finalists_are_compared_where_the_user_asks_for_them(
     given: tuning_pb2.AutoschedulerOptions, compared: int
 ) -> None:
     assert sheet(tuning_pb2.JobSpec(autoscheduler=given)).options.finalists == compared
+
+
+def test_a_model_is_prepared_apart_for_each_precision() -> None:
+    folders = Folders(Path("data"))
+    exact = sheet(tuning_pb2.JobSpec(model_id="m")).preparation(folders)
+    rounded = sheet(tuning_pb2.JobSpec(model_id="m", allow_tf32=True)).preparation(folders)
+    assert (exact.allow_tf32, rounded.allow_tf32) == (False, True)
+    assert exact.out_dir != rounded.out_dir
+    assert exact.out_dir == sheet(tuning_pb2.JobSpec(model_id="m", max_trials=9)).preparation(folders).out_dir
 
 
 def test_nothing_to_do_for_autotvm_without_a_template() -> None:

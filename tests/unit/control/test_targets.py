@@ -1,5 +1,7 @@
 """What a user means by a target."""
 
+import json
+
 import pytest
 
 from tunefarm_coordinator.control import targets
@@ -41,6 +43,17 @@ def test_a_kind_names_the_devices_of_it() -> None:
     other = FarmDevice("cuda0", "f6", '{"kind": "cuda", "arch": "sm_80"}', name="gpu2")
     with pytest.raises(InvalidInput, match=r"sm_80.*sm_90"):
         targets.by_name("cuda", [gpu, other])
+
+
+@pytest.mark.parametrize("arch", ["sm_80", "sm_89", "sm_90a", "sm_100", "sm_120f"])
+def test_tf32_is_there_from_capability_8_on(arch: str) -> None:
+    targets.check_tf32(json.dumps({"kind": "cuda", "arch": arch}))
+
+
+@pytest.mark.parametrize("target", [ZEN, '{"kind": "cuda", "arch": "sm_75"}', '{"kind": "cuda"}'])
+def test_tf32_is_refused_elsewhere(target: str) -> None:
+    with pytest.raises(InvalidInput, match="allow_tf32"):
+        targets.check_tf32(target)
 
 
 def test_no_device_names_those_that_there_are() -> None:

@@ -20,6 +20,12 @@ def test_error_and_match_agree_at_the_bound() -> None:
         assert match(actual, expected) == (relative_error(actual, expected) <= bound) == (factor < 1)
 
 
+def test_tf32_has_a_tolerance_of_its_own_for_float32_alone() -> None:
+    assert tolerance("float32").relative < tolerance("float32", tf32=True).relative < tolerance("float16").relative
+    assert tolerance("float16", tf32=True) == tolerance("float16")
+    assert tolerance("int64", tf32=True) == tolerance("int64")
+
+
 def test_not_finite_values_have_to_be_in_the_same_places() -> None:
     expected = np.array([1.0, np.nan, np.inf], dtype=np.float32)
     assert match(expected.copy(), expected)

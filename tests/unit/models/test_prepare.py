@@ -9,6 +9,8 @@ import pytest
 from onnx import helper
 
 from tests.unit.models import graphs
+from tunefarm_coordinator.compute.messages import PrepareModel
+from tunefarm_coordinator.compute.model_work import prepare_model
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.prepare import PreparedModel, load_prepared, prepare
 from tunefarm_coordinator.models.target import host_target
@@ -30,6 +32,14 @@ def test_tasks_and_signature(conv_pair: PreparedModel) -> None:
     assert conv_pair.inputs[0].shape == (1, 32, 10, 10)
     assert [(o.name, o.dtype, o.shape) for o in conv_pair.outputs] == [("y", "float32", (1, 32, 10, 10))]
     assert load_prepared(conv_pair.directory) == conv_pair
+
+
+def test_what_was_prepared_exactly_is_prepared_again_for_tf32(conv_pair: PreparedModel, tmp_path: Path) -> None:
+    assert conv_pair.allow_tf32 is False
+    path = graphs.save_conv_pair(tmp_path / "m.onnx")
+    for allow_tf32 in (False, True):
+        prepare_model(PrepareModel(path, _SIZES, host_target(), tmp_path / "prepared", allow_tf32))
+        assert load_prepared(tmp_path / "prepared").allow_tf32 is allow_tf32
 
 
 def test_weights_are_parameters_and_layout_free(conv_pair: PreparedModel) -> None:
