@@ -57,9 +57,9 @@ class Arrays:
         if np.issubdtype(expected.dtype, np.floating):
             self._nan(argument).copyto(output)
         elif expected.dtype == np.bool_:
-            output.copyfrom(~expected.astype(np.bool_))
+            self._write(~expected.astype(np.bool_), output)
         else:
-            output.copyfrom(np.bitwise_not(expected.astype(np.int64)).astype(expected.dtype))
+            self._write(np.bitwise_not(expected.astype(np.int64)).astype(expected.dtype), output)
         return output
 
     def make_room(self) -> None:
@@ -80,11 +80,15 @@ class Arrays:
         return values
 
     def _upload(self, values: Array) -> Any:
-        if self._staging is None:
-            return tvm.runtime.tensor(np.ascontiguousarray(values), device=self._device)
         tensor = tvm.runtime.empty(values.shape, str(values.dtype), self._device)
-        self._staging.write(values, tensor)
+        self._write(values, tensor)
         return tensor
+
+    def _write(self, values: Array, tensor: Any) -> None:
+        if self._staging is None:
+            tensor.copyfrom(np.asarray(values, order="C"))
+        else:
+            self._staging.write(values, tensor)
 
     def _keep(self, key: tuple[object, ...], tensor: Any) -> None:
         self._kept[key] = tensor

@@ -2,10 +2,10 @@
 
 A socket takes several times as long for some megabytes as a copy in memory does. Kernels are never timed on this
 memory: it has small pages, and what a model allocates may have large ones. Each array is copied once more, on the far
-side.
+side and in that process: TVM RPC copies from one device to another only where both are of one kind.
 """
 
-import json
+import ctypes
 import mmap
 import os
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import tvm_ffi
 from numpy.typing import NDArray
 
-_OPEN, _TENSOR = "tunefarm.staging.open", "tunefarm.staging.tensor"
+_OPEN, _TO_DEVICE, _FROM_DEVICE = "tunefarm.staging.open", "tunefarm.staging.to_device", "tunefarm.staging.from_device"
 
 Array = NDArray[np.generic]
 
@@ -22,12 +22,16 @@ Array = NDArray[np.generic]
 def register() -> None:
     """The far side: functions for `Staging`, in a session's process."""
     memory = _Memory(os.memfd_create("tunefarm-staging", os.MFD_CLOEXEC))
+    # Both return when the copy is made, on any device.
+    to_tensor = tvm_ffi.get_global_func("runtime.TVMTensorCopyFromBytes")
+    from_tensor = tvm_ffi.get_global_func("runtime.TVMTensorCopyToBytes")
 
-    def tensor(shape: str, dtype: str) -> Any:
-        return tvm_ffi.from_dlpack(memory.view(tuple(json.loads(shape)), np.dtype(dtype), grow=True))
+    def copier(copy: Any) -> Any:
+        return lambda tensor, size: copy(tensor, ctypes.c_void_p(memory.bytes(size).ctypes.data), size)
 
     tvm_ffi.register_global_func(_OPEN, lambda: memory.descriptor, override=True)
-    tvm_ffi.register_global_func(_TENSOR, tensor, override=True)
+    tvm_ffi.register_global_func(_TO_DEVICE, copier(to_tensor), override=True)
+    tvm_ffi.register_global_func(_FROM_DEVICE, copier(from_tensor), override=True)
 
 
 class Staging:
@@ -38,19 +42,20 @@ class Staging:
         descriptor = remote.get_function(_OPEN)()
         # This process may look into that one: it forked it, and is root where that one is not.
         self._memory = _Memory(os.open(f"/proc/{pid}/fd/{descriptor}", os.O_RDWR | os.O_CLOEXEC))
-        self._tensor = remote.get_function(_TENSOR)
+        self._to_device = remote.get_function(_TO_DEVICE)
+        self._from_device = remote.get_function(_FROM_DEVICE)
 
     def write(self, values: Array, tensor: Any) -> None:
-        """Copy to a tensor of the session's."""
-        far = self._tensor(json.dumps(values.shape), str(values.dtype))
-        self._memory.view(values.shape, values.dtype)[...] = values
-        far.copyto(tensor)
+        """Copy to a tensor of the session's, on whatever device, of that shape and dtype."""
+        self._memory.bytes(values.nbytes).view(values.dtype)[...] = values.reshape(-1)
+        self._to_device(tensor, values.nbytes)
 
     def read(self, tensor: Any) -> Array:
         """A copy of a tensor of the session's."""
         shape, dtype = tuple(int(extent) for extent in tensor.shape), np.dtype(str(tensor.dtype))
-        tensor.copyto(self._tensor(json.dumps(shape), str(dtype)))
-        return self._memory.view(shape, dtype).copy()
+        size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self._from_device(tensor, size)
+        return self._memory.bytes(size).view(dtype).reshape(shape).copy()
 
     def close(self) -> None:
         self._memory.close()
@@ -63,14 +68,14 @@ class _Memory:
         self.descriptor = descriptor
         self._map: mmap.mmap | None = None
 
-    def view(self, shape: tuple[int, ...], dtype: "np.dtype[Any]", grow: bool = False) -> Array:
-        """The memory's beginning as an array. `grow`: make it as large as that takes."""
-        size = max(1, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-        if grow and os.fstat(self.descriptor).st_size < size:
-            os.ftruncate(self.descriptor, size)
-        if self._map is None or len(self._map) < size:
+    def bytes(self, size: int) -> NDArray[np.uint8]:
+        """The memory's first `size` bytes; it grows to them."""
+        wanted = max(1, size)
+        if os.fstat(self.descriptor).st_size < wanted:
+            os.ftruncate(self.descriptor, wanted)
+        if self._map is None or len(self._map) < wanted:
             self._map = mmap.mmap(self.descriptor, 0)
-        return np.frombuffer(self._map, dtype, count=int(np.prod(shape, dtype=np.int64))).reshape(shape)
+        return np.frombuffer(self._map, np.uint8, count=size)
 
     def close(self) -> None:
         self._map = None

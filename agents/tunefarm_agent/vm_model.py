@@ -69,7 +69,7 @@ class VmModel:
         self._vm.set_input(ENTRY, *inputs, *self._parameters)
 
     def _upload(self, values: NDArray[np.generic]) -> Any:
-        return tvm.runtime.tensor(np.ascontiguousarray(values), device=self._session.device)
+        return tvm.runtime.tensor(np.asarray(values, order="C"), device=self._session.device)
 
 
 def _flat(outputs: Any) -> list[Any]:

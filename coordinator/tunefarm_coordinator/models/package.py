@@ -58,6 +58,7 @@ MANIFEST_FILE = "manifest.json"
 _TRANSFORM = "main_transform_params"
 # What SplitLayoutRewritePreproc appends to the name of a kernel whose weights it lays out beforehand.
 _PREPACKED = "_prepacked"
+_RUN = Path(__file__).with_name("packaged_run.py")
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def build_package(
     for name in (MODULE_FILE, WEIGHTS_FILE):
         shutil.copyfile(prepared.directory / name, out_dir / name)
     write_database(out_dir, prepared, records)
-    (out_dir / "run.py").write_text(_RUN)
+    shutil.copyfile(_RUN, out_dir / "run.py")
     facts = {**_facts(prepared, tuned, untuned), "functions": _functions(module, kernels)}
     (out_dir / MANIFEST_FILE).write_text(json.dumps({**facts, **(manifest or {})}, indent=2) + "\n")
     return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned))
@@ -226,50 +227,3 @@ def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dic
             for t in prepared.tasks
         ],
     }
-
-
-_RUN = '''\
-"""Runs the model in this folder on random inputs. Needs TVM's runtime and NumPy alone:
-
-    TVM_USE_RUNTIME_LIB=1 python run.py
-"""
-
-import ctypes
-import json
-import time
-from pathlib import Path
-
-import numpy as np
-import tvm
-from tvm.runtime.vm import VirtualMachine
-
-here = Path(__file__).resolve().parent
-manifest = json.loads((here / "manifest.json").read_text())
-kind = manifest["target"]["kind"]
-if kind == "cuda":
-    # A TVM that is runtime only leaves this to its host program.
-    ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)
-device = tvm.runtime.device("cpu" if kind == "llvm" else kind, 0)
-machine = VirtualMachine(tvm.runtime.load_module(str(here / manifest["library"])), device)
-generator = np.random.default_rng(0)
-
-
-
-def random_input(shape, dtype):
-    integral = np.dtype(dtype).kind != "f"
-    values = generator.integers(0, 2, shape) if integral else generator.standard_normal(shape)
-    return tvm.runtime.tensor(values.astype(dtype), device)
-
-
-inputs = [random_input(spec["shape"], spec["dtype"]) for spec in manifest["inputs"]]
-outputs = machine["main"](*inputs)
-for spec, value in zip(manifest["outputs"], [outputs] if hasattr(outputs, "shape") else outputs):
-    print(f"{spec['name']}: {value.dtype} {tuple(value.shape)}")
-seconds = []
-for _ in range(20):
-    started = time.perf_counter()
-    machine["main"](*inputs)
-    device.sync()
-    seconds.append(time.perf_counter() - started)
-print(f"latency: {1e3 * float(np.median(seconds)):.3f} ms (median of {len(seconds)})")
-'''
