@@ -38,8 +38,8 @@ $(BIN)/python:
 
 # Again only when what is wanted changed. The stamp comes last: an install that was broken off is done over.
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "== installing into .venv (1.3 GB: one minute, or some, by your line and cores)"
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[coordinator,agent,onnxruntime,dev]'
+	@echo "== installing into .venv (1.6 GB: one minute, or some, by your line and cores)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[coordinator,agent,cuda,onnxruntime,dev]'
 	@touch $@
 
 lint: setup ## style, format, types, import walls

@@ -7,7 +7,7 @@ of ours up to the device call is the real thing, NVIDIA's Python package and CUD
 import subprocess
 from pathlib import Path
 
-from tunefarm_coordinator.engines.cuda_compiler import DRIVER_FUNCTIONS
+from tunefarm_coordinator.engines.cuda.driver import DRIVER_FUNCTIONS
 
 UUID = "GPU-fa4e0000-0000-0000-0000-000000000000"
 NAME = "NVIDIA Fake H100"

@@ -28,6 +28,7 @@ from tunefarm_coordinator.control.planning import Planner
 from tunefarm_coordinator.control.references import References
 from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.engines.cuda.options import CompilerName, CudaOptions
 from tunefarm_coordinator.errors import StoreError, TunefarmError
 from tunefarm_coordinator.fault_points import Fault, FaultPoints
 from tunefarm_coordinator.schedules.store import Store
@@ -72,6 +73,12 @@ def serve(
     ] = None,
     searchers: Annotated[int | None, typer.Option(min=1, help="Search processes; default: by cores.")] = None,
     builders: Annotated[int | None, typer.Option(min=1, help="Build processes; default: by cores.")] = None,
+    cuda_compiler: Annotated[
+        CompilerName,
+        typer.Option(
+            envvar="TUNEFARM_CUDA_COMPILER", help="What CUDA is compiled with; auto: NVRTC where it is, or nvcc."
+        ),
+    ] = "auto",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
     json_logs: Annotated[bool, typer.Option("--json-logs", help="One JSON object a line.")] = False,
     lifeline_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -100,6 +107,7 @@ def serve(
             ready=ready_fd,
             searchers=searchers,
             builders=builders,
+            cuda_compiler=cuda_compiler,
             leave_interrupted=leave_interrupted,
             fault=Fault.parse(fault_point) if fault_point else None,
         )
@@ -130,7 +138,12 @@ async def _serve(settings: Settings) -> None:
 async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: asyncio.Event) -> None:
     artifacts = ArtifactStore(folders.artifacts)
     compute = ComputeClient(
-        ComputeSettings(ray_address=settings.ray_address, searchers=settings.searchers, builders=settings.builders)
+        ComputeSettings(
+            ray_address=settings.ray_address,
+            searchers=settings.searchers,
+            builders=settings.builders,
+            cuda=CudaOptions(settings.cuda_compiler),
+        )
     )
     farm = FarmControl(await asyncio.to_thread(store.next_epoch), compute.set_gates)
     maintenance = Maintenance(farm, store)

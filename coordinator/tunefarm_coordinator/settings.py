@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.fault_points import Fault
@@ -23,6 +24,7 @@ class Settings:
         ray_address: an existing Ray cluster; None: a local one of our own.
         metrics: (host, port) of the Prometheus endpoint; None: none.
         lifeline, ready: inherited file descriptors, see `tunefarm.embedded`.
+        cuda_compiler: what CUDA is compiled with, see `engines.cuda.options`.
         leave_interrupted: jobs that an earlier coordinator left unfinished wait until they are resumed.
         fault: where tests want this process to die; None: nowhere.
     """
@@ -40,6 +42,7 @@ class Settings:
     ready: int | None = None
     searchers: int | None = None
     builders: int | None = None
+    cuda_compiler: Literal["auto", "nvrtc", "nvcc"] = "auto"
     leave_interrupted: bool = False
     fault: Fault | None = None
 

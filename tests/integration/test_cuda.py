@@ -20,6 +20,8 @@ from tests.tiny_models import save_tiny_cnn
 from tunefarm_agent.detection import proposed_target, this_cpu
 from tunefarm_agent.nvidia import Gpu
 from tunefarm_coordinator.engines.build import build_candidate
+from tunefarm_coordinator.engines.cuda import options
+from tunefarm_coordinator.engines.cuda.options import CompilerName, CudaOptions
 from tunefarm_coordinator.engines.engine import engine
 from tunefarm_coordinator.engines.reference_kernel import build_reference
 from tunefarm_coordinator.models.default_schedule import default_trace
@@ -48,8 +50,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedModel:
     return prepare(model, {"image": (1, 3, 16, 16)}, TARGET, folder / "prepared")
 
 
-@needs_nvcc
-def test_candidates_are_proposed_and_compiled_without_a_gpu(prepared: PreparedModel) -> None:
+@pytest.mark.parametrize("compiler", ["nvrtc", pytest.param("nvcc", marks=needs_nvcc)])
+def test_candidates_are_proposed_and_compiled_without_a_gpu(
+    prepared: PreparedModel, compiler: CompilerName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "current", lambda: CudaOptions(compiler))
     task = prepared.tasks[0]
     search = engine("autoscheduler").open(task.workload, task.module, TARGET, seed=1)
     proposals = search.propose(3, None)
@@ -60,7 +65,6 @@ def test_candidates_are_proposed_and_compiled_without_a_gpu(prepared: PreparedMo
         assert built.library == build_candidate(task.module, trace, TARGET).library
 
 
-@needs_nvcc
 def test_a_package_for_a_gpu(prepared: PreparedModel, tmp_path: Path) -> None:
     package = build_untuned(prepared.directory, tmp_path / "package")
     assert carries_machine_code(package.library.read_bytes())
@@ -94,7 +98,6 @@ async def test_the_agent_says_what_gpu_it_has(farm: FakeCoordinator) -> None:
     assert farm.heartbeats[-1].temperatures["cuda0"] == CELSIUS
 
 
-@needs_nvcc
 async def test_a_gpu_that_does_not_answer_is_lost_and_costs_no_candidate(
     farm: FakeCoordinator, agent: AgentProcess
 ) -> None:
@@ -108,7 +111,6 @@ async def test_a_gpu_that_does_not_answer_is_lost_and_costs_no_candidate(
     assert await farm.reports("cpu", 1, 60)
 
 
-@needs_nvcc
 async def test_a_job_for_a_gpu_goes_through_the_coordinator(tmp_path: Path) -> None:
     """The agent is a fake and so are its times; search, builds, package and the check of its outputs are real."""
     home = tmp_path / "home"

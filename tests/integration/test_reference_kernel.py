@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +34,7 @@ def test_it_multiplies_on_this_host_and_is_the_same_every_time(tmp_path: Path) -
 
 def test_it_is_built_for_a_gpu_that_is_not_here() -> None:
     target = {"kind": "cuda", "arch": "sm_90", "host": json.loads(HOST)}
-    try:
-        built = build_reference(json.dumps(target))
-    except BuildError as error:
-        if shutil.which("nvcc") is None:
-            pytest.skip(f"waits for nvcc: {error}")
-        raise
+    built = build_reference(json.dumps(target))
     assert built.arguments[0].shape == (GPU_EDGE, GPU_EDGE)
 
 

@@ -35,6 +35,8 @@ from tunefarm_coordinator.compute.messages import (
 from tunefarm_coordinator.compute.settings import FaultPlan, candidate_digest
 from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate
 from tunefarm_coordinator.engines.cost_model import CostModel, CostModelTrainer, Sample, ScoreModel
+from tunefarm_coordinator.engines.cuda import options
+from tunefarm_coordinator.engines.cuda.options import CudaOptions
 from tunefarm_coordinator.engines.engine import Observation as Result
 from tunefarm_coordinator.engines.engine import Search, TaskRecord, engine
 from tunefarm_coordinator.errors import InvalidInput
@@ -43,9 +45,10 @@ from tunefarm_coordinator.errors import InvalidInput
 class Worker:
     """What all workers have: permits, and a way to find out that they are up."""
 
-    def __init__(self, gates: Sequence[Gate], faults: FaultPlan) -> None:
+    def __init__(self, gates: Sequence[Gate], faults: FaultPlan, cuda: CudaOptions) -> None:
         self._gates = HostGates(gates)
         self._faults = faults
+        options.configure(cuda)
 
     def set_gates(self, gates: Sequence[Gate]) -> None:
         """See `HostGates.set`."""
@@ -108,8 +111,8 @@ def _built(build: Callable[[], BuiltCandidate]) -> Built | BuildFailed:
 class Searcher(Worker):
     """Holds the searches of some tasks, and each job's cost model as last trained."""
 
-    def __init__(self, gates: Sequence[Gate], faults: FaultPlan) -> None:
-        super().__init__(gates, faults)
+    def __init__(self, gates: Sequence[Gate], faults: FaultPlan, cuda: CudaOptions) -> None:
+        super().__init__(gates, faults, cuda)
         self._searches: dict[TaskKey, Search] = {}
         self._proposed: dict[TaskKey, set[str]] = {}
         self._observed: dict[TaskKey, set[str]] = {}
@@ -186,8 +189,8 @@ class Searcher(Worker):
 class Trainer(Worker):
     """Trains the cost models, one for each job. No TVM in this process."""
 
-    def __init__(self, gates: Sequence[Gate], faults: FaultPlan) -> None:
-        super().__init__(gates, faults)
+    def __init__(self, gates: Sequence[Gate], faults: FaultPlan, cuda: CudaOptions) -> None:
+        super().__init__(gates, faults, cuda)
         self._trainers: dict[str, CostModelTrainer] = {}
 
     def learn(self, job_id: str, seed: int, samples: Sequence[Sample]) -> CostModel:

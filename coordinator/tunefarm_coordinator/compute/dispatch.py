@@ -97,7 +97,8 @@ class Dispatcher:
         raise ComputeFailed(f"{kind.__name__} is no request")
 
     def _worker(self, kind: type) -> Worker:
-        return Worker(make_actor(self._cluster, kind, self._gates, self._faults), self._settings.still_timeout)
+        actor = make_actor(self._cluster, kind, self._gates, self._faults, self._settings.cuda)
+        return Worker(actor, self._settings.still_timeout)
 
     async def _build(self, method: str, request: Build | BuildReference) -> Built | BuildFailed:
         self._building += 1

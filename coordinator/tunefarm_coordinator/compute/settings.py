@@ -1,10 +1,11 @@
 """Settings of the compute child, and what crosses between it and the coordinator besides requests."""
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tunefarm_coordinator.compute.messages import Gate
+from tunefarm_coordinator.engines.cuda.options import CudaOptions
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class ComputeSettings:
         still_timeout: seconds after which a worker that has nothing to compute, and yet does not answer, is replaced.
         search_timeout: seconds after which a searcher that does not answer is taken for hung.
         model_timeout: the same for a model worker (import and packaging of a large model take minutes).
+        cuda: how workers compile CUDA.
         temp_dir: parent of the child's own temporary folder; None: the system's.
         faults: for tests; None: from the child's environment variable TUNEFARM_COMPUTE_FAULTS.
     """
@@ -74,6 +76,7 @@ class ComputeSettings:
     still_timeout: float = 30.0
     search_timeout: float = 600.0
     model_timeout: float = 3600.0
+    cuda: CudaOptions = field(default_factory=CudaOptions)
     temp_dir: Path | None = None
     faults: FaultPlan | None = None
 

@@ -10,7 +10,7 @@ from tvm.target.codegen import llvm_get_system_triple
 
 from tunefarm_coordinator.engines import linker, prepack, trace_text
 from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
-from tunefarm_coordinator.engines.cuda_compiler import compiling_for
+from tunefarm_coordinator.engines.cuda.compiler import compiling_for
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
 

@@ -34,13 +34,15 @@ class LinkError(Exception):
     """No linker for the architecture, or the linker failed."""
 
 
-def link(objects: Sequence[Path], output: Path, triple: str) -> None:
+def link(objects: Sequence[Path], output: Path, triple: str, soname: str | None = None) -> None:
     """Links `objects` into the shared library `output`; raises `LinkError`.
 
     Args:
         triple: LLVM triple that the objects were compiled for, as in "aarch64-linux-gnu".
+        soname: the name by which other libraries ask for it; None: none.
     """
-    command = [*command_for(triple), *_OPTIONS, "-o", str(output), *map(str, objects)]
+    named = ("-soname", soname) if soname else ()
+    command = [*command_for(triple), *_OPTIONS, *named, "-o", str(output), *map(str, objects)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LinkError(f"{command[0]} exited with {done.returncode}: {done.stderr.strip()[:300]}")

@@ -14,7 +14,7 @@ from tvm.target import Target
 
 from tunefarm_coordinator.engines.build import export_library, kernel_arguments
 from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate
-from tunefarm_coordinator.engines.cuda_compiler import compiling_for
+from tunefarm_coordinator.engines.cuda.compiler import compiling_for
 from tunefarm_coordinator.engines.linker import LinkError
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 

@@ -38,7 +38,7 @@ from tvm.target import Target
 
 from tunefarm_coordinator.engines import linker, trace_text
 from tunefarm_coordinator.engines.build import host_triple
-from tunefarm_coordinator.engines.cuda_compiler import compiling_for
+from tunefarm_coordinator.engines.cuda.compiler import compiling_for
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule

@@ -1,0 +1,1 @@
+"""CUDA kernels compiled on a host without a GPU."""

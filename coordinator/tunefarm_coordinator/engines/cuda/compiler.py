@@ -1,0 +1,80 @@
+"""Has TVM compile CUDA kernels to machine code with our compilers and our options."""
+
+import contextlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Protocol
+
+import tvm_ffi
+from tvm.support import nvcc as _registers_its_own  # noqa: F401  (ours takes its place)
+from tvm.target import Target
+
+from tunefarm_coordinator.engines.candidate import BuildError
+from tunefarm_coordinator.engines.cuda import driver, nvcc, nvrtc, options
+
+
+class Compiler(Protocol):
+    """CUDA source to machine code."""
+
+    name: str
+    version: str
+
+    def compile(self, source: str, arch: str, options: tuple[str, ...]) -> bytes:
+        """The image for `arch`, such as "sm_90". Raises RuntimeError with what the compiler says."""
+
+
+_FINDERS: dict[str, Callable[[], Compiler | None]] = {"nvrtc": nvrtc.find, "nvcc": nvcc.find}
+_MISSING = {
+    "auto": "no CUDA compiler on this builder: CUDA kernels need tunefarm's extra `cuda` there (pip install "
+    "'tunefarm[cuda]', which brings NVRTC), or CUDA's toolkit of major version 13 (nvcc)",
+    "nvrtc": "no NVRTC on this builder: install tunefarm's extra `cuda` there (pip install 'tunefarm[cuda]')",
+    "nvcc": "no nvcc on this builder: install CUDA's toolkit, of major version 13, there",
+}
+# The same for both compilers. No fast mathematics, though TVM's own call has it: outputs are compared with ONNX
+# Runtime's and with the unscheduled kernel's, which divide, take roots and treat denormal numbers as IEEE 754 says, and
+# so do the libraries that a user comes from. Kernels that multiply and add gain nothing by it, and the others wait for
+# memory. Registers: as in TVM's own call, candidates are timed anyway.
+_OPTIONS = ("--std=c++17", "--disable-warnings", "--ptxas-options=--register-usage-level=10")
+_CALLBACK = "tvm_callback_cuda_compile"
+
+
+def compiling_for(target: Any) -> contextlib.AbstractContextManager[Any]:
+    """The scope to call TVM's `build` for `target` in. Raises BuildError: there is no compiler for it here."""
+    if target.kind.name != "cuda":
+        return contextlib.nullcontext()
+    chosen()
+    driver.load_runtime()
+    _register()
+    # The callback reads the architecture from the target in scope.
+    scope: contextlib.AbstractContextManager[Any] = target
+    return scope
+
+
+@cache
+def _register() -> None:
+    tvm_ffi.register_global_func(_CALLBACK, _compile, override=True)
+
+
+def chosen() -> Compiler:
+    """The compiler of this process, by `options.current()`. Raises BuildError, with what to install: none there."""
+    wanted = options.current().compiler
+    for name in _FINDERS if wanted == "auto" else (wanted,):
+        found = _FINDERS[name]()
+        if found is not None:
+            return found
+    raise BuildError(_MISSING[wanted])
+
+
+def _compile(source: str) -> bytes:
+    """TVM's callback. Raises RuntimeError, as its errors cross TVM."""
+    try:
+        return chosen().compile(source, str(Target.current().attrs["arch"]), _OPTIONS)
+    except RuntimeError as error:
+        raise RuntimeError(_complaint(str(error))) from None
+
+
+def _complaint(said: str) -> str:
+    """What the compiler says, from its first error on."""
+    lines = said.splitlines()
+    first = next((number for number, line in enumerate(lines) if "error" in line.lower()), 0)
+    return "\n".join(lines[first:])
