@@ -219,5 +219,12 @@ def lost(message: str) -> Json:
     return {"lost": message}
 
 
+def reason_of(reply: Json) -> str:
+    """Why a reply is none that was hoped for, for people."""
+    if "failed" in reply:
+        return "{kind}: {message}".format(**reply["failed"])
+    return str(reply.get("lost") or reply)
+
+
 def encode(message: Json) -> bytes:
     return json.dumps(message).encode() + b"\n"

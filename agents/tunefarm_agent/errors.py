@@ -35,3 +35,7 @@ class CommandTimedOut(AgentError):
 
 class LeaseGivenUp(AgentError):
     """The lease can't be worked on, or not to its end, through no fault of its candidates."""
+
+
+class DeviceFailed(LeaseGivenUp):
+    """The device itself can't do its work: it needs a rest, or somebody's hands."""

@@ -9,7 +9,7 @@ from tunefarm_agent import wire
 from tunefarm_agent.artifacts import Held
 from tunefarm_agent.commands import CANCELLED, DEVICE_LOST
 from tunefarm_agent.desk import Desk, Ref, Stage
-from tunefarm_agent.errors import ArtifactUnavailable, LeaseGivenUp
+from tunefarm_agent.errors import ArtifactUnavailable, DeviceFailed, LeaseGivenUp
 from tunefarm_agent.leases import LeaseRunner
 from tunefarm_agent.spool import Spool
 from tunefarm_proto.v1 import farm_pb2
@@ -139,7 +139,7 @@ class Holdings:
                 held.release()
         except (LeaseGivenUp, ArtifactUnavailable, OSError) as error:
             log.warning("lease given up", error=str(error))
-            self._finish(ref, DEVICE_LOST, str(error))
+            self._finish(ref, DEVICE_LOST, str(error), device_failed=isinstance(error, DeviceFailed))
         except asyncio.CancelledError:
             log.info("lease cancelled")
             self._finish(ref, CANCELLED, "cancelled")
@@ -180,8 +180,8 @@ class Holdings:
         if ref in self._at_work:
             self._at_work[ref].cancel()
 
-    def _finish(self, ref: Ref, kind: str = "", message: str = "") -> None:
-        ending = Ending(lease_id=ref.lease_id, attempt=ref.attempt)
+    def _finish(self, ref: Ref, kind: str = "", message: str = "", device_failed: bool = False) -> None:
+        ending = Ending(lease_id=ref.lease_id, attempt=ref.attempt, device_failed=device_failed)
         if kind:
             ending.failure.CopyFrom(wire.failure(kind, message))
         if not self._desk.finish(ref, ending):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from tunefarm_agent import wire
 from tunefarm_agent.artifacts import Artifacts, Held
 from tunefarm_agent.benchmark import Benchmark
-from tunefarm_agent.commands import RUN_TIMEOUT, Evaluation, Expected, Kernel
+from tunefarm_agent.commands import DEVICE_LOST, RUN_TIMEOUT, Evaluation, Expected, Kernel
 from tunefarm_agent.devices import OwnDevice
-from tunefarm_agent.errors import LeaseGivenUp
+from tunefarm_agent.errors import DeviceFailed, LeaseGivenUp
 from tunefarm_agent.gate import TimingGate
 from tunefarm_agent.results import Failed, Measured, ReferenceTime, Result
 from tunefarm_agent.stand import Stand
@@ -52,6 +52,23 @@ class _Reference:
     kernel: Kernel
     evaluation: Evaluation
     limit: float
+
+
+def _around(conditions: farm_pb2.Conditions, *timed: ReferenceTime | None) -> farm_pb2.Conditions:
+    """The conditions with the slowest time of the reference kernel, where it was timed."""
+    known = [each for each in timed if each is not None]
+    if known:
+        slowest = max(known, key=lambda each: each.seconds)
+        conditions.reference_seconds, conditions.reference_spread = slowest.seconds, slowest.spread
+    return conditions
+
+
+def _behind(result: Result, error: DeviceFailed) -> Result:
+    """What came of a candidate after which the device can't do its work. What was checked and timed stays; a failure is
+    the device's as likely as the candidate's, so it is none yet."""
+    if isinstance(result, Failed):
+        return Failed(DEVICE_LOST, f"{result.kind}: {result.message}; after it {error}")
+    return result
 
 
 @dataclass
@@ -143,19 +160,20 @@ class LeaseRunner:
         reference: _Reference | None = None,
     ) -> None:
         """Candidates one by one, the reference kernel before, between and after them: an outcome carries the slower
-        time of the two around it."""
+        time of the two around it. Raises DeviceFailed when that kernel can't be timed any more."""
         before = await self._time(reference)
         for index, candidate in candidates.items():
             start = self._conditions_from()
             kernel = wire.kernel_of(candidate, files)
             result = await self._stand.run(kernel, expected, evaluation, wire.time_of(candidate))
             conditions = self._conditions(start, evaluation)
-            after = await self._time(reference)
-            known = [each for each in (before, after) if each is not None]
-            if known:
-                slower = max(known, key=lambda each: each.seconds)
-                conditions.reference_seconds, conditions.reference_spread = slower.seconds, slower.spread
-            await report(index, wire.item_report(result, conditions))
+            try:
+                after = await self._time(reference)
+            except DeviceFailed as error:
+                result = _behind(result, error)
+                await report(index, wire.item_report(result, _around(conditions, before)))
+                raise
+            await report(index, wire.item_report(result, _around(conditions, before, after)))
             before = after
 
     def _evaluation(self, evaluator: farm_pb2.Evaluator, give_up: float = 0.0) -> Evaluation:
@@ -179,14 +197,13 @@ class LeaseRunner:
         return await self._stand.time_reference(reference.kernel, reference.evaluation, reference.limit)
 
     async def _calibrate(self, work: farm_pb2.CalibrateWork, files: wire.Files) -> farm_pb2.OutcomeReport:
-        """The reference kernel alone. Raises LeaseGivenUp where it can't be timed: the device is to blame."""
+        """The reference kernel alone."""
         start = self._conditions_from()
         reference = self._reference_of(work, files)
         timed = await self._time(reference)
         if reference is None or timed is None:
-            raise LeaseGivenUp("the reference kernel can't be timed")
-        conditions = self._conditions(start, reference.evaluation)
-        conditions.reference_seconds, conditions.reference_spread = timed.seconds, timed.spread
+            raise LeaseGivenUp("a lease to calibrate came without a reference kernel")
+        conditions = _around(self._conditions(start, reference.evaluation), timed)
         measured = Measured(timed.samples, max(1, work.evaluator.number), None)
         return wire.item_report(measured, conditions)
 

@@ -13,13 +13,14 @@ import structlog
 
 from tunefarm_agent import commands
 from tunefarm_agent.commands import RUN_ERROR, RUN_TIMEOUT, Confinement, Json, Place
-from tunefarm_agent.errors import CommandTimedOut, LeaseGivenUp, ProcessDied
+from tunefarm_agent.errors import CommandTimedOut, DeviceFailed, LeaseGivenUp, ProcessDied
 from tunefarm_agent.results import Failed, Measured, ReferenceTime, Result
 from tunefarm_agent.supervised import Household, SupervisedProcess
 
 # For what the measuring process does on its own behalf.
 _OWN_SECONDS = 30.0
 _TRIES = 3
+_REFERENCE_TRIES = 2
 
 _log = structlog.get_logger()
 
@@ -119,20 +120,23 @@ class Stand:
 
     async def time_reference(
         self, kernel: commands.Kernel, evaluation: commands.Evaluation, limit: float
-    ) -> ReferenceTime | None:
-        """What the reference kernel takes now; None where it can't be timed. Raises LeaseGivenUp."""
-        opened = await self._own(commands.open_session(self._fresh))
-        self._fresh = False
-        try:
-            reply = await self._process.call(commands.time_reference(kernel, evaluation), limit, session=opened["pid"])
-        except (CommandTimedOut, ProcessDied) as error:
-            reply = commands.lost(str(error))
-        if "ok" not in reply:
-            # A candidate may have harmed the session that both ran in.
-            _log.warning("the reference kernel can't be timed", reply=reply)
+    ) -> ReferenceTime:
+        """What the reference kernel takes now. Raises LeaseGivenUp; DeviceFailed where it can't be timed, not even in a
+        session of its own (candidates may have harmed the one that it shared with them)."""
+        command, reason = commands.time_reference(kernel, evaluation), ""
+        for _ in range(_REFERENCE_TRIES):
+            opened = await self._own(commands.open_session(self._fresh))
+            self._fresh = False
+            try:
+                reply = await self._process.call(command, limit, session=opened["pid"])
+            except (CommandTimedOut, ProcessDied) as error:
+                reply = commands.lost(str(error))
+            if "ok" in reply:
+                return ReferenceTime(tuple(reply["ok"]["seconds"]))
+            reason = commands.reason_of(reply)
+            _log.warning("the reference kernel can't be timed", reason=reason)
             self._fresh = True
-            return None
-        return ReferenceTime(tuple(reply["ok"]["seconds"]))
+        raise DeviceFailed(f"its reference kernel can't be timed, not even in a fresh session: {reason}")
 
     async def _once(self, command: Json, limit: float) -> tuple[Result, bool]:
         """(the result, whether the session was the candidate's alone)."""
@@ -164,7 +168,8 @@ class Stand:
                 reason = str(error)
                 _log.warning("the measuring process is started again", error=reason)
                 await self._process.kill()
-        raise LeaseGivenUp(f"the device can't run candidates: {reason}")
+        failed = LeaseGivenUp if self._place.address else DeviceFailed
+        raise failed(f"the device can't run candidates: {reason}")
 
     async def _make_sure(self, command: Json) -> None:
         """A living process that knows its confinement."""

@@ -486,6 +486,53 @@ async def test_the_reference_kernel_is_timed_around_every_candidate(farm: FakeCo
     assert statistics.median(report.measured.seconds) == report.conditions.reference_seconds
 
 
+# A device that breaks when a candidate says so, and stays broken for every session after.
+BREAKABLE = 'if (access("broken", F_OK) == 0) abort(); add(in, out, 1.0f);'
+BREAKS = 'close(open("broken", O_CREAT | O_WRONLY, 0600));'
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_device_whose_reference_kernel_fails_gives_the_lease_up_and_blames_no_candidate(
+    farm: FakeCoordinator,
+) -> None:
+    work = batch(farm, [good(), good()])
+    work.reference.CopyFrom(candidate(farm, hostile("segfault")))
+    one_lease(farm, "batch", measure=work)
+    ending = await farm.finished("batch", 60)
+    assert ending.device_failed
+    assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST
+    assert "reference kernel can't be timed, not even in a fresh session: RUN_ERROR" in ending.failure.message
+    assert farm.outcomes["batch"] == []
+    one_lease(farm, "probe", calibrate=farm_pb2.CalibrateWork(reference=work.reference, evaluator=EVALUATOR))
+    assert (await farm.finished("probe", 60)).device_failed
+    measure(farm, "next", good())
+    (report,) = await farm.reports("next", 1, 60)
+    assert kind(report) == "measured"
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize(("statement", "came"), [("add(in, out, 1.0f);", "measured"), ("abort();", "DEVICE_LOST")])
+async def test_what_was_measured_before_the_device_failed_stays_and_a_failure_is_not_the_candidate_s(
+    farm: FakeCoordinator, statement: str, came: str
+) -> None:
+    work = batch(farm, [good(), library(f"{BREAKS} {statement}"), good()])
+    work.reference.CopyFrom(candidate(farm, library(BREAKABLE)))
+    one_lease(farm, "batch", measure=work)
+    assert (await farm.finished("batch", 60)).device_failed
+    assert [kind(report) for report in farm.outcomes["batch"]] == ["measured", came]
+
+
+@pytest.mark.usefixtures("agent")
+async def test_a_session_that_a_candidate_harmed_is_not_the_device_s_fault(farm: FakeCoordinator) -> None:
+    """The reference kernel runs again in a session of its own."""
+    harms = library('setenv("HARMED", "1", 1); add(in, out, 1.0f);')
+    work = batch(farm, [harms, good()])
+    work.reference.CopyFrom(candidate(farm, library('if (getenv("HARMED")) abort(); add(in, out, 1.0f);')))
+    one_lease(farm, "batch", measure=work)
+    assert [kind(report) for report in await farm.reports("batch", 2, 60)] == ["measured", "measured"]
+    assert not (await farm.finished("batch", 60)).HasField("failure")
+
+
 @pytest.mark.usefixtures("agent")
 async def test_a_candidate_that_fails_behind_the_reference_kernel_is_not_tried_twice(farm: FakeCoordinator) -> None:
     """The reference kernel is ours: it leaves the session as good as unused."""

@@ -45,8 +45,11 @@ class Farm:
         digest = self.artifacts.put(kernel)
         return farm_pb2.Candidate(artifact=digest, arguments=[argument] * 2, run_timeout=timeout)
 
-    def measure(self, name: str, *kernels: bytes, job: str = "job", calibrated: bool = False) -> None:
-        """Submit a batch of these kernels as work `name`."""
+    def measure(
+        self, name: str, *kernels: bytes, job: str = "job", calibrated: bool = False, reference_kernel: bytes = b""
+    ) -> None:
+        """Submit a batch of these kernels as work `name`; `calibrated`: with an honest reference kernel, unless another
+        is given."""
         batch = farm_pb2.MeasureWork(
             candidates=[self.candidate(kernel) for kernel in kernels],
             evaluator=EVALUATOR,
@@ -55,7 +58,7 @@ class Farm:
         work = Work(name, job, TARGET, len(kernels), WorkKind.MEASURE, 120.0, payload=farm_pb2.Lease(measure=batch))
         if calibrated:
             kernel = farm_pb2.CalibrateWork(
-                reference=self.candidate(good()), evaluator=farm_pb2.Evaluator(number=10, repeat=5)
+                reference=self.candidate(reference_kernel or good()), evaluator=farm_pb2.Evaluator(number=10, repeat=5)
             )
             batch.reference.CopyFrom(kernel.reference)
             batch.reference_evaluator.CopyFrom(kernel.evaluator)
@@ -155,3 +158,13 @@ async def test_outcomes_come_with_the_reference_kernels_time(farm: Farm) -> None
     assert view.reference_seconds
     assert 0 <= view.reference_seconds < 0.01
     assert farm.lost == []
+
+
+async def test_a_device_with_a_broken_reference_kernel_rests_says_why_and_costs_no_candidate(farm: Farm) -> None:
+    farm.measure("batch", good(), good(), calibrated=True, reference_kernel=hostile("segfault"))
+    await farm.until(lambda: farm.state() is DeviceState.QUARANTINED, 60)
+    (view,) = farm.control.snapshot()
+    assert "its reference kernel can't be timed, not even in a fresh session: RUN_ERROR" in view.reason
+    assert "tried again in 30 s" in view.reason
+    assert (farm.came, farm.lost, farm.suspected, view.measured) == ({}, [], [], 0)
+    await farm.until(lambda: farm.control.waiting == 1)

@@ -5,7 +5,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tunefarm_coordinator.compute.messages import Gate
@@ -34,6 +34,7 @@ from tunefarm_coordinator.farm.messages import (
     Submitted,
     Suspected,
     Tick,
+    Unserved,
     Withdrawn,
     Work,
 )
@@ -58,7 +59,19 @@ _ENDINGS: dict[EndReason, type[TunefarmError]] = {
 OnOutcome = Callable[[Deliver, farm_pb2.OutcomeReport], Awaitable[None]]
 OnLost = Callable[[ItemLost], Awaitable[None]]
 OnSuspected = Callable[[Suspected], Awaitable[None]]
+OnUnserved = Callable[[Unserved], None]
 OnGates = Callable[[tuple[Gate, ...]], None]
+
+
+@dataclass(frozen=True)
+class _Callbacks:
+    """Whom to tell what of a job's piece of work."""
+
+    job_id: str
+    outcome: OnOutcome
+    lost: OnLost
+    suspected: OnSuspected | None
+    unserved: OnUnserved
 
 
 class FarmControl:
@@ -77,7 +90,7 @@ class FarmControl:
         self._gates_of: dict[str, Gate] = {}
         self._gates: tuple[Gate, ...] = ()
         self._attachments: dict[str, Attachment] = {}
-        self._callbacks: dict[str, tuple[str, OnOutcome, OnLost, OnSuspected | None]] = {}
+        self._callbacks: dict[str, _Callbacks] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._devices_changed = asyncio.Event()
@@ -110,18 +123,20 @@ class FarmControl:
         *,
         resumed: bool = False,
         on_suspected: OnSuspected | None = None,
+        on_unserved: OnUnserved = lambda _: None,
     ) -> None:
         """Have work done; `work.payload` is a farm_pb2.Lease with its `work`, job and trace ids set.
 
         Every wanted index ends with a call of `on_outcome` or `on_lost`. If `on_outcome` raises, the outcome is not
         acknowledged, and comes again. If `on_lost` raises, it is called again until the work is withdrawn.
-        `on_suspected` is told of an item that a device was lost over, and that is tried again.
+        `on_suspected` is told of an item that a device was lost over, and that is tried again; `on_unserved`, again and
+        again, of work that only devices that fail could do: whoever does not want to wait withdraws it.
 
         Raises:
             InvalidInput, Conflict: see FarmDesk.handle.
         """
         known = self._callbacks.get(work.work_id)
-        self._callbacks[work.work_id] = (work.job_id, on_outcome, on_lost, on_suspected)
+        self._callbacks[work.work_id] = _Callbacks(work.job_id, on_outcome, on_lost, on_suspected, on_unserved)
         try:
             self._tell(Submitted(work, resumed))
         except TunefarmError:
@@ -141,7 +156,7 @@ class FarmControl:
     def withdraw_job(self, job_id: str, reason: str = "the job is over") -> None:
         """Withdraw all work of the job."""
         self._tell(Withdrawn(job_id=job_id, reason=reason))
-        for work_id in [work_id for work_id, (job, *_) in self._callbacks.items() if job == job_id]:
+        for work_id in [work_id for work_id, its in self._callbacks.items() if its.job_id == job_id]:
             del self._callbacks[work_id]
 
     def devices(self) -> list[FarmDevice]:
@@ -261,6 +276,9 @@ class FarmControl:
                 self._spawn(self._lose(instruction))
             case Suspected():
                 self._spawn(self._suspect(instruction))
+            case Unserved():
+                if (callbacks := self._callbacks.get(instruction.work_id)) is not None:
+                    callbacks.unserved(instruction)
             case Calibrated():
                 self.on_calibrated(instruction)
             case Forget():
@@ -289,7 +307,7 @@ class FarmControl:
             self._tell(OutcomeDurable(delivered.lease, delivered.index))
             return
         try:
-            await callbacks[1](delivered, delivered.report)
+            await callbacks.outcome(delivered, delivered.report)
         except Exception as error:
             log.exception("an outcome was not recorded", extra={"work": delivered.work_id, "index": delivered.index})
             why = str(error) if isinstance(error, TunefarmError) else "internal error, see the coordinator's log"
@@ -301,7 +319,7 @@ class FarmControl:
     async def _lose(self, lost: ItemLost) -> None:
         while (callbacks := self._callbacks.get(lost.work_id)) is not None:
             try:
-                await callbacks[2](lost)
+                await callbacks.lost(lost)
             except Exception:
                 log.exception("a lost item was not recorded", extra={"work": lost.work_id, "index": lost.index})
                 await asyncio.sleep(LOST_RETRY_SECONDS)
@@ -310,10 +328,10 @@ class FarmControl:
 
     async def _suspect(self, suspected: Suspected) -> None:
         callbacks = self._callbacks.get(suspected.work_id)
-        if callbacks is None or callbacks[3] is None:
+        if callbacks is None or callbacks.suspected is None:
             return
         try:
-            await callbacks[3](suspected)
+            await callbacks.suspected(suspected)
         except Exception:
             # The desk knows; only after a restart would the item be tried once more than it should.
             log.exception("a suspicion was not recorded", extra={"work": suspected.work_id, "index": suspected.index})

@@ -10,7 +10,8 @@ from tunefarm_coordinator.control.farm import OnSuspected
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
-from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Suspected, Work, WorkKind
+from tunefarm_coordinator.errors import NoDevice
+from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Suspected, Unserved, Work, WorkKind
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
@@ -136,9 +137,10 @@ class MeasuringStage:
         resumed: bool,
         on_suspected: OnSuspected | None = None,
     ) -> None:
-        """Submits the work and returns once every wanted index has ended; withdraws it if this is cancelled."""
+        """Submits the work and returns once every wanted index has ended; withdraws it if this is cancelled. Raises
+        NoDevice where every device that could do it fails."""
         kind, left = work.kind, set(work.indices)
-        done = asyncio.Event()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def outcome(delivered: Deliver, report: farm_pb2.OutcomeReport) -> None:
             if delivered.index not in work.indices:
@@ -155,12 +157,18 @@ class MeasuringStage:
 
         def ended(index: int) -> None:
             left.discard(index)
-            if not left:
-                done.set()
+            if not left and not done.done():
+                done.set_result(None)
 
-        self._services.farm.submit(work, outcome, lost, resumed=resumed, on_suspected=on_suspected)
+        def unserved(told: Unserved) -> None:
+            if not done.done():
+                done.set_exception(NoDevice(told.reason))
+
+        self._services.farm.submit(
+            work, outcome, lost, resumed=resumed, on_suspected=on_suspected, on_unserved=unserved
+        )
         try:
-            await done.wait()
+            await done
         finally:
             self._services.farm.withdraw([work.work_id])
 

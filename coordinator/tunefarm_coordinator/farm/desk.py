@@ -39,6 +39,7 @@ from tunefarm_coordinator.farm.records import DeviceKey, LeaseRecord, SessionRec
 from tunefarm_coordinator.farm.roster import Roster
 from tunefarm_coordinator.farm.states import FarmPolicy, LeaseMove, LeaseState, SessionMove, SessionState
 from tunefarm_coordinator.farm.undecided import Undecided
+from tunefarm_coordinator.farm.unserved import unserved
 from tunefarm_coordinator.farm.views import DeviceView, view_of
 from tunefarm_coordinator.farm.works import WorkBook
 
@@ -292,7 +293,8 @@ class FarmDesk:
         if lease is not None and lease.state is LeaseState.HELD and lease.session == event.session:
             move = LeaseMove.FINISH if event.failure is None else LeaseMove.GIVE_UP
             reason = event.failure or "finished without every outcome"
-            self._book.end(lease, move, now, reason, blame=lease.orphaned)
+            failed = event.failure is not None and event.device_failed
+            self._book.end(lease, move, now, reason, blame=lease.orphaned, device_failed=failed)
 
     # ---- maintenance
 
@@ -317,6 +319,8 @@ class FarmDesk:
             for lease in self._last_first(device.leases):
                 self._expire(lease, now)
         self._roster.forget_gone(now)
+        for told in unserved(self._book, self._roster):
+            self._emit(told)
         if self._recovered_at is not None and now >= self._recovered_at:
             for work_id in sorted(self._undecided.work_ids()):
                 self._decide(work_id, now)

@@ -32,9 +32,7 @@ class DeviceHealth:
         if self.state is Health.GOOD and not in_a_row and not too_many:
             return
         if self.state is not Health.QUARANTINED:
-            rest = min(self.policy.quarantine * 2.0**self.sentences, self.policy.quarantine_max)
-            self.sentences += 1
-            self.until = now + rest
+            rest = self._rest(now)
             self.unsteady = too_many and not in_a_row
             counted = (
                 f"{len(self.lately)} leases lost within {self.policy.losses_window / 60:.0f} min"
@@ -44,6 +42,26 @@ class DeviceHealth:
             self.reason = f"{counted}, the last one: {reason}; tried again in {rest:.0f} s"
             self.lately.clear()
         self.state = moved(HEALTH_MOVES, self.state, HealthMove.STRIKE_OUT)
+
+    def failed(self, now: float, reason: str) -> None:
+        """The device can't do its work, as it says itself: it rests at once."""
+        if self.state is not Health.QUARANTINED:
+            rest = self._rest(now)
+            self.drifted = self.unsteady = False
+            self.reason = f"{reason}; tried again in {rest:.0f} s"
+        self.state = moved(HEALTH_MOVES, self.state, HealthMove.STRIKE_OUT)
+
+    @property
+    def hopeless(self) -> bool:
+        """It failed, rested and failed again, so often that nobody should wait for it."""
+        return self.state is not Health.GOOD and not self.drifted and self.sentences >= self.policy.hopeless
+
+    def _rest(self, now: float) -> float:
+        """Begins a quarantine; its seconds."""
+        rest = min(self.policy.quarantine * 2.0**self.sentences, self.policy.quarantine_max)
+        self.sentences += 1
+        self.until = now + rest
+        return rest
 
     def slow(self, now: float, ratio: float) -> bool:
         """The reference kernel has drifted to `ratio` times its usual time. False: after enough rests that is how the

@@ -216,11 +216,13 @@ class OutcomeRefused:
 
 @dataclass(frozen=True)
 class LeaseFinished:
-    """The agent is done with the lease; with `failure` it gave the lease up."""
+    """The agent is done with the lease; with `failure` it gave the lease up, `device_failed`: because the device itself
+    can't do its work."""
 
     session: str
     lease: LeaseRef
     failure: str | None = None
+    device_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -350,6 +352,14 @@ class Suspected:
 
 
 @dataclass(frozen=True)
+class Unserved:
+    """Every device that could do this work failed, rested and failed again; said anew until it is withdrawn."""
+
+    work_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Calibrated:
     """What the reference kernel usually takes on the device with this fingerprint, seconds of one call."""
 
@@ -365,4 +375,6 @@ class EndSession:
     message: str
 
 
-Instruction = Grant | Cancel | Forget | Deliver | Acknowledge | ItemLost | Suspected | Calibrated | EndSession
+Instruction = (
+    Grant | Cancel | Forget | Deliver | Acknowledge | ItemLost | Suspected | Unserved | Calibrated | EndSession
+)

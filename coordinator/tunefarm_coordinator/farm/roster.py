@@ -45,6 +45,10 @@ class Roster:
     def live_devices(self) -> list[DeviceRecord]:
         return [d for d in self.devices.values() if d.session is not None and self.live(d.session)]
 
+    def present_devices(self) -> list[DeviceRecord]:
+        """Devices whose session is live, or away and may come back."""
+        return [device for device in self.devices.values() if device.session is not None]
+
     def request(self, session: SessionRecord, device_id: str, slots: int) -> None:
         """The device has room for so many more leases."""
         device = self.devices.get((session.agent_id, device_id))

@@ -112,6 +112,7 @@ class FarmPolicy:
         strikes: losses in a row that quarantine a device.
         losses, losses_window: so many within so long quarantine it as well, whatever it does between them.
         quarantine: first quarantine; doubled each time up to `quarantine_max`.
+        hopeless: after so many quarantines in a row, work that only such devices could do is told not to wait.
         reference_samples: times of the reference kernel before it is known what is usual.
         slowed_share: by so much slower than usual around an item, and the item is measured again.
         remeasure_tries: how often one item is measured again; then it is believed, with a note.
@@ -136,6 +137,7 @@ class FarmPolicy:
     losses_window: float = 600.0
     quarantine: float = 30.0
     quarantine_max: float = 600.0
+    hopeless: int = 3
     reference_samples: int = 8
     slowed_share: float = 0.5
     remeasure_tries: int = 2

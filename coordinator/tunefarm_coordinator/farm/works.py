@@ -116,8 +116,17 @@ class WorkBook:
         for lease in [lease for lease in holder.leases if lease.started_at is None]:
             self.cancel(lease, now, reason)
 
-    def end(self, lease: LeaseRecord, move: LeaseMove, now: float, reason: str, blame: bool = False) -> None:
-        """The lease is over. `blame`: suspect the item that the device was at, if it was at this lease."""
+    def end(
+        self,
+        lease: LeaseRecord,
+        move: LeaseMove,
+        now: float,
+        reason: str,
+        blame: bool = False,
+        device_failed: bool = False,
+    ) -> None:
+        """The lease is over. `blame`: suspect the item that the device was at, if it was at this lease.
+        `device_failed`: the device can't do its work at all, so that nothing counts against the lease's."""
         record, holder = lease.record, lease.holder
         at_work = holder.working_on() is lease
         unfinished = lease.unfinished()
@@ -126,7 +135,10 @@ class WorkBook:
         record.current = None
         self._settle(lease, now)
         if unfinished and move is not LeaseMove.WITHDRAW:
-            self._count_loss(lease, move, at_work, now, reason)
+            if device_failed:
+                self._rest(lease, now, reason)
+            else:
+                self._count_loss(lease, move, at_work, now, reason)
             if blame and at_work:
                 innocent = lease.returned | lease.rejected
                 self._blame(lease, [index for index in unfinished if index not in innocent])
@@ -187,6 +199,12 @@ class WorkBook:
         lease.holder.leases.append(lease)
         lease.holder.start_next(now)
 
+    def _rest(self, lease: LeaseRecord, now: float, reason: str) -> None:
+        """The device rests, and what waits behind the lease goes elsewhere."""
+        lease.record.avoid.add(lease.holder.key)
+        lease.holder.health.failed(now, reason)
+        self.set_aside(lease.holder, now, reason)
+
     def _count_loss(self, lease: LeaseRecord, move: LeaseMove, at_work: bool, now: float, reason: str) -> None:
         """Count the end against work and device; a lease that only waited behind another says nothing of either."""
         if move is not LeaseMove.FINISH:
@@ -232,6 +250,10 @@ class WorkBook:
             else:
                 self._push(record)
         self.close_if_complete(record, now)
+
+    def in_line(self) -> list[WorkRecord]:
+        """What waits for a device, now or in a moment."""
+        return [record for record in self.works.values() if record.current is None and record.missing()]
 
     def close_if_complete(self, record: WorkRecord, now: float) -> None:
         """Once every item ended: free the device that still works on it, let go of the payload."""

@@ -94,7 +94,7 @@ def event_of(message: farm_pb2.AgentMessage, attachment: Attachment) -> Event | 
         case "lease_finished":
             finished = message.lease_finished
             failure = finished.failure.message or "no reason given" if finished.HasField("failure") else None
-            return LeaseFinished(session, ref_of(finished), failure)
+            return LeaseFinished(session, ref_of(finished), failure, finished.device_failed)
         case "hello":
             raise InvalidInput("a stream has one hello, at its start")
     return None

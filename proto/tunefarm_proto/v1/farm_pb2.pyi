@@ -177,14 +177,16 @@ class KernelTiming(_message.Message):
     def __init__(self, name: _Optional[str] = ..., seconds: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class LeaseFinished(_message.Message):
-    __slots__ = ("lease_id", "attempt", "failure")
+    __slots__ = ("lease_id", "attempt", "failure", "device_failed")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FAILED_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     attempt: int
     failure: _common_pb2.Failure
-    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ...) -> None: ...
+    device_failed: bool
+    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., device_failed: _Optional[bool] = ...) -> None: ...
 
 class CoordinatorMessage(_message.Message):
     __slots__ = ("welcome", "lease", "ack", "cancel")

@@ -283,14 +283,14 @@ class Farm(RuleBasedStateMachine):
         self.draining.difference_update(keys)
         self.tell(Resumed(keys))
 
-    @rule(name=agents_rule)
-    def give_up(self, name: str) -> None:
+    @rule(name=agents_rule, device_failed=st.booleans())
+    def give_up(self, name: str, device_failed: bool) -> None:
         agent = self.agents[name]
         if agent.session is not None and agent.leases:
             lease = next(iter(agent.leases))
             del agent.leases[lease]
             self.holders.pop(lease.lease_id, None)
-            self.tell(LeaseFinished(agent.session, lease, "no"))
+            self.tell(LeaseFinished(agent.session, lease, "no", device_failed))
 
     @precondition(lambda self: self.undurable)
     @rule(position=st.integers(0, 9))
