@@ -142,7 +142,7 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
             ray_address=settings.ray_address,
             searchers=settings.searchers,
             builders=settings.builders,
-            cuda=CudaOptions(settings.cuda_compiler),
+            cuda=CudaOptions(settings.cuda_compiler, folders.images),
         )
     )
     farm = FarmControl(await asyncio.to_thread(store.next_epoch), compute.set_gates)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Folders:
-    """The data folder: `authority/`, `artifacts/`, `models/<id>/`, `prepared/<key>/`, `jobs/<id>/`."""
+    """The data folder: `authority/`, `artifacts/`, `images/`, `models/<id>/`, `prepared/<key>/`, `jobs/<id>/`."""
 
     root: Path
 
@@ -26,6 +26,11 @@ class Folders:
     def uploads(self) -> Path:
         """Models on their way in; emptied at start."""
         return self.root / "uploads"
+
+    @property
+    def images(self) -> Path:
+        """CUDA kernels that were compiled, by what they were compiled from; may be deleted at any time."""
+        return self.root / "images"
 
     def model(self, model_id: str) -> Path:
         return self.root / "models" / model_id

@@ -10,6 +10,7 @@ from tvm.target.codegen import llvm_get_system_triple
 
 from tunefarm_coordinator.engines import linker, prepack, trace_text
 from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
+from tunefarm_coordinator.engines.cuda import kernels
 from tunefarm_coordinator.engines.cuda.compiler import compiling_for
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
@@ -35,8 +36,7 @@ def build_candidate(task_module: str, trace: str, target: str, workspace: Path |
         kind = Target(target)
         scheduled = trace_text.replay(_load_module(task_module), trace, kind).mod
         kernel = prepack.split(scheduled)
-        with compiling_for(kind):
-            built = tvm.tirx.build(kernel.module, target=kind)
+        built = build_kernels(kernel.module, kind)
         library = export_library(built, kind, workspace)
     except linker.LinkError as error:
         raise BuildError(str(error)) from error
@@ -54,6 +54,14 @@ def check_toolchain(target: str) -> None:
             pass
     except (linker.LinkError, BuildError) as error:
         raise InvalidInput(f"nothing can be built for this target: {error}") from error
+
+
+def build_kernels(module: tvm.IRModule, target: Target) -> tvm.runtime.Module:
+    """Scheduled functions as code for the target and its host. Raises BuildError, and one of TVM_ERRORS."""
+    if target.kind.name != "cuda":
+        return tvm.tirx.build(module, target=target)
+    with compiling_for(target):
+        return kernels.build(module, target)
 
 
 @lru_cache(maxsize=8)

@@ -12,9 +12,8 @@ from tvm.s_tir import Schedule
 from tvm.script import tirx as T
 from tvm.target import Target
 
-from tunefarm_coordinator.engines.build import export_library, kernel_arguments
+from tunefarm_coordinator.engines.build import build_kernels, export_library, kernel_arguments
 from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate
-from tunefarm_coordinator.engines.cuda.compiler import compiling_for
 from tunefarm_coordinator.engines.linker import LinkError
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 
@@ -35,8 +34,7 @@ def build_reference(target: str) -> BuiltCandidate:
         gpu = kind.kind.name != "llvm"
         schedule = Schedule(tvm.IRModule({"main": _product(GPU_EDGE if gpu else CPU_EDGE)}))
         (_on_gpu if gpu else _on_cpu)(schedule)
-        with compiling_for(kind):
-            built = tvm.tirx.build(schedule.mod, target=kind)
+        built = build_kernels(schedule.mod, kind)
         return BuiltCandidate(export_library(built, kind, None), kernel_arguments(schedule.mod["main"]), ())
     except LinkError as error:
         raise BuildError(str(error)) from error

@@ -37,8 +37,7 @@ from tvm import relax
 from tvm.target import Target
 
 from tunefarm_coordinator.engines import linker, trace_text
-from tunefarm_coordinator.engines.build import host_triple
-from tunefarm_coordinator.engines.cuda.compiler import compiling_for
+from tunefarm_coordinator.engines.build import build_kernels, host_triple
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule
@@ -201,14 +200,24 @@ def prepacked(module: Any, weights: Sequence[NDArray[Any]]) -> list[Any]:
 
 def _export(module: Any, target_json: str, library: Path) -> None:
     target = Target(target_json)
-    with compiling_for(target):
-        executable = relax.build(module, target=target)
+    executable = _on_gpu(module, target) if target.kind.name == "cuda" else relax.build(module, target=target)
     triple = host_triple(target)
 
     def link(output: str, objects: list[str], **_: Any) -> None:
         linker.link([Path(path) for path in objects], Path(output), triple)
 
     executable.export_library(str(library), fcompile=link)
+
+
+def _on_gpu(module: Any, target: Any) -> Any:
+    """As `relax.build` does it, but for the kernels, which are built one by one: most were compiled as candidates."""
+    with target:
+        lowered = relax.get_default_pipeline(target)(module)
+    kernels = {g: f for g, f in lowered.functions.items() if isinstance(f, tvm.tirx.PrimFunc)}
+    built = build_kernels(tvm.IRModule(kernels, attrs=lowered.attrs), target)
+    rest = tvm.IRModule({g: f for g, f in lowered.functions.items() if g not in kernels}, attrs=lowered.attrs)
+    others = list((lowered.attrs or {}).get("external_mods", []))
+    return relax.build(rest.with_attr("external_mods", [built, *others]), target=target, relax_pipeline=None)
 
 
 def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dict[str, Any]:

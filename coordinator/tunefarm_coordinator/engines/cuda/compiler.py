@@ -1,7 +1,10 @@
 """Has TVM compile CUDA kernels to machine code with our compilers and our options."""
 
 import contextlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, Protocol
 
@@ -11,6 +14,8 @@ from tvm.target import Target
 
 from tunefarm_coordinator.engines.candidate import BuildError
 from tunefarm_coordinator.engines.cuda import driver, nvcc, nvrtc, options
+from tunefarm_coordinator.engines.cuda.images import Images
+from tunefarm_coordinator.engines.cuda.images import key as image_key
 
 
 class Compiler(Protocol):
@@ -38,6 +43,9 @@ _OPTIONS = ("--std=c++17", "--disable-warnings", "--ptxas-options=--register-usa
 _CALLBACK = "tvm_callback_cuda_compile"
 
 
+_answer: ContextVar[Callable[[str], bytes]] = ContextVar("_answer", default=lambda source: _image(source, _arch()))
+
+
 def compiling_for(target: Any) -> contextlib.AbstractContextManager[Any]:
     """The scope to call TVM's `build` for `target` in. Raises BuildError: there is no compiler for it here."""
     if target.kind.name != "cuda":
@@ -52,7 +60,7 @@ def compiling_for(target: Any) -> contextlib.AbstractContextManager[Any]:
 
 @cache
 def _register() -> None:
-    tvm_ffi.register_global_func(_CALLBACK, _compile, override=True)
+    tvm_ffi.register_global_func(_CALLBACK, lambda source: _answer.get()(source), override=True)
 
 
 def chosen() -> Compiler:
@@ -65,12 +73,49 @@ def chosen() -> Compiler:
     raise BuildError(_MISSING[wanted])
 
 
-def _compile(source: str) -> bytes:
-    """TVM's callback. Raises RuntimeError, as its errors cross TVM."""
+@contextlib.contextmanager
+def answering(answer: Callable[[str], bytes]) -> Iterator[None]:
+    """While this lasts, TVM gets its images from `answer`, which is called with their sources, in this thread."""
+    token = _answer.set(answer)
     try:
-        return chosen().compile(source, str(Target.current().attrs["arch"]), _OPTIONS)
+        yield
+    finally:
+        _answer.reset(token)
+
+
+def images_of(sources: Sequence[str]) -> dict[str, bytes]:
+    """The image of each source for the target in scope, compiled in several threads where it is not known yet.
+
+    Raises RuntimeError with what the compiler says.
+    """
+    arch = _arch()
+    with ThreadPoolExecutor(options.current().threads or len(os.sched_getaffinity(0))) as threads:
+        wanted = list(dict.fromkeys(sources))
+        return dict(zip(wanted, threads.map(lambda source: _image(source, arch), wanted), strict=True))
+
+
+def _image(source: str, arch: str) -> bytes:
+    compiler, images = chosen(), _images(options.current())
+    name = image_key(source, arch, compiler.name, compiler.version, *_OPTIONS)
+    known = images.get(name) if images is not None else None
+    if known is not None:
+        return known
+    try:
+        image = compiler.compile(source, arch, _OPTIONS)
     except RuntimeError as error:
         raise RuntimeError(_complaint(str(error))) from None
+    if images is not None:
+        images.add(name, image)
+    return image
+
+
+@cache
+def _images(given: options.CudaOptions) -> Images | None:
+    return None if given.images is None else Images(given.images, given.images_bytes)
+
+
+def _arch() -> str:
+    return str(Target.current().attrs["arch"])
 
 
 def _complaint(said: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Nvcc:
-    """The compiler. `version`: as in "13.0"."""
+    """The compiler. `version`: as in "13.0.88"."""
 
     name = "nvcc"
 
@@ -17,7 +17,7 @@ class Nvcc:
         """Raises OSError: it can't be run."""
         self._path = path
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-        found = re.search(r"release (\d+\.\d+)", said)
+        found = re.search(r"V(\d[\d.]*)", said)
         self.version = found.group(1) if found else said.strip()[:40]
 
     def compile(self, source: str, arch: str, options: tuple[str, ...]) -> bytes:
