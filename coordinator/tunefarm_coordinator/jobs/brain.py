@@ -18,6 +18,7 @@ from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_coordinator.jobs.policy import Policy, policy_for
 from tunefarm_coordinator.jobs.resumption import NO_TEMPLATE, check_resumed, options_after
 from tunefarm_coordinator.jobs.round import Item, Round, Stage
+from tunefarm_coordinator.jobs.scouts import Scouts
 from tunefarm_coordinator.jobs.state import JobState, check_resumption, check_transition
 from tunefarm_coordinator.jobs.task import TaskState
 
@@ -37,6 +38,7 @@ class JobBrain:
         self.ledger = Ledger(0)
         self.tasks: dict[str, TaskState] = {}
         self.rounds: dict[int, Round] = {}
+        self.scouts = Scouts()
         self.failures: Counter[str] = Counter()
         self.messages: Counter[tuple[str, str]] = Counter()
         self.measurements = 0
@@ -188,13 +190,28 @@ class JobBrain:
             # Not where the default schedule or an incumbent is among them: they are what others are compared with.
             round_.give_up = GIVE_UP_SHARE * task.best_seconds
         task.tried.update(item.identity for item in round_.items)
+        round_.stage = Stage.WAITING
+        return self._admit_waiting()
+
+    def _admit_waiting(self) -> list[ins.Instruction]:
+        """Rounds that have their candidates go on, as far as the scouts let them."""
+        wanted: list[ins.Instruction] = []
+        for round_ in list(self.rounds.values()):
+            # One that ends at once, as it is empty, lets others go on by itself.
+            if round_.stage is Stage.WAITING and self.scouts.admit(round_):
+                wanted += self._build(round_)
+        return wanted
+
+    def _build(self, round_: Round) -> list[ins.Instruction]:
         round_.stage = Stage.BUILDING
         return round_.builds() + self._progress(round_)
 
     def _build_ended(self, event: ev.BuildEnded) -> list[ins.Instruction]:
         round_ = self.rounds.get(event.round)
-        if round_ is None or round_.stage is not Stage.BUILDING:
+        if round_ is None or round_.stage not in (Stage.WAITING, Stage.BUILDING):
             return []
+        # Built, so it did not wait: the journal of a coordinator that let no round wait.
+        round_.stage = Stage.BUILDING
         item = round_.items[event.index]
         if item.ended or item.artifact is not None:
             return []
@@ -230,6 +247,7 @@ class JobBrain:
         """A measured item; `seconds` is None where it was let go early (slower than the best for certain)."""
         task = self.tasks[round_.workload]
         item.ended, item.seconds = True, seconds
+        self.scouts.release()
         better = seconds is not None and task.take(item.identity, seconds)
         if item.trial:
             self._charge(task)
@@ -237,7 +255,7 @@ class JobBrain:
             task.since_better = 0 if better else task.since_better + 1
 
     def _fail(self, round_: Round, item: Item, failure: ev.Failure) -> None:
-        item.ended = True
+        item.ended, item.failure = True, failure
         item.lost = failure.kind in REFUNDED
         if not item.trial:
             return
@@ -262,14 +280,17 @@ class JobBrain:
     def _progress(self, round_: Round) -> list[ins.Instruction]:
         wanted = round_.advance()
         if round_.stage is not Stage.ENDED:
-            return wanted
+            return wanted + (self._admit_waiting() if self.scouts.released else [])
         del self.rounds[round_.number]
         task = self.tasks[round_.workload]
         task.in_round = False
+        self.scouts.ended(round_)
+        if verdict := self.scouts.verdict():
+            return self._end_with_error("NO_VALID_TRIAL", verdict)
         # What was lost says nothing of the candidate: search learns nothing of it.
         results = tuple((item.identity, item.observed) for item in round_.items if not item.lost)
         observe: list[ins.Instruction] = [ins.Observe(round_.workload, results)] if results else []
-        return wanted + observe + self._next()
+        return wanted + observe + self._admit_waiting() + self._next()
 
     # ---- finals
 
@@ -387,8 +408,11 @@ class JobBrain:
         self.ledger.extend(allotment.budget)
         for task in self.tasks.values():
             task.reopen(self.options, allotment.quotas[task.workload], winners.get(task.workload))
+        self.scouts = Scouts()
         for round_ in self.rounds.values():
             round_.rebuild()
+            if round_.stage is not Stage.PROPOSING:
+                round_.stage = Stage.BUILDING if self.scouts.admit(round_) else Stage.WAITING
         return self.outstanding() + self._begin()
 
     def _end_with_error(self, kind: str, message: str) -> list[ins.Instruction]:

@@ -3,14 +3,16 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tunefarm_coordinator.jobs.events import Artifact
+from tunefarm_coordinator.jobs.events import Artifact, Failure
 from tunefarm_coordinator.jobs.instructions import Build, Instruction, Measure, MeasureItem, Propose
 
 
 class Stage(Enum):
-    """Where a round is. Only forward: PROPOSING -> BUILDING -> MEASURING -> ENDED."""
+    """Where a round is. Only forward: PROPOSING -> (WAITING ->) BUILDING -> MEASURING -> ENDED. WAITING: for the first
+    rounds to show that anything works at all (see scouts.py)."""
 
     PROPOSING = "proposing"
+    WAITING = "waiting"
     BUILDING = "building"
     MEASURING = "measuring"
     ENDED = "ended"
@@ -25,6 +27,7 @@ class Item:
     artifact: Artifact | None = None
     ended: bool = False
     lost: bool = False
+    failure: Failure | None = None
     seconds: float | None = None
     at_least: float | None = None
     suspicions: int = 0

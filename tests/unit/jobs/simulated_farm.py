@@ -28,6 +28,7 @@ class Scenario:
         spaces: by workload, how many candidates there are.
         echoes: search proposes, among others, something that it proposed before.
         shuffled: answers come in any order, else oldest ask first.
+        alike: failures of one kind say the same; else no two do.
     """
 
     options: JobOptions
@@ -42,6 +43,7 @@ class Scenario:
     echoes: float = 0.0
     late: float = 0.0
     shuffled: bool = True
+    alike: bool = False
 
 
 def artifact_of(identity: str) -> ev.Artifact:
@@ -175,19 +177,26 @@ class SimulatedFarm:
 
     def _build(self, wanted: ins.Build) -> ev.BuildEnded:
         if self.random.random() < self.scenario.build_faults:
-            failure = ev.Failure(self.random.choice(("BUILD_ERROR", "BUILD_TIMEOUT")), f"no code for {wanted.identity}")
+            failure = ev.Failure(
+                self.random.choice(("BUILD_ERROR", "BUILD_TIMEOUT")), self._says(f"no code for {wanted.identity}")
+            )
             return ev.BuildEnded(wanted.round, wanted.index, None, failure, seconds=0.125)
         return ev.BuildEnded(wanted.round, wanted.index, artifact_of(wanted.identity), None, seconds=0.125)
 
     def _measure(self, number: int, index: int) -> ev.ItemMeasured:
         if self.random.random() < self.scenario.losses:
             kind = self.random.choice(sorted(REFUNDED))
-            return ev.ItemMeasured(number, index, failure=ev.Failure(kind, "not its fault"), seconds=0.5)
+            return ev.ItemMeasured(number, index, failure=ev.Failure(kind, self._says("not its fault")), seconds=0.5)
         if self.random.random() < self.scenario.run_faults:
-            return ev.ItemMeasured(number, index, failure=ev.Failure(self.random.choice(OWN_FAULT), "its fault"))
+            failure = ev.Failure(self.random.choice(OWN_FAULT), self._says("its fault"))
+            return ev.ItemMeasured(number, index, failure=failure)
         if self.random.random() < self.scenario.censored:
             return ev.ItemMeasured(number, index, at_least=0.125, seconds=0.5)
         return ev.ItemMeasured(number, index, samples=self._samples(), seconds=0.5)
+
+    def _says(self, message: str) -> str:
+        """Words, not numbers: those are taken for a candidate's particulars."""
+        return message if self.scenario.alike else f"{message}: {''.join(self.random.choices('abcdefgh', k=12))}"
 
     def _compared(self, identity: str) -> ev.FinalistResult:
         if self.random.random() < self.scenario.run_faults:

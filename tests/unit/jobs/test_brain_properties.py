@@ -102,6 +102,8 @@ def test_no_new_trial_once_time_is_spent(scenario: Scenario, moment: int) -> Non
     drive(farm)
     check_end(farm)
     assert farm.brain.ledger.charged <= owed
+    if farm.brain.scouts.verdict():
+        return
     for task in farm.brain.tasks.values():
         assert task.tried.issuperset(task.spec.incumbents), "what earlier jobs found is lost with the time"
 
@@ -112,7 +114,7 @@ def test_every_incumbent_is_visited_without_a_trial(scenario: Scenario) -> None:
     farm = farm_of(scenario)
     drive(farm)
     for task in farm.brain.tasks.values():
-        if task.spec.incumbents:
+        if task.spec.incumbents and not farm.brain.scouts.verdict():
             assert task.tried.issuperset(task.spec.incumbents)
         assert not {(task.workload, name) for name in (task.spec.baseline, *task.spec.incumbents)} & set(farm.charged)
 
