@@ -47,7 +47,8 @@ async def test_a_device_that_fails_everything_costs_a_job_two_rounds_and_resume_
             done = await asyncio.to_thread(tunefarm, home, *arguments, "--connect", address, "--json")
             return document(done)
 
-        async with FakeBrokenDevice(address, target) as device:
+        device = FakeBrokenDevice(address, target)
+        async with device:
             tune = ("tune", str(model), "--target", target, "--trials-per-kernel", str(TRIALS), "--seed", "1")
             await ask(*tune, "--out", str(tmp_path / "package"))
             (job,) = [each["job_id"] for each in (await ask("jobs"))["jobs"]]
