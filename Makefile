@@ -9,6 +9,7 @@ SHELL := bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+GPU_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -18,7 +19,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc clean
+.PHONY: help setup compiler lint test test-slow explore protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc gpu-check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -88,6 +89,9 @@ bench-farm: setup ## a thousand fake agents on the real farm side of a coordinat
 bench-rpc: setup ## what a trial costs beside its kernel, against plain TVM's RPC; ten minutes, and nothing else should run
 	$(BIN)/python tests/benchmarks/against_rpc.py $(BENCH_ARGS)
 
+gpu-check: setup ## on a machine with an NVIDIA GPU: tunes four models, times them against PyTorch; six minutes (GPU_ARGS)
+	tests/gpu/check.sh $(GPU_ARGS)
+
 clean: ## removes all that make has made, .venv too
-	rm -rf .venv $(DEMO) bench-* *.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv $(DEMO) bench-* gpu-check *.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) proto -name __pycache__ -prune -exec rm -rf {} +
