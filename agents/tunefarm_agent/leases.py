@@ -17,6 +17,9 @@ from tunefarm_agent.results import Failed, Measured, ReferenceTime, Result
 from tunefarm_agent.stand import Stand
 from tunefarm_proto.v1 import farm_pb2
 
+# Some hundred calls of a short kernel.
+_WARM_SAMPLE_MS = 1.0
+
 # Takes (index, outcome without its address); returns when the outcome is safe on this host.
 Report = Callable[[int, farm_pb2.OutcomeReport], Awaitable[None]]
 
@@ -61,6 +64,13 @@ def _around(conditions: farm_pb2.Conditions, *timed: ReferenceTime | None) -> fa
         slowest = max(known, key=lambda each: each.seconds)
         conditions.reference_seconds, conditions.reference_spread = slowest.seconds, slowest.spread
     return conditions
+
+
+def warm(evaluation: Evaluation) -> Evaluation:
+    """The evaluation for a device that takes work in a queue, and whose caches stay warm: calls follow one another, so
+    many in a sample that launching them counts for little. One by one, a short kernel's time is mostly its launch's."""
+    longest = max(evaluation.min_repeat_ms, _WARM_SAMPLE_MS)
+    return replace(evaluation, flush_cache=False, min_repeat_ms=longest)
 
 
 def _behind(result: Result, error: DeviceFailed) -> Result:
@@ -179,7 +189,7 @@ class LeaseRunner:
     def _evaluation(self, evaluator: farm_pb2.Evaluator, give_up: float = 0.0) -> Evaluation:
         """Where TVM can't flush the caches (it can on CPUs alone) they stay warm, and the conditions say so."""
         evaluation = wire.evaluation_of(evaluator, give_up)
-        return replace(evaluation, flush_cache=evaluation.flush_cache and self._device.place.kind == "cpu")
+        return evaluation if self._device.place.kind == "cpu" else warm(evaluation)
 
     def _reference_of(
         self, work: farm_pb2.MeasureWork | farm_pb2.CalibrateWork, files: wire.Files
