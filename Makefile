@@ -89,7 +89,7 @@ bench-farm: setup ## a thousand fake agents on the real farm side of a coordinat
 bench-rpc: setup ## what a trial costs beside its kernel, against plain TVM's RPC; ten minutes, and nothing else should run
 	$(BIN)/python tests/benchmarks/against_rpc.py $(BENCH_ARGS)
 
-gpu-check: setup ## on a machine with an NVIDIA GPU: tunes four models, times them against PyTorch; six minutes (GPU_ARGS)
+gpu-check: setup ## on a machine with an NVIDIA GPU: tunes four models, times them against PyTorch; some minutes (GPU_ARGS)
 	tests/gpu/check.sh $(GPU_ARGS)
 
 clean: ## removes all that make has made, .venv too

@@ -37,10 +37,12 @@ def examine(connect: str | None, *, token: str | None, insecure: bool) -> list[F
         _importable("tvm", "tuning and measuring on this machine"),
         _importable("ray", "a coordinator on this machine"),
         _importable("onnxruntime", "ONNX Runtime's latency beside the tuned one"),
-        *(_extra(extra) for extra in ("coordinator", "agent")),
+        *(_extra(extra) for extra in ("coordinator", "agent", "cuda")),
         _cores(),
         _program("compiler", _COMPILERS, "linking kernels on this machine"),
         _program("linker", ("ld", "ld.lld", "ld.gold"), "linking kernels on this machine"),
+        _program("nvcc", ("nvcc",), f"CUDA kernels where {DISTRIBUTION}[cuda] is not installed"),
+        _gpus(),
         _disk(default_data_dir()),
     ]
     if connect is not None:
@@ -88,6 +90,22 @@ def _program(name: str, candidates: tuple[str, ...], purpose: str) -> Finding:
         if found := shutil.which(candidate):
             return Finding(name, "ok", found)
     return Finding(name, "optional", f"none of {', '.join(candidates)}; needed for {purpose}")
+
+
+def _gpus() -> Finding:
+    """NVIDIA's, as the driver's own program lists them."""
+    found = shutil.which("nvidia-smi")
+    if found is None:
+        return Finding("GPUs", "optional", "no nvidia-smi; NVIDIA's driver is needed on machines that measure on a GPU")
+    command = [found, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=_IMPORT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding("GPUs", "missing", f"nvidia-smi does not answer: {error}")
+    listed = "; ".join(line.strip() for line in told.stdout.splitlines() if line.strip())
+    if told.returncode == 0:
+        return Finding("GPUs", "ok", f"{listed} (name, driver)" if listed else "none")
+    return Finding("GPUs", "missing", f"nvidia-smi fails: {(told.stderr.strip() or listed or 'no word of why')[-200:]}")
 
 
 def _disk(folder: Path) -> Finding:

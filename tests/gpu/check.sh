@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Tunes a ResNet-18 and a small text encoder, in float32 and float16, for this machine's NVIDIA GPU, and times the packages
-# against PyTorch on the same card. Under six minutes with 16 cores; no network. It leaves nothing running.
+# against PyTorch on the same card. Meant to take under six minutes with 16 cores; no network. It leaves nothing running.
 #
 #     tests/gpu/check.sh [--trials-per-kernel 16] [--models resnet18,encoder] [--out DIR] [...]     # --help for all
 #     tests/gpu/check.sh --python PYTHON --torch-python PYTHON [...]

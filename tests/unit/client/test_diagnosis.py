@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tunefarm.diagnosis import _disk, _importable, _program
+from tunefarm.diagnosis import _disk, _gpus, _importable, _program
 
 
 def test_a_module_is_imported_for_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +36,24 @@ def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert _disk(tmp_path / "not" / "made").state == "ok"
     free["bytes"] = 2**20
     assert _disk(tmp_path).state == "missing"
+
+
+@pytest.mark.parametrize(
+    ("script", "state", "says"),
+    [
+        ("echo 'NVIDIA H, 580.1'; echo 'NVIDIA H, 580.1'", "ok", "NVIDIA H, 580.1; NVIDIA H, 580.1"),
+        ("echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18", "missing", "version mismatch"),
+        (None, "optional", "no nvidia-smi"),
+    ],
+)
+def test_gpus_are_those_of_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, state: str, says: str
+) -> None:
+    if script is not None:
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = _gpus()
+    assert (found.name, found.state) == ("GPUs", state)
+    assert says in found.detail
