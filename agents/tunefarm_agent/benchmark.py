@@ -23,6 +23,8 @@ _MODULES = {
     farm_pb2.ModelContender.RUNTIME_TVM: "tunefarm_agent.measurer",
     farm_pb2.ModelContender.RUNTIME_ONNXRUNTIME: "tunefarm_agent.onnx_session",
 }
+# For a session on a GPU, opened to see whether it works.
+_CHECK_SECONDS = 30.0
 
 
 class Clock(Protocol):
@@ -33,11 +35,12 @@ class Clock(Protocol):
 
 @dataclass
 class _Entrant:
-    """A contender: its process, what is left of its time, what came of it."""
+    """A contender: its process, what is left of its time, what came of it. `gpu`: it runs on one of this host's."""
 
     contender: farm_pb2.ModelContender
     scratch: Path
     left: float
+    gpu: bool
     process: SupervisedProcess | None = None
     failure: Failed | None = None
     seconds: list[float] = field(default_factory=list)
@@ -63,10 +66,25 @@ class _Entrant:
         finally:
             self.left -= time.monotonic() - start
         if "failed" in reply:
-            self.failure = Failed(reply["failed"]["kind"], reply["failed"]["message"])
+            note = await self._device_note(reply["failed"]["exhausted"])
+            self.failure = Failed(reply["failed"]["kind"], f"{note}{reply['failed']['message']}")
             return None
-        if "lost" in reply:
-            raise LeaseGivenUp(f"benchmark of {self.contender.name}: {reply['lost']}")
+        return self._granted(reply)
+
+    async def _device_note(self, exhausted: int | None) -> str:
+        """What is to be said of a GPU after a failure. Raises LeaseGivenUp: the failure is the device's."""
+        if not self.gpu or self.process is None:
+            return ""
+        try:
+            reply = await self.process.call(commands.check_device(exhausted), _CHECK_SECONDS)
+        except (CommandTimedOut, ProcessDied) as error:
+            reply = commands.lost(str(error))
+        return str(self._granted(reply)["note"])
+
+    def _granted(self, reply: Json) -> Json:
+        """The values of a reply that is no failure. Raises LeaseGivenUp."""
+        if "ok" not in reply:
+            raise LeaseGivenUp(f"benchmark of {self.contender.name}: {reply.get('lost') or reply}")
         values: Json = reply["ok"]
         return values
 
@@ -105,9 +123,9 @@ class Benchmark:
         self, work: farm_pb2.BenchmarkWork, files: wire.Files, scratch: Path, clock: Clock
     ) -> farm_pb2.ModelBenchmark:
         """Every contender's samples, or its failure. Raises LeaseGivenUp, ArtifactUnavailable."""
-        inputs = str(files[work.inputs])
+        inputs, gpu = str(files[work.inputs]), bool(self._confinement.place.gpu)
         entrants = [
-            _Entrant(contender, scratch / f"contender{i}", wire.time_of(contender))
+            _Entrant(contender, scratch / f"contender{i}", wire.time_of(contender), gpu)
             for i, contender in enumerate(work.contenders)
         ]
         calls = max(1, work.calls_per_round)

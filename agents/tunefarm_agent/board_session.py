@@ -18,6 +18,7 @@ import tvm
 from tvm import rpc
 
 from tunefarm_agent.commands import Confinement
+from tunefarm_agent.device_memory import Room
 from tunefarm_agent.rpc_session import TVM_ERRORS, SessionLost, answers, describe
 from tunefarm_agent.staging import Staging
 
@@ -35,6 +36,7 @@ class BoardSession:
         self.used = False
         self.pid = 0
         self.staging: Staging | None = None
+        self.room: Room | None = None
         self._place = confinement.place
         self._seconds = confinement.seconds
         self._uploads = 0

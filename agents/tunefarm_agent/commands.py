@@ -6,8 +6,11 @@ One command is one line of JSON on the process's standard input, one reply one l
 """
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 # Failure kinds, as the contract names them without their prefix.
@@ -156,6 +159,25 @@ def open_session(fresh: bool) -> Json:
     return {"op": "open", "fresh": fresh}
 
 
+def check_device(exhausted: int | None) -> Json:
+    """Opens a session anew to see whether the device still works, and has room for a candidate that needs `exhausted`
+    bytes and found none. It stays open, unused."""
+    return {"op": "check", "exhausted": exhausted}
+
+
+def bytes_needed(command: Json) -> int:
+    """Of the device's memory, at least, for what a command runs: its arguments, or the weights of its model."""
+    if command["op"] in ("kernel", "reference"):
+        arguments = kernel_from(command["kernel"]).arguments
+        return sum(math.prod(each.shape) * _bytes_of(each.dtype) for each in arguments)
+    return Path(command["model"]["artifact"]).stat().st_size if command["op"] == "model_open" else 0
+
+
+def _bytes_of(dtype: str) -> int:
+    bits = re.search(r"\d+$", dtype)
+    return max(1, int(bits.group()) // 8) if bits is not None else 1
+
+
 def run_kernel(
     kernel: Kernel, expected: tuple[Expected, ...], evaluation: Evaluation | None, keep: bool = False
 ) -> Json:
@@ -211,8 +233,9 @@ def ok(**values: Any) -> Json:
     return {"ok": values}
 
 
-def failed(kind: str, message: str) -> Json:
-    return {"failed": {"kind": kind, "message": message}}
+def failed(kind: str, message: str, exhausted: int | None = None) -> Json:
+    """`exhausted`: bytes that it needed at least of the device's memory, which was exhausted."""
+    return {"failed": {"kind": kind, "message": message, "exhausted": exhausted}}
 
 
 def lost(message: str) -> Json:

@@ -10,6 +10,7 @@ from tunefarm_agent import commands
 from tunefarm_agent.board_session import BoardSession
 from tunefarm_agent.commands import RUN_ERROR, Confinement, Json, failed, lost, ok
 from tunefarm_agent.confinement import kill_children
+from tunefarm_agent.device_memory import is_exhausted, taken, too_much
 from tunefarm_agent.frames import commands as serve_commands
 from tunefarm_agent.measuring import Bench, CandidateFailed, DataUnreadable
 from tunefarm_agent.rpc_session import TVM_ERRORS, RpcSession, Session, SessionLost, describe
@@ -30,6 +31,7 @@ class Measurer:
         operations = {
             "configure": self._configure,
             "open": self._open,
+            "check": self._check,
             "kernel": self._kernel,
             "reference": self._reference,
             "model_open": self._model_open,
@@ -41,21 +43,25 @@ class Measurer:
         try:
             return operations[command["op"]](command)
         except CandidateFailed as error:
-            return failed(error.kind, str(error))
+            return self._failure(error.kind, str(error), command)
         except (SessionLost, DataUnreadable) as error:
             return lost(str(error))
         except TVM_ERRORS as error:
             try:
-                return self._blame(error)
+                return self._blame(error, command)
             except SessionLost as lost_session:
                 return lost(str(lost_session))
 
-    def _blame(self, error: BaseException) -> Json:
+    def _blame(self, error: BaseException, command: Json) -> Json:
         """A crash of the session, or an exception from the far side: both are the candidate's."""
         if self._session is None:
             return lost(f"the measuring process failed: {describe(error)}")
         death = self._session.death_behind(error)
-        return failed(RUN_ERROR, death if death is not None else describe(error))
+        return self._failure(RUN_ERROR, death if death is not None else describe(error), command)
+
+    @staticmethod
+    def _failure(kind: str, message: str, command: Json) -> Json:
+        return failed(kind, message, commands.bytes_needed(command) if is_exhausted(message) else None)
 
     def _configure(self, command: Json) -> Json:
         self._close()
@@ -69,6 +75,16 @@ class Measurer:
             self._close()
             session = self._new_session()
         return ok(used=session.used, pid=session.pid)
+
+    def _check(self, command: Json) -> Json:
+        """`note`: what a candidate that ran out of the device's memory is told of it."""
+        self._close()
+        room, needed = self._new_session().room, command["exhausted"]
+        if room is None or needed is None:
+            return ok(note="")
+        if room.is_taken(needed):
+            raise SessionLost(taken(room, needed))
+        return ok(note=f"{too_much(room, needed)}; ")
 
     def _new_session(self) -> Session:
         if self._confinement is None:

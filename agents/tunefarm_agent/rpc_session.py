@@ -14,6 +14,7 @@ from tvm import rpc
 
 from tunefarm_agent.commands import Confinement
 from tunefarm_agent.confinement import describe_exit, kill, kill_children
+from tunefarm_agent.device_memory import Room, room_of
 from tunefarm_agent.serving import LOG_NAME, serve
 from tunefarm_agent.staging import Staging
 
@@ -46,6 +47,7 @@ class Session(Protocol):
         used: whether a candidate has run in it.
         pid: of its process on this host, 0 where there is none.
         staging: memory shared with that process, None where there is none.
+        room: on the device, when the session was opened; None where nobody tells.
     """
 
     remote: Any
@@ -53,6 +55,7 @@ class Session(Protocol):
     used: bool
     pid: int
     staging: Staging | None
+    room: Room | None
 
     def upload(self, path: str) -> Any:
         """Send a library and load it."""
@@ -80,6 +83,7 @@ class RpcSession:
         self._uploads = 0
         self._exit: int | None = None
         self.staging: Staging | None = None
+        self.room: Room | None = None
         self._log_start = self._log_size()
         key = secrets.token_hex(16)
         with socket.socket() as listener:
@@ -103,10 +107,12 @@ class RpcSession:
     def _check_device(self) -> None:
         """A GPU that fell off its bus fails every candidate: that must not be charged to them. Raises SessionLost."""
         try:
+            self.room = room_of(self.device)
             tvm.runtime.empty((1,), "int8", self.device)
         except TVM_ERRORS as error:
             self.close()
-            raise SessionLost(f"the device does not work: {describe(error)}; {self._log_tail()}") from error
+            room = f" ({self.room})" if self.room is not None else ""
+            raise SessionLost(f"the device does not work{room}: {describe(error)}{self._log_tail()}") from error
 
     def upload(self, path: str) -> Any:
         """Send a library under a name of its own and load it (an upload over a loaded one kills the session)."""

@@ -24,6 +24,8 @@ LOG_NAME = "session.log"
 # The client connects at once; whoever does not say the key in time is not the client.
 _HANDSHAKE_SECONDS = 5.0
 _LONGEST_KEY = 256
+# What TVM's wheel is built against.
+_CUDA_RUNTIME = "libcudart.so.13"
 _TO_DEFAULT = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -164,7 +166,10 @@ def _load_cuda() -> None:
     Raises OSError: it, CUDA's own runtime or the driver is not there; the message names the file that is missing.
     """
     folder = Path(tvm.__file__).parent / "lib"
-    # Where CUDA's runtime came as a Python package, it lies on no path that the linker searches.
-    for library in sorted(folder.parents[1].glob("nvidia/*/lib/libcudart.so.*")):
-        ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    try:
+        ctypes.CDLL(_CUDA_RUNTIME, ctypes.RTLD_GLOBAL)
+    except OSError:
+        # Where it came as a Python package, it lies on no path that the linker searches.
+        for library in sorted(folder.parents[1].glob(f"nvidia/*/lib/{_CUDA_RUNTIME}")):
+            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
     ctypes.CDLL(str(folder / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)

@@ -146,16 +146,26 @@ class Stand:
         try:
             reply = await self._process.call(command, limit, session=opened["pid"])
         except CommandTimedOut as error:
-            self._fresh = True
-            return Failed(RUN_TIMEOUT, str(error)), alone
+            return await self._failure(commands.failed(RUN_TIMEOUT, str(error))["failed"]), alone
         except ProcessDied as error:
             return Failed(RUN_ERROR, f"took the measuring process with it: {error}"), False
         if "failed" in reply:
-            self._fresh = True
-            return Failed(reply["failed"]["kind"], reply["failed"]["message"]), alone
+            return await self._failure(reply["failed"]), alone
         values = self._granted(reply)
         measured = Measured(tuple(values["seconds"]), values["number"], values["max_rel_error"], values["let_go"])
         return measured, alone
+
+    async def _failure(self, failed: Json) -> Failed:
+        """What a candidate failed with. Raises LeaseGivenUp: the device did.
+
+        Only a new session tells: after a kernel's fault, its process can't use a GPU any more.
+        """
+        self._fresh = True
+        note = ""
+        if self._place.gpu:
+            note = (await self._own(commands.check_device(failed["exhausted"])))["note"]
+            self._fresh = False
+        return Failed(failed["kind"], f"{note}{failed['message']}")
 
     async def _own(self, command: Json) -> Json:
         """Have a command of ours done, with a new process if the old one can't. Raises LeaseGivenUp."""

@@ -8,7 +8,8 @@ import pytest
 import tvm
 from tvm.target import Target
 
-from tests.integration.test_cuda import TARGET, carries_machine_code
+from tests.fake_cuda.kernels import TARGET
+from tests.integration.test_cuda import carries_machine_code
 from tests.tiny_models import save_tiny_cnn
 from tunefarm_coordinator.engines.build import build_candidate, build_kernels, export_library
 from tunefarm_coordinator.engines.cuda import compiler, options

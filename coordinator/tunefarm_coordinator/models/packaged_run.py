@@ -3,6 +3,7 @@
 TVM_USE_RUNTIME_LIB=1 python run.py
 """
 
+import contextlib
 import ctypes
 import json
 import sys
@@ -14,19 +15,24 @@ import numpy as np
 import tvm
 from tvm.runtime.vm import VirtualMachine
 
+CUDA_RUNTIME = "libcudart.so.13"
+
 
 def load_cuda() -> None:
     """TVM's CUDA runtime, which a TVM that is runtime only leaves to its host program to load."""
     folder = Path(tvm.__file__).parent / "lib"
+    # Where CUDA's own runtime came as a Python package, it lies on no path that the linker searches.
+    packaged = map(str, sorted(folder.parents[1].glob(f"nvidia/*/lib/{CUDA_RUNTIME}")))
+    for library in (CUDA_RUNTIME, *packaged):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(library, ctypes.RTLD_GLOBAL)
+            break
     try:
-        # Where CUDA's own runtime came as a Python package, it lies on no path that the linker searches.
-        for library in sorted(folder.parents[1].glob("nvidia/*/lib/libcudart.so.*")):
-            ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
         ctypes.CDLL(str(folder / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)
     except OSError as error:
         sys.exit(
             f"error: CUDA can't be loaded: {error}. This model needs NVIDIA's driver (libcuda.so.1) and CUDA's runtime "
-            "of major version 13 (libcudart.so.13: CUDA's toolkit on LD_LIBRARY_PATH, or its Python package)"
+            f"of major version 13 ({CUDA_RUNTIME}: CUDA's toolkit on LD_LIBRARY_PATH, or its Python package)"
         )
 
 

@@ -1,0 +1,179 @@
+"""Leases on a GPU that is fake and has memory of its own: the agent, its sessions and TVM's CUDA runtime are real."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.agent_process import (
+    EVALUATOR,
+    AgentProcess,
+    candidate,
+    expected,
+    kind,
+    measure,
+    measure_all,
+    none_left,
+    one_lease,
+    start_agent,
+)
+from tests.fake_cuda import CELSIUS, NAME, FakeCuda
+from tests.farm_stand_in import FakeCoordinator
+from tests.hostile_kernels import good as good_on_cpu
+from tunefarm_coordinator.models.target import resolve_target
+from tunefarm_proto.v1 import common_pb2, farm_pb2
+
+GPU = "cuda0"
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> FakeCuda:
+    return FakeCuda(tmp_path_factory.mktemp("host") / "gpu")
+
+
+@pytest.fixture
+def gpu(host: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
+    """This host's, in good health."""
+    host.mend()
+    for name, value in host.environment().items():
+        monkeypatch.setenv(name, value)
+    return host
+
+
+@pytest.fixture(scope="module")
+def kernels(host: FakeCuda, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The libraries of `fake_cuda.kernels`, by name."""
+    folder = tmp_path_factory.mktemp("kernels")
+    subprocess.run(
+        [sys.executable, "-m", "tests.fake_cuda.kernels", str(folder)], env=host.environment(), check=True, timeout=120
+    )
+    return {path.stem: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+async def agent(
+    farm: FakeCoordinator,
+    gpu: FakeCuda,  # noqa: ARG001  (in the environment that the agent is started in)
+    tmp_path: Path,
+) -> AsyncIterator[AgentProcess]:
+    agent = await start_agent(farm.address, tmp_path / "state", "--device", GPU)
+    try:
+        await farm.attached()
+        yield agent
+    finally:
+        await agent.killed()
+
+
+@pytest.mark.usefixtures("gpu")
+async def test_the_agent_says_what_gpu_it_has(farm: FakeCoordinator, tmp_path: Path) -> None:
+    agent = await start_agent(farm.address, tmp_path / "state", "--label", "cuda0/rack=7")
+    try:
+        await farm.attached()
+        cpu, gpu = farm.hellos[0].devices
+        assert (cpu.device_id, gpu.device_id, gpu.name) == ("cpu0", GPU, NAME)
+        assert set(cpu.cores) < os.sched_getaffinity(0) or len(os.sched_getaffinity(0)) == 1
+        assert dict(gpu.labels) == {"rack": "7"}
+        target = json.loads(resolve_target(gpu.target))
+        assert (target["kind"], target["arch"], target["thread_warp_size"]) == ("cuda", "sm_90", 32)
+        await farm.until(lambda: bool(farm.heartbeats))
+        assert farm.heartbeats[-1].temperatures[GPU] == CELSIUS
+    finally:
+        await agent.killed()
+
+
+async def test_right_and_wrong_kernels_are_measured(
+    farm: FakeCoordinator, agent: AgentProcess, gpu: FakeCuda, kernels: dict[str, bytes]
+) -> None:
+    names = ("good", "wrong", "astray", "spacious")
+    measure(farm, "a", *(kernels[name] for name in names), good_on_cpu(), kernels["good"], device=GPU)
+    reports = await farm.reports("a", 6, 60)
+    kinds = ["measured", "WRONG_OUTPUT", "RUN_ERROR", "measured", "RUN_ERROR", "measured"]
+    assert list(map(kind, reports)) == kinds, [report.failed for report in reports] + [agent.log]
+    assert reports[0].measured.max_rel_error == 0.0
+    assert len(reports[0].measured.seconds) == 3
+    assert "illegal memory access" in reports[2].failed.message
+    # It takes the device's memory for its own.
+    assert "SIGSEGV" in reports[4].failed.message
+    assert reports[0].conditions.temperature == CELSIUS
+    assert gpu["to_device"] > 0
+    assert gpu["from_device"] > 0
+    # What an output held before is spoilt on the device itself.
+    assert gpu["on_device"] > 0
+    await none_left(agent)
+
+
+@pytest.mark.usefixtures("agent")
+async def test_verifies_calibrates_and_compares(farm: FakeCoordinator, kernels: dict[str, bytes]) -> None:
+    checks = [expected(farm, 0), expected(farm, 1)]
+    right, wrong = candidate(farm, kernels["good"]), candidate(farm, kernels["wrong"])
+    one_lease(farm, "v", device=GPU, verify=farm_pb2.VerifyWork(candidates=[right, wrong], expected=checks))
+    one_lease(farm, "k", device=GPU, calibrate=farm_pb2.CalibrateWork(reference=right, evaluator=EVALUATOR))
+    group = farm_pb2.CompareGroup(candidates=[right, wrong, candidate(farm, kernels["spacious"])], expected=checks)
+    one_lease(farm, "c", device=GPU, compare=farm_pb2.CompareWork(groups=[group], evaluator=EVALUATOR, rounds=2))
+    assert list(map(kind, await farm.reports("v", 2, 60))) == ["measured", "WRONG_OUTPUT"]
+    (calibrated,) = await farm.reports("k", 1, 60)
+    assert calibrated.conditions.reference_seconds > 0
+    (compared,) = await farm.reports("c", 1, 60)
+    first, second, third = compared.compared.items
+    assert len(first.measured.seconds) == len(third.measured.seconds) == 6
+    # By way of an intermediate result takes longer, on any device.
+    assert min(third.measured.seconds) > max(first.measured.seconds)
+    assert second.failed.kind == common_pb2.FAILURE_KIND_WRONG_OUTPUT
+
+
+async def test_a_device_that_falls_off_its_bus_in_mid_lease_costs_no_candidate_and_comes_back(
+    farm: FakeCoordinator, agent: AgentProcess, gpu: FakeCuda, kernels: dict[str, bytes]
+) -> None:
+    measure(farm, "before", kernels["good"], device=GPU)
+    await farm.reports("before", 1, 60)
+    gpu["error_at_launch"] = gpu["launches"] + 1
+    # Alone in its session, so that nothing but the device tells who is to blame.
+    measure(farm, "a", kernels["good"], kernels["good"], device=GPU)
+    ending = await farm.finished("a", 90)
+    assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST
+    assert "the device does not work" in ending.failure.message, agent.log
+    assert "busy or unavailable" in ending.failure.message
+    assert farm.outcomes["a"] == []
+    gpu.mend()
+    measure(farm, "after", kernels["good"], device=GPU)
+    assert kind((await farm.reports("after", 1, 60))[0]) == "measured"
+
+
+@pytest.mark.usefixtures("agent")
+async def test_out_of_memory_is_the_candidates_failure_where_the_device_had_room(
+    farm: FakeCoordinator, gpu: FakeCuda, kernels: dict[str, bytes]
+) -> None:
+    gpu["memory"] = 4 * MIB
+    large = farm_pb2.Candidate(
+        artifact=farm.put(kernels["good"]),
+        arguments=[farm_pb2.KernelArgument(shape=(2048, 1024), dtype="float32")] * 2,
+        run_timeout=20.0,
+    )
+    measure_all(farm, "a", [candidate(farm, kernels["spacious"]), candidate(farm, kernels["good"])], device=GPU)
+    unchecked = farm_pb2.MeasureWork(candidates=[large], evaluator=EVALUATOR)
+    one_lease(farm, "b", device=GPU, measure=unchecked)
+    workspace, fits = await farm.reports("a", 2, 60)
+    assert (kind(workspace), kind(fits)) == ("RUN_ERROR", "measured")
+    assert "4.0 MiB of the device's 4.0 MiB are free" in workspace.failed.message
+    (arguments,) = await farm.reports("b", 1, 60)
+    assert kind(arguments) == "RUN_ERROR"
+    assert "it takes 16.0 MiB for its arguments alone" in arguments.failed.message
+
+
+async def test_memory_that_others_hold_is_no_candidates_fault(
+    farm: FakeCoordinator, agent: AgentProcess, gpu: FakeCuda, kernels: dict[str, bytes]
+) -> None:
+    gpu["memory"], gpu["others"] = 64 * MIB, 60 * MIB
+    measure(farm, "a", kernels["spacious"], device=GPU)
+    ending = await farm.finished("a", 90)
+    assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST, agent.log
+    assert "others hold the device's memory: 4.0 MiB of the device's 64.0 MiB are free" in ending.failure.message
+    assert farm.outcomes["a"] == []
+    gpu["others"] = 0
+    measure(farm, "b", kernels["spacious"], device=GPU)
+    assert kind((await farm.reports("b", 1, 60))[0]) == "measured"
