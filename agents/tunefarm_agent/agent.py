@@ -62,8 +62,7 @@ async def _run(
         device.device_id: _runner(settings, device, stand, household, gate, artifacts)
         for device, stand in zip(devices, stands, strict=True)
     }
-    temperatures = partial(_temperatures, devices)
-    holdings = Holdings(runners, settings.slots, Spool(settings.state_dir / "spool"), temperatures)
+    holdings = Holdings(runners, settings.slots, Spool(settings.state_dir / "spool"), partial(_levels, devices))
     session = Session(stub, settings, _hello(settings, devices, gate), holdings)
     holdings.send = session.send
     async with _running(gate, stands, household):
@@ -96,10 +95,15 @@ def _runner(
     return LeaseRunner(device, stand, artifacts, own_gate, benchmark)
 
 
-def _temperatures(devices: Iterable[OwnDevice]) -> dict[str, float]:
-    """Degrees Celsius by device id, where somebody tells."""
-    read = {device.device_id: device.temperature() for device in devices}
-    return {device_id: celsius for device_id, celsius in read.items() if celsius is not None}
+def _levels(devices: Iterable[OwnDevice]) -> farm_pb2.Heartbeat:
+    """How the devices are now, where somebody tells: temperatures, and who else uses them."""
+    beat = farm_pb2.Heartbeat()
+    for device in devices:
+        if (celsius := device.temperature()) is not None:
+            beat.temperatures[device.device_id] = celsius
+        if device.watch is not None and (reading := device.watch.look()).by:
+            beat.shared[device.device_id].CopyFrom(farm_pb2.Sharing(by=reading.by, busy=reading.busy))
+    return beat
 
 
 async def _until_stopped(work: list[asyncio.Task[None]], stop: asyncio.Event) -> None:

@@ -1,5 +1,6 @@
 """The devices that an agent owns, each with the place where its candidates run."""
 
+import contextlib
 import json
 import os
 import platform
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 from tunefarm_agent import detection, nvidia
 from tunefarm_agent.boards import Board, board_facts, device_kind
 from tunefarm_agent.commands import Place
+from tunefarm_agent.confinement import descendants
 from tunefarm_agent.errors import InvalidInput
+from tunefarm_agent.gpu_watch import GpuWatch
 from tunefarm_agent.settings import Settings
 from tunefarm_proto.v1 import common_pb2
 
@@ -28,6 +31,7 @@ class OwnDevice:
         memory: bytes that a session may take; 0: no limit.
         gated: what is timed on it shares cores of this host with others.
         temperature: reads it, in degrees Celsius; None where nobody tells.
+        watch: on a GPU, and on those who share it; None for other devices.
     """
 
     described: common_pb2.Device
@@ -36,10 +40,15 @@ class OwnDevice:
     memory: int
     gated: bool
     temperature: Callable[[], float | None]
+    watch: GpuWatch | None = None
 
     @property
     def device_id(self) -> str:
         return self.described.device_id
+
+    def at_work(self) -> contextlib.AbstractContextManager[None]:
+        """While a lease is worked on."""
+        return contextlib.nullcontext() if self.watch is None else self.watch.at_work()
 
 
 def own_devices(settings: Settings) -> tuple[OwnDevice, ...]:
@@ -90,7 +99,8 @@ def _gpu(settings: Settings, gpu: nvidia.Gpu, cores: _Cores) -> OwnDevice:
     )
     # Address space says nothing about memory there: CUDA maps all of the GPU's and the host's.
     shared = bool(set(cores.others) & set(cores.reserved))
-    return OwnDevice(described, Place("cuda", gpu=gpu.uuid), cores.others, 0, shared, lambda: nvidia.temperature(gpu))
+    place, watch = Place("cuda", gpu=gpu.uuid), GpuWatch(gpu, own=lambda: descendants(os.getpid()))
+    return OwnDevice(described, place, cores.others, 0, shared, lambda: nvidia.temperature(gpu), watch)
 
 
 def _board(settings: Settings, board: Board, cores: _Cores) -> OwnDevice:

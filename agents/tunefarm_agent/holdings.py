@@ -30,14 +30,14 @@ class Holdings:
         runners: dict[str, LeaseRunner],
         slots: int,
         spool: Spool,
-        temperatures: Callable[[], dict[str, float]],
+        levels: Callable[[], farm_pb2.Heartbeat],
     ) -> None:
-        """`temperatures`: reads them, degrees Celsius by device id."""
+        """`levels`: a heartbeat with all but its leases."""
         self.send: Callable[[farm_pb2.AgentMessage], bool] = lambda _: False
         self._desk: Desk[farm_pb2.OutcomeReport, Ending] = Desk(list(runners), slots)
         self._runners = runners
         self._spool = spool
-        self._temperatures = temperatures
+        self._levels = levels
         self._leases: dict[Ref, farm_pb2.Lease] = {}
         # What queued leases need is fetched while the one before runs: a device never waits for the network.
         self._fetches: dict[Ref, asyncio.Task[Held]] = {}
@@ -54,8 +54,9 @@ class Holdings:
         return [wire.ref_to_wire(ref) for ref in self._desk.refs()]
 
     def heartbeat(self) -> farm_pb2.AgentMessage:
-        leases = [wire.ref_to_wire(ref, self._waits(ref)) for ref in self._desk.refs()]
-        return farm_pb2.AgentMessage(heartbeat=farm_pb2.Heartbeat(leases=leases, temperatures=self._temperatures()))
+        beat = self._levels()
+        beat.leases.extend(wire.ref_to_wire(ref, self._waits(ref)) for ref in self._desk.refs())
+        return farm_pb2.AgentMessage(heartbeat=beat)
 
     def _waits(self, ref: Ref) -> bool:
         """Whether the lease's own time stands still: it is queued, fetched for, or waits for the gate."""

@@ -126,6 +126,10 @@ class LeaseRunner:
     async def run(self, lease: farm_pb2.Lease, files: wire.Files, report: Report) -> None:
         """Every item's outcome goes to `report`. `files`: those that `fetch` brought. Raises LeaseGivenUp,
         ArtifactUnavailable."""
+        with self._device.at_work():
+            await self._run(lease, files, report)
+
+    async def _run(self, lease: farm_pb2.Lease, files: wire.Files, report: Report) -> None:
         limit = lease.time_limit.ToTimedelta().total_seconds()
         clock = self._clock = WorkClock(limit)
         async with self._stand.set_up(limit) as scratch:
@@ -176,7 +180,7 @@ class LeaseRunner:
             start = self._conditions_from()
             kernel = wire.kernel_of(candidate, files)
             result = await self._stand.run(kernel, expected, evaluation, wire.time_of(candidate))
-            conditions = self._conditions(start, evaluation)
+            conditions = self._conditions(start, evaluation, inside=isinstance(result, Measured))
             try:
                 after = await self._time(reference)
             except DeviceFailed as error:
@@ -262,10 +266,16 @@ class LeaseRunner:
     def _conditions_from() -> tuple[float, float]:
         return time.time(), time.monotonic()
 
-    def _conditions(self, start: tuple[float, float], evaluation: Evaluation | None = None) -> farm_pb2.Conditions:
-        return farm_pb2.Conditions(
+    def _conditions(
+        self, start: tuple[float, float], evaluation: Evaluation | None = None, inside: bool = False
+    ) -> farm_pb2.Conditions:
+        """`inside`: what ran has its session still open."""
+        conditions = farm_pb2.Conditions(
             started_unix=start[0],
             elapsed=time.monotonic() - start[1],
             temperature=self._device.temperature(),
             cache_flushed=evaluation is not None and evaluation.flush_cache,
         )
+        if self._device.watch is not None:
+            conditions.MergeFrom(wire.reading_to_wire(self._device.watch.look(inside)))
+        return conditions

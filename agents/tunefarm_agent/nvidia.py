@@ -56,23 +56,31 @@ class Gpu:
         }
 
 
-def gpus() -> tuple[Gpu, ...]:
-    """In the driver's order; none where there is no driver, or no package to ask it with. One that does not answer is
-    left out, with a warning."""
+def nvml_of_driver() -> Any:
+    """NVML as a Python module, ready to be asked; None where there is no driver, or no package to ask it with."""
     if importlib.util.find_spec("pynvml") is None:
-        return ()
+        return None
     import pynvml
 
     try:
         pynvml.nvmlInit()
-        count = pynvml.nvmlDeviceGetCount()
+        pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError:
+        return None
+    return pynvml
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """In the driver's order; none where there is no driver, or no package to ask it with. One that does not answer is
+    left out, with a warning."""
+    nvml = nvml_of_driver()
+    if nvml is None:
         return ()
     found = []
-    for index in range(count):
+    for index in range(nvml.nvmlDeviceGetCount()):
         try:
-            found.append(_gpu(pynvml, index))
-        except pynvml.NVMLError as error:
+            found.append(_gpu(nvml, index))
+        except nvml.NVMLError as error:
             _log.warning("a GPU does not answer and is left out", gpu=index, error=str(error))
     return tuple(found)
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from tunefarm_agent.commands import Argument, Evaluation, Expected, Kernel, Prepack
 from tunefarm_agent.desk import Ref
+from tunefarm_agent.gpu_watch import GpuReading
 from tunefarm_agent.results import Failed, Measured, Result
 from tunefarm_proto.v1 import common_pb2, farm_pb2
 
@@ -70,6 +71,17 @@ def item_report(result: Result, conditions: farm_pb2.Conditions) -> farm_pb2.Out
         censored = farm_pb2.Censored(at_least_seconds=min(result.seconds))
         return farm_pb2.OutcomeReport(censored=censored, conditions=conditions)
     return farm_pb2.OutcomeReport(measured=measured_to_wire(result), conditions=conditions)
+
+
+def reading_to_wire(reading: GpuReading) -> farm_pb2.Conditions:
+    """What is known of a GPU's state; what is unknown stays unset."""
+    return farm_pb2.Conditions(
+        sm_clock_mhz=reading.sm_clock,
+        memory_clock_mhz=reading.memory_clock,
+        throttle_reasons=reading.throttle_reasons,
+        strangers=reading.strangers,
+        disturbed=reading.busy,
+    )
 
 
 def compared_item(result: Result) -> farm_pb2.ComparedItem:

@@ -42,7 +42,7 @@ def device_table(devices: Sequence[Device], width: int, now: datetime.datetime |
     left = width - sum(widths[column] + 1 for column in columns) - 1
     table.add_column("now", max_width=max(1, left), no_wrap=True, overflow="ellipsis")
     for device in devices:
-        table.add_row(*(column.cell(device) for column in columns), device.reason or device.running)
+        table.add_row(*(column.cell(device) for column in columns), _now(device))
     return table
 
 
@@ -68,6 +68,11 @@ def _fitting(
     while sum(widths[column] + 1 for column in kept) + _NOW_WIDTH > width and max(column.rank for column in kept) > 0:
         kept.remove(max(kept, key=lambda column: column.rank))
     return kept
+
+
+def _now(device: Device) -> str:
+    """Why it does nothing, or what it does; and who else uses it."""
+    return "; ".join(text for text in (device.reason, device.running) if text)
 
 
 def _name(device: Device) -> str:

@@ -555,7 +555,8 @@ async def test_a_device_that_nobody_knows_is_neither_drained_nor_resumed(
 async def test_what_an_agent_says_of_itself_is_shown(farm: Farm) -> None:
     agent = Agent(farm)
     await agent.attach()
-    await agent.say(heartbeat=farm_pb2.Heartbeat(temperatures={"cpu0": 61.5}))
+    sharing = {"cpu0": farm_pb2.Sharing(by="python3 (pid 4242)", busy=True)}
+    await agent.say(heartbeat=farm_pb2.Heartbeat(temperatures={"cpu0": 61.5}, shared=sharing))
     farm.submit(items=1)
     await agent.ask()
     lease = await agent.lease()
@@ -564,6 +565,7 @@ async def test_what_an_agent_says_of_itself_is_shown(farm: Farm) -> None:
     await agent.hear("ack")
     (status,) = (await farm.stub.ListDevices(farm_pb2.ListDevicesRequest(), timeout=SECONDS)).devices
     assert (status.temperature, status.measured, status.failed) == (61.5, 1, 0)
+    assert status.reason == "shared with python3 (pid 4242)"
     assert 0 < status.trials_per_second < 1
     assert not status.HasField("reference_seconds")
 

@@ -227,9 +227,10 @@ class FarmDesk:
                 self._book.end(lease, LeaseMove.LOSE, now, reason, blame=lease.orphaned)
 
     def _take_levels(self, event: Heartbeat, session: SessionRecord, now: float) -> None:
-        """Temperatures, and the leases whose clock stood since the last heartbeat."""
+        """Temperatures, who else uses the devices, and the leases whose clock stood since the last heartbeat."""
         for device in self._roster.devices_of(session):
             device.temperature = event.temperatures.get(device.device.device_id)
+            device.used_by_others(event.shared.get(device.device.device_id), now)
             for lease in device.leases:
                 if lease.ref in event.waiting and lease.started_at is not None:
                     lease.waited += now - max(session.beat or lease.started_at, lease.started_at)

@@ -66,6 +66,13 @@ class DeviceHealth:
     def slow(self, now: float, ratio: float) -> bool:
         """The reference kernel has drifted to `ratio` times its usual time. False: after enough rests that is how the
         device is now, and no reason for another."""
+        return self._drift(now, f"its reference kernel takes {ratio:.1f}x its usual time")
+
+    def occupied(self, now: float, by: str) -> bool:
+        """Others work on the device. False: see `slow`."""
+        return self._drift(now, f"shared with {by}")
+
+    def _drift(self, now: float, why: str) -> bool:
         if self.sentences >= self.policy.drift_rests:
             self.prove()
             return False
@@ -73,7 +80,7 @@ class DeviceHealth:
         self.sentences += 1
         self.drifted = True
         self.until = now + rest
-        self.reason = f"its reference kernel takes {ratio:.1f}x its usual time; timed again in {rest:.0f} s"
+        self.reason = f"{why}; timed again in {rest:.0f} s"
         self.state = moved(HEALTH_MOVES, self.state, HealthMove.STRIKE_OUT)
         return True
 

@@ -159,13 +159,22 @@ class Requested:
 
 
 @dataclass(frozen=True)
+class Sharing:
+    """Others use a device as well. `by`: who, for people; `busy`: they work on it now."""
+
+    by: str
+    busy: bool = False
+
+
+@dataclass(frozen=True)
 class Heartbeat:
-    """`waiting`: leases whose clock stands; `temperatures`: degrees Celsius by device id."""
+    """`waiting`: leases whose clock stands; by device id, `temperatures` in degrees Celsius, and who else uses it."""
 
     session: str
     leases: tuple[LeaseRef, ...]
     waiting: frozenset[LeaseRef] = frozenset()
     temperatures: Mapping[str, float] = field(default_factory=dict)
+    shared: Mapping[str, Sharing] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,7 +196,7 @@ class Withdrawn:
 
 @dataclass(frozen=True)
 class OutcomeArrived:
-    """`report` is the caller's own; handed back in Deliver."""
+    """`report` is the caller's own; handed back in Deliver. `disturbed`: others worked on the device meanwhile."""
 
     session: str
     lease: LeaseRef
@@ -195,6 +204,7 @@ class OutcomeArrived:
     kind: OutcomeKind
     report: object = None
     calibration: Calibration | None = None
+    disturbed: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from tunefarm_coordinator.farm.messages import (
     OutcomeArrived,
     OutcomeKind,
 )
-from tunefarm_coordinator.farm.records import LeaseRecord, WorkRecord
+from tunefarm_coordinator.farm.records import DeviceRecord, LeaseRecord, WorkRecord
 from tunefarm_coordinator.farm.works import WorkBook
 
-_SLOWED = "measured while the device was slowed: it is measured again"
+_SLOWED = "measured while the device was slowed or others worked on it: it is measured again"
 _RETURNED = (OutcomeKind.DEVICE_LOST, OutcomeKind.CANCELLED)
 
 
@@ -80,12 +80,15 @@ class OutcomeBook:
         open_item = event.index in record.work.wanted and event.index in record.missing()
         late = event.lease.attempt != newest or not open_item
         slowed = self._time_reference(event, record, lease, now)
+        disturbed = event.disturbed and not holder.shared_for_good
+        self._rest_from_others(holder, now)
         record.spent = 0
         lease.heard.add(event.index)
         holder.outcome_came(now, event.kind is OutcomeKind.FAILED)
         if record.current is lease:
             holder.health.did_well()
-        again = slowed is not None and open_item and self._is_measured_again(event, record, lease)
+        doubted = slowed is not None or disturbed
+        again = doubted and open_item and self._is_measured_again(event, record, lease)
         holder.clock.count(again)
         if again:
             record.remeasured[event.index] += 1
@@ -97,7 +100,7 @@ class OutcomeBook:
         holder.start_next(now)
 
     def _is_measured_again(self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord) -> bool:
-        """Whether an outcome from a slowed device is not believed. A failure is one at any speed."""
+        """Whether an outcome from a disturbed device is not believed. A failure is one at any speed."""
         tries = self._book.policy.remeasure_tries
         return (
             event.kind is OutcomeKind.RESULT
@@ -123,6 +126,18 @@ class OutcomeBook:
                 holder.clock.accept()
         return slowed
 
+    def _rest_from_others(self, holder: DeviceRecord, now: float) -> None:
+        """A device that others work on for long rests as one that drifts does; after enough rests that is how it is."""
+        since = holder.busy_since
+        if since is None or holder.sharing is None or holder.shared_for_good or holder.reference is None:
+            return
+        if now - since < self._book.policy.drift_seconds or holder.health.drifted:
+            return
+        if holder.health.occupied(now, holder.sharing.by):
+            self._book.set_aside(holder, now, holder.health.reason)
+        else:
+            holder.shared_for_good = True
+
     def _probed(self, event: OutcomeArrived, record: WorkRecord, lease: LeaseRecord, now: float) -> None:
         """A device on probation timed its reference kernel."""
         holder = lease.holder
@@ -130,7 +145,9 @@ class OutcomeBook:
             holder.health.lost(now, "its reference kernel can't be timed")
         else:
             holder.clock.note(record.work.reference.key, event.calibration, now)
-            if holder.clock.well(event.calibration):
+            if holder.busy_since is not None and holder.sharing is not None:
+                holder.shared_for_good = not holder.health.occupied(now, holder.sharing.by)
+            elif holder.clock.well(event.calibration):
                 holder.health.prove()
                 holder.clock.recover()
             elif not holder.health.slow(now, event.calibration.seconds / (holder.clock.usual or 1.0)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tunefarm_coordinator.farm.calibration import ReferenceClock
 from tunefarm_coordinator.farm.health import DeviceHealth
-from tunefarm_coordinator.farm.messages import FarmDevice, LeaseRef, Reference, Work
+from tunefarm_coordinator.farm.messages import FarmDevice, LeaseRef, Reference, Sharing, Work
 from tunefarm_coordinator.farm.placement import Requirement
 from tunefarm_coordinator.farm.states import Health, LeaseState, SessionState
 
@@ -134,6 +134,7 @@ class DeviceRecord:
         draining: why it gets nothing more; None: it gets work.
         remeasured: outcomes that were not believed; came: when its newest outcomes came.
         temperature: degrees Celsius, where its agent can read it.
+        sharing: who else uses it; busy_since: since when they work on it; shared_for_good: that is how it is now.
     """
 
     agent_id: str
@@ -152,6 +153,9 @@ class DeviceRecord:
     draining: str | None = None
     reference: Reference | None = None
     temperature: float | None = None
+    sharing: Sharing | None = None
+    busy_since: float | None = None
+    shared_for_good: bool = False
     came: deque[float] = field(default_factory=deque)
 
     @property
@@ -176,6 +180,14 @@ class DeviceRecord:
         self.came.append(now)
         while self.came[0] < now - RATE_SECONDS:
             self.came.popleft()
+
+    def used_by_others(self, sharing: Sharing | None, now: float) -> None:
+        """Who else uses it now."""
+        self.sharing = sharing
+        if sharing is None or not sharing.busy:
+            self.busy_since, self.shared_for_good = None, False
+        elif self.busy_since is None:
+            self.busy_since = now
 
     def rate(self, now: float) -> float:
         """Outcomes a second, lately."""

@@ -75,4 +75,5 @@ def _state_of(record: DeviceRecord, session: SessionRecord | None) -> tuple[Devi
         return DeviceState.QUARANTINED, record.health.reason
     if record.wants_probe:
         return DeviceState.QUARANTINED, f"on probation: {record.health.reason}"
-    return (DeviceState.BUSY if record.leases else DeviceState.IDLE), ""
+    shared = "" if record.sharing is None else f"shared with {record.sharing.by}"
+    return (DeviceState.BUSY if record.leases else DeviceState.IDLE), shared

@@ -25,6 +25,7 @@ from tunefarm_coordinator.farm.messages import (
     OutcomeArrived,
     OutcomeKind,
     Requested,
+    Sharing,
 )
 from tunefarm_coordinator.farm.states import FarmPolicy
 from tunefarm_coordinator.farm.views import DeviceState, DeviceView
@@ -106,6 +107,7 @@ def _heartbeat_of(message: farm_pb2.Heartbeat, session: str) -> Heartbeat:
         tuple(ref_of(ref) for ref in message.leases),
         frozenset(ref_of(ref) for ref in message.leases if ref.waiting),
         dict(message.temperatures),
+        {device: Sharing(sharing.by, sharing.busy) for device, sharing in message.shared.items()},
     )
 
 
@@ -121,7 +123,11 @@ def _outcome_of(message: farm_pb2.OutcomeReport, session: str) -> OutcomeArrived
         raise InvalidInput(f"outcome {message.index} of lease {message.lease_id} is empty, or of an unknown kind")
     failed = _KINDS.get(message.failed.kind, OutcomeKind.FAILED)
     kind = failed if said == "failed" else OutcomeKind.RESULT
-    return OutcomeArrived(session, ref_of(message), message.index, kind, message, _calibration_of(message.conditions))
+    conditions = message.conditions
+    calibration = _calibration_of(conditions)
+    return OutcomeArrived(
+        session, ref_of(message), message.index, kind, message, calibration, disturbed=conditions.disturbed
+    )
 
 
 def _calibration_of(conditions: farm_pb2.Conditions) -> Calibration | None:

@@ -58,7 +58,7 @@ class LeaseRef(_message.Message):
     def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., device_id: _Optional[str] = ..., waiting: _Optional[bool] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("leases", "temperatures")
+    __slots__ = ("leases", "temperatures", "shared")
     class TemperaturesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,11 +66,28 @@ class Heartbeat(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    class SharedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: Sharing
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Sharing, _Mapping]] = ...) -> None: ...
     LEASES_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURES_FIELD_NUMBER: _ClassVar[int]
+    SHARED_FIELD_NUMBER: _ClassVar[int]
     leases: _containers.RepeatedCompositeFieldContainer[LeaseRef]
     temperatures: _containers.ScalarMap[str, float]
-    def __init__(self, leases: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., temperatures: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    shared: _containers.MessageMap[str, Sharing]
+    def __init__(self, leases: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., temperatures: _Optional[_Mapping[str, float]] = ..., shared: _Optional[_Mapping[str, Sharing]] = ...) -> None: ...
+
+class Sharing(_message.Message):
+    __slots__ = ("by", "busy")
+    BY_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    by: str
+    busy: bool
+    def __init__(self, by: _Optional[str] = ..., busy: _Optional[bool] = ...) -> None: ...
 
 class WorkRequest(_message.Message):
     __slots__ = ("device_id", "slots")
@@ -117,7 +134,7 @@ class Censored(_message.Message):
     def __init__(self, at_least_seconds: _Optional[float] = ...) -> None: ...
 
 class Conditions(_message.Message):
-    __slots__ = ("started_unix", "elapsed", "reference_seconds", "temperature", "number", "cache_flushed", "reference_spread")
+    __slots__ = ("started_unix", "elapsed", "reference_seconds", "temperature", "number", "cache_flushed", "reference_spread", "sm_clock_mhz", "memory_clock_mhz", "throttle_reasons", "strangers", "disturbed")
     STARTED_UNIX_FIELD_NUMBER: _ClassVar[int]
     ELAPSED_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_SECONDS_FIELD_NUMBER: _ClassVar[int]
@@ -125,6 +142,11 @@ class Conditions(_message.Message):
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     CACHE_FLUSHED_FIELD_NUMBER: _ClassVar[int]
     REFERENCE_SPREAD_FIELD_NUMBER: _ClassVar[int]
+    SM_CLOCK_MHZ_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_CLOCK_MHZ_FIELD_NUMBER: _ClassVar[int]
+    THROTTLE_REASONS_FIELD_NUMBER: _ClassVar[int]
+    STRANGERS_FIELD_NUMBER: _ClassVar[int]
+    DISTURBED_FIELD_NUMBER: _ClassVar[int]
     started_unix: float
     elapsed: float
     reference_seconds: float
@@ -132,7 +154,12 @@ class Conditions(_message.Message):
     number: int
     cache_flushed: bool
     reference_spread: float
-    def __init__(self, started_unix: _Optional[float] = ..., elapsed: _Optional[float] = ..., reference_seconds: _Optional[float] = ..., temperature: _Optional[float] = ..., number: _Optional[int] = ..., cache_flushed: _Optional[bool] = ..., reference_spread: _Optional[float] = ...) -> None: ...
+    sm_clock_mhz: int
+    memory_clock_mhz: int
+    throttle_reasons: int
+    strangers: int
+    disturbed: bool
+    def __init__(self, started_unix: _Optional[float] = ..., elapsed: _Optional[float] = ..., reference_seconds: _Optional[float] = ..., temperature: _Optional[float] = ..., number: _Optional[int] = ..., cache_flushed: _Optional[bool] = ..., reference_spread: _Optional[float] = ..., sm_clock_mhz: _Optional[int] = ..., memory_clock_mhz: _Optional[int] = ..., throttle_reasons: _Optional[int] = ..., strangers: _Optional[int] = ..., disturbed: _Optional[bool] = ...) -> None: ...
 
 class ComparedGroup(_message.Message):
     __slots__ = ("items",)

@@ -37,6 +37,17 @@ def test_devices_have_slots_of_their_own() -> None:
     assert held.next("cpu1") == A
 
 
+def test_each_device_works_on_one_lease_at_a_time_whatever_the_others_do() -> None:
+    held = desk("cuda0", "cuda1")
+    refs = [Ref(f"lease{at}", 1) for at in range(4)]
+    for at, ref in enumerate(refs):
+        assert held.take(ref, f"cuda{at % 2}")
+    assert (held.next("cuda0"), held.next("cuda1")) == (refs[0], refs[1])
+    assert (held.next("cuda0"), held.next("cuda1")) == (None, None)
+    held.finish(refs[1], "done")
+    assert (held.next("cuda0"), held.next("cuda1")) == (None, refs[3])
+
+
 def test_a_lease_is_taken_once_and_for_our_devices_only() -> None:
     held = desk()
     assert held.take(A, "cpu0")

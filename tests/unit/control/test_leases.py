@@ -1,5 +1,7 @@
 """Instructions as leases and outcomes as events: what stands at an index means the same on both sides."""
 
+import json
+
 from tunefarm_coordinator.control import leases
 from tunefarm_coordinator.farm.messages import Reference
 from tunefarm_coordinator.jobs import events as ev
@@ -47,6 +49,16 @@ def test_what_a_slowed_device_measured_is_believed_with_a_note() -> None:
     report = farm_pb2.OutcomeReport(conditions=farm_pb2.Conditions(reference_seconds=4e-5))
     assert leases.conditions(report) == {"reference_seconds": 4e-5}
     assert leases.conditions(report, 1.6) == {"reference_seconds": 4e-5, "slowed": 1.6}
+
+
+def test_how_a_gpu_ran_and_who_shared_it_goes_on_record() -> None:
+    conditions = farm_pb2.Conditions(sm_clock_mhz=1980, throttle_reasons=0x4, strangers=1, disturbed=True)
+    assert json.loads(json.dumps(leases.conditions(farm_pb2.OutcomeReport(conditions=conditions)))) == {
+        "sm_clock_mhz": 1980,
+        "throttle_reasons": 4,
+        "strangers": 1,
+        "disturbed": True,
+    }
 
 
 def test_groups_stand_at_their_index() -> None:

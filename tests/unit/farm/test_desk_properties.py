@@ -40,6 +40,7 @@ from tunefarm_coordinator.farm.messages import (
     Reference,
     Requested,
     Resumed,
+    Sharing,
     Submitted,
     Suspected,
     Tick,
@@ -191,7 +192,7 @@ class Farm(RuleBasedStateMachine):
             case Acknowledge(lease=lease, index=index):
                 agent.unacknowledged.discard((lease, index))
 
-    def work_on(self, agent: Agent, kind: OutcomeKind, reference: float | None = 1.0) -> None:
+    def work_on(self, agent: Agent, kind: OutcomeKind, reference: float | None = 1.0, disturbed: bool = False) -> None:
         """Do one item of the agent's first lease, or say that the lease is done."""
         assert agent.session is not None
         lease, left = next(iter(agent.leases.items()))
@@ -199,16 +200,18 @@ class Farm(RuleBasedStateMachine):
             index = left.pop(0)
             agent.unacknowledged.add((lease, index))
             calibration = None if reference is None else Calibration(reference)
-            self.tell(OutcomeArrived(agent.session, lease, index, kind, calibration=calibration))
+            event = OutcomeArrived(agent.session, lease, index, kind, calibration=calibration, disturbed=disturbed)
+            self.tell(event)
             return
         del agent.leases[lease]
         if self.holders.get(lease.lease_id) == (agent.session, lease):
             del self.holders[lease.lease_id]
         self.tell(LeaseFinished(agent.session, lease))
 
-    def beat(self, agent: Agent) -> None:
+    def beat(self, agent: Agent, others: Sharing | None = None) -> None:
         assert agent.session is not None
-        self.tell(Heartbeat(agent.session, tuple(agent.leases)))
+        shared = {} if others is None else {each.device_id: others for each in agent.devices[:1]}
+        self.tell(Heartbeat(agent.session, tuple(agent.leases), shared=shared))
         for each in agent.devices:
             if agent.session is not None:
                 self.tell(Requested(agent.session, each.device_id, 2))
@@ -258,18 +261,21 @@ class Farm(RuleBasedStateMachine):
         for _ in range(min(count, len(agent.inbox))):
             self.read_inbox(agent)
 
-    @rule(name=agents_rule)
-    def heartbeat(self, name: str) -> None:
+    @rule(name=agents_rule, others=st.sampled_from([None, Sharing("them"), Sharing("them", busy=True)]))
+    def heartbeat(self, name: str, others: Sharing | None) -> None:
         if self.agents[name].session is not None:
-            self.beat(self.agents[name])
+            self.beat(self.agents[name], others)
 
     @rule(
-        name=agents_rule, kind=st.sampled_from(OutcomeKind), reference=st.sampled_from([None, 1.0, 1.0, 1.1, 1.45, 3.0])
+        name=agents_rule,
+        kind=st.sampled_from(OutcomeKind),
+        reference=st.sampled_from([None, 1.0, 1.0, 1.1, 1.45, 3.0]),
+        disturbed=st.booleans(),
     )
-    def one_step(self, name: str, kind: OutcomeKind, reference: float | None) -> None:
+    def one_step(self, name: str, kind: OutcomeKind, reference: float | None, disturbed: bool) -> None:
         agent = self.agents[name]
         if agent.session is not None and agent.leases:
-            self.work_on(agent, kind, reference)
+            self.work_on(agent, kind, reference, disturbed)
 
     @rule(name=agents_rule)
     def drain(self, name: str) -> None:
