@@ -16,6 +16,7 @@ from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
 from tunefarm_coordinator.engines import intrinsics
+from tunefarm_coordinator.engines.thread_blocks import TileSampler, may_fit, shared_bytes
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
 
@@ -69,14 +70,17 @@ class DesignSpace:
                 sketches = self.context.generate_design_space()
         except TVM_ERRORS as error:
             raise InvalidInput(f"no design space could be generated for this task: {first_line(error)}") from error
-        self._sketches: list[Any] = [sketch.trace.simplified(True).insts for sketch in sketches]
+        self._sketches = [TileSampler(sketch.trace.simplified(True)) for sketch in sketches]
+        limit = target.attrs.get("max_shared_memory_per_block")
+        self._shared_bytes = None if limit is None else int(limit)
         self._postprocs = list(space.postprocs)
         self._mutators = list(space.mutator_probs.keys())
         self._mutator_weights = [float(weight.value) for weight in space.mutator_probs.values()]
 
     def sample(self) -> Draft | None:
         """A schedule with random decisions; None where the decisions drawn make no valid one."""
-        return self._apply(Trace(self._rng.choice(self._sketches), {}))
+        sketch = self._rng.choice(self._sketches)
+        return self._apply(Trace(sketch.instructions, sketch.decisions(self._rng)))
 
     def mutate(self, trace: Trace) -> Draft | None:
         """A schedule with one decision of `trace` changed; None where that makes no valid one."""
@@ -84,7 +88,7 @@ class DesignSpace:
             return None
         mutator = self._rng.choices(self._mutators, self._mutator_weights)[0]
         mutated = _ffi_api.MutatorApply(mutator, trace, self._seed())
-        return None if mutated is None else self._apply(mutated)
+        return None if mutated is None or not may_fit(mutated) else self._apply(mutated)
 
     def replay(self, trace: Trace) -> Draft | None:
         """The schedule of a recorded trace; its postprocessing is redone, not replayed."""
@@ -94,6 +98,8 @@ class DesignSpace:
         schedule = Schedule(self.module, seed=self._seed(), debug_mask="none", error_render_level="none")
         try:
             trace.apply_to_schedule(schedule, remove_postproc=True)
+            if self._shared_bytes is not None and shared_bytes(schedule) > self._shared_bytes:
+                return None
             schedule.enter_postproc()
             if not all(postproc.apply(schedule) for postproc in self._postprocs):
                 return None
