@@ -13,7 +13,7 @@ from typing import Protocol
 from tunefarm_agent import commands, wire
 from tunefarm_agent.artifacts import Artifacts
 from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, RUN_TIMEOUT, Confinement, Json, Place
-from tunefarm_agent.errors import CommandTimedOut, LeaseGivenUp, ProcessDied
+from tunefarm_agent.errors import CommandTimedOut, DeviceFailed, LeaseGivenUp, ProcessDied
 from tunefarm_agent.gate import TimingGate
 from tunefarm_agent.results import Failed, Measured, Result
 from tunefarm_agent.supervised import Household, SupervisedProcess
@@ -69,24 +69,22 @@ class _Entrant:
             note = await self._device_note(reply["failed"]["exhausted"])
             self.failure = Failed(reply["failed"]["kind"], f"{note}{reply['failed']['message']}")
             return None
-        return self._granted(reply)
+        if "lost" in reply:
+            raise LeaseGivenUp(f"benchmark of {self.contender.name}: {reply['lost']}")
+        values: Json = reply["ok"]
+        return values
 
     async def _device_note(self, exhausted: int | None) -> str:
-        """What is to be said of a GPU after a failure. Raises LeaseGivenUp: the failure is the device's."""
+        """What is to be said of a GPU after a failure. Raises DeviceFailed: the failure is the device's."""
         if not self.gpu or self.process is None:
             return ""
         try:
             reply = await self.process.call(commands.check_device(exhausted), _CHECK_SECONDS)
         except (CommandTimedOut, ProcessDied) as error:
             reply = commands.lost(str(error))
-        return str(self._granted(reply)["note"])
-
-    def _granted(self, reply: Json) -> Json:
-        """The values of a reply that is no failure. Raises LeaseGivenUp."""
         if "ok" not in reply:
-            raise LeaseGivenUp(f"benchmark of {self.contender.name}: {reply.get('lost') or reply}")
-        values: Json = reply["ok"]
-        return values
+            raise DeviceFailed(f"benchmark of {self.contender.name}: {commands.reason_of(reply)}")
+        return str(reply["ok"]["note"])
 
     async def run(self, calls: int) -> None:
         """One turn: whole inferences, or the kernels in them where those are asked for. Raises LeaseGivenUp."""

@@ -166,7 +166,8 @@ def check_device(exhausted: int | None) -> Json:
 
 
 def bytes_needed(command: Json) -> int:
-    """Of the device's memory, at least, for what a command runs: its arguments, or the weights of its model."""
+    """Of the device's memory, at least, for what a command loads: its arguments, or the weights of its model. 0 for a
+    command that loads nothing. Raises OSError."""
     if command["op"] in ("kernel", "reference"):
         arguments = kernel_from(command["kernel"]).arguments
         return sum(math.prod(each.shape) * _bytes_of(each.dtype) for each in arguments)

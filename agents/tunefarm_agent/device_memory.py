@@ -38,15 +38,15 @@ def is_exhausted(message: str) -> bool:
 
 
 def too_much(room: Room, needed: int) -> str:
-    """What a candidate is told that the device had room for, if for any."""
-    return f"out of memory on the device: it takes {_readable(needed)} for its arguments alone, and {room}"
+    """What a candidate is told that needed more than there is. `needed`: bytes that are known of."""
+    return f"out of memory on the device: it takes at least {_readable(needed)}, and {room}"
 
 
 def taken(room: Room, needed: int) -> str:
     """What is said of a device whose memory others hold."""
     return (
-        f"others hold the device's memory: {room}, and a candidate that takes {_readable(needed)} for its arguments "
-        "alone found no room. nvidia-smi lists the processes that run on it"
+        f"others hold the device's memory: {room}, and what takes at least {_readable(needed)} found no room. "
+        "nvidia-smi lists the processes that run on it"
     )
 
 

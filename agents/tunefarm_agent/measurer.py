@@ -25,6 +25,8 @@ class Measurer:
         self._session: Session | None = None
         self._bench: Bench | None = None
         self._model: VmModel | None = None
+        # Of the device's memory, by what runs or ran last.
+        self._needed = 0
 
     def answer(self, command: Json) -> Json:
         """The reply to one command; never raises for what a candidate does."""
@@ -41,27 +43,27 @@ class Measurer:
             "end": self._end,
         }
         try:
+            self._needed = commands.bytes_needed(command) or self._needed
             return operations[command["op"]](command)
         except CandidateFailed as error:
-            return self._failure(error.kind, str(error), command)
+            return self._failure(error.kind, str(error))
         except (SessionLost, DataUnreadable) as error:
             return lost(str(error))
         except TVM_ERRORS as error:
             try:
-                return self._blame(error, command)
+                return self._blame(error)
             except SessionLost as lost_session:
                 return lost(str(lost_session))
 
-    def _blame(self, error: BaseException, command: Json) -> Json:
+    def _blame(self, error: BaseException) -> Json:
         """A crash of the session, or an exception from the far side: both are the candidate's."""
         if self._session is None:
             return lost(f"the measuring process failed: {describe(error)}")
         death = self._session.death_behind(error)
-        return self._failure(RUN_ERROR, death if death is not None else describe(error), command)
+        return self._failure(RUN_ERROR, death if death is not None else describe(error))
 
-    @staticmethod
-    def _failure(kind: str, message: str, command: Json) -> Json:
-        return failed(kind, message, commands.bytes_needed(command) if is_exhausted(message) else None)
+    def _failure(self, kind: str, message: str) -> Json:
+        return failed(kind, message, self._needed if is_exhausted(message) else None)
 
     def _configure(self, command: Json) -> Json:
         self._close()

@@ -2,7 +2,8 @@
 
     python -m tests.fake_cuda.kernels FOLDER
 
-Each takes (input, output), float32 of shape (64, 64); `good` adds one.
+Each takes (input, output), float32 of shape (64, 64); `good` adds one. `model` is a whole model: it adds the rows of a
+weight of 16 MiB to its input of shape (64,).
 """
 
 import json
@@ -12,9 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tvm
-from tvm import te
+from tvm import relax, te
 from tvm.s_tir import Schedule
+from tvm.s_tir.transform import DefaultGPUSchedule
 from tvm.target import Target
 
 from tests.agent_process import SHAPE
@@ -61,9 +64,23 @@ def _bound(schedule: Any) -> None:
         schedule.bind(threads, "threadIdx.x")
 
 
+def _model() -> Any:
+    x = relax.Var("x", relax.TensorType((SHAPE[1],), "float32"))
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            weight = relax.const(np.ones((_SPACE // SHAPE[1], SHAPE[1]), np.float32))
+            out = builder.emit_output(relax.op.add(x, relax.op.sum(weight, axis=0)))
+        builder.emit_func_output(out)
+    return relax.transform.LegalizeOps()(builder.finalize())
+
+
 def main(folder: Path) -> None:
     target = Target(TARGET)
     options.configure(CudaOptions("nvcc"))
+    with compiling_for(target):
+        scheduled = DefaultGPUSchedule()(_model())
+        relax.build(scheduled, target=target).export_library(str(folder / "model.so"))
     for name, kernel in KERNELS.items():
         schedule = Schedule(tvm.IRModule({"main": kernel()}))
         _bound(schedule)

@@ -1,5 +1,6 @@
 """Leases on a GPU that is fake and has memory of its own: the agent, its sessions and TVM's CUDA runtime are real."""
 
+import io
 import json
 import os
 import subprocess
@@ -7,10 +8,12 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.agent_process import (
     EVALUATOR,
+    SHAPE,
     AgentProcess,
     candidate,
     expected,
@@ -18,6 +21,7 @@ from tests.agent_process import (
     measure,
     measure_all,
     none_left,
+    npz,
     one_lease,
     start_agent,
 )
@@ -162,7 +166,7 @@ async def test_out_of_memory_is_the_candidates_failure_where_the_device_had_room
     assert "4.0 MiB of the device's 4.0 MiB are free" in workspace.failed.message
     (arguments,) = await farm.reports("b", 1, 60)
     assert kind(arguments) == "RUN_ERROR"
-    assert "it takes 16.0 MiB for its arguments alone" in arguments.failed.message
+    assert "it takes at least 16.0 MiB, and 4.0 MiB of the device's 4.0 MiB are free" in arguments.failed.message
 
 
 async def test_memory_that_others_hold_is_no_candidates_fault(
@@ -177,3 +181,64 @@ async def test_memory_that_others_hold_is_no_candidates_fault(
     gpu["others"] = 0
     measure(farm, "b", kernels["spacious"], device=GPU)
     assert kind((await farm.reports("b", 1, 60))[0]) == "measured"
+
+
+async def test_a_broken_reference_kernel_is_the_devices_fault(
+    farm: FakeCoordinator, agent: AgentProcess, kernels: dict[str, bytes]
+) -> None:
+    checks = [expected(farm, 0)]
+    work = farm_pb2.MeasureWork(
+        candidates=[candidate(farm, kernels["good"])],
+        evaluator=EVALUATOR,
+        expected=checks,
+        reference=candidate(farm, kernels["astray"]),
+        reference_evaluator=EVALUATOR,
+    )
+    one_lease(farm, "a", device=GPU, measure=work)
+    ending = await farm.finished("a", 60)
+    assert ending.device_failed, agent.log
+    assert "illegal memory access" in ending.failure.message
+    assert farm.outcomes["a"] == []
+    work.reference.CopyFrom(work.candidates[0])
+    one_lease(farm, "b", device=GPU, measure=work)
+    (report,) = await farm.reports("b", 1, 60)
+    assert report.conditions.reference_seconds > 0
+
+
+def benchmark(farm: FakeCoordinator, lease_id: str, model: bytes) -> None:
+    spec = common_pb2.TensorSpec(name="x", shape=[SHAPE[1]], dtype="float32")
+    tvm_runtime = farm_pb2.ModelContender.RUNTIME_TVM
+    contender = farm_pb2.ModelContender(
+        name="model", runtime=tvm_runtime, artifact=farm.put(model), inputs=[spec], run_timeout=20, report_outputs=True
+    )
+    inputs = farm.put(npz(s0_inx=np.arange(SHAPE[1], dtype=np.float32)))
+    work = farm_pb2.BenchmarkWork(contenders=[contender], inputs=inputs, input_sets=1, rounds=2, calls_per_round=3)
+    one_lease(farm, lease_id, device=GPU, benchmark=work)
+
+
+async def test_whole_models_are_timed_and_may_be_too_large(
+    farm: FakeCoordinator, agent: AgentProcess, gpu: FakeCuda, kernels: dict[str, bytes]
+) -> None:
+    benchmark(farm, "fits", kernels["model"])
+    ((timing,),) = [report.benchmark.timings for report in await farm.reports("fits", 1, 60)]
+    assert len(timing.measured.seconds) == 6, timing.failed
+    outputs = np.load(io.BytesIO(farm.artifacts[timing.outputs_digest]))
+    np.testing.assert_array_equal(outputs["s0_out0"], np.arange(SHAPE[1]) + (4 * MIB) // SHAPE[1])
+    gpu["memory"] = 8 * MIB
+    benchmark(farm, "large", kernels["model"])
+    ((timing,),) = [report.benchmark.timings for report in await farm.reports("large", 1, 60)]
+    assert timing.HasField("failed"), agent.log
+    assert "it takes at least 16.0 MiB, and 8.0 MiB of the device's 8.0 MiB are free" in timing.failed.message
+    gpu["memory"], gpu["others"] = 64 * MIB, 60 * MIB
+    benchmark(farm, "taken", kernels["model"])
+    ending = await farm.finished("taken", 60)
+    assert ending.device_failed
+    assert "others hold the device's memory: 4.0 MiB of the device's 64.0 MiB are free" in ending.failure.message
+    gpu.mend()
+    gpu["error_at_launch"] = 2
+    benchmark(farm, "fell", kernels["model"])
+    ending = await farm.finished("fell", 60)
+    assert ending.device_failed
+    assert "busy or unavailable" in ending.failure.message
+    assert farm.outcomes["taken"] == farm.outcomes["fell"] == []
+    await none_left(agent)

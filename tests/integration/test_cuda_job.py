@@ -1,6 +1,7 @@
 """A whole job for a GPU that is fake: coordinator, builders, agent, package and TVM's CUDA runtime are real."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fake_cuda import GONE, FakeCuda
-from tests.programs import agent, assert_nothing_left, coordinator, document, tunefarm
+from tests.programs import Program, agent, assert_nothing_left, coordinator, document, tunefarm, until
 from tunefarm_coordinator.models import packaged_run
 
 
@@ -41,16 +42,47 @@ def test_a_model_is_tuned_for_it_and_its_package_runs_on_it(
     assert result["max_rel_error"] < 1e-4
     assert 0 < result["latency_ms"]["tuned"] <= result["latency_ms"]["untuned"]
     assert json.loads((package / "manifest.json").read_text())["target"]["kind"] == "cuda"
-    before = gpu["launches"]
-    run = subprocess.run(
-        [sys.executable, "run.py"], cwd=package, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert run.returncode == 0, run.stderr
-    assert "classes: float32 (1, 10)" in run.stdout
-    assert "latency: " in run.stdout
-    # 21 times through the model.
-    assert gpu["launches"] - before >= 21
     assert_nothing_left(home)
+    for runtime_only in ("0", "1"):
+        before = gpu["launches"]
+        said = ran(package, TVM_USE_RUNTIME_LIB=runtime_only)
+        assert "classes: float32 (1, 10)" in said
+        assert "latency: " in said
+        # 21 times through the model.
+        assert gpu["launches"] - before >= 21
+
+
+@pytest.mark.slow
+def test_a_device_that_is_gone_for_a_while_costs_a_job_nothing_but_time(
+    gpu: FakeCuda, home: Path, model: Path, tmp_path: Path
+) -> None:
+    with coordinator(home) as (_, address), agent(home, address, "--device", "cuda0") as program:
+        program.wait_for("attached", 60)
+        options = ("--connect", address, "--target", "cuda", "--trials-per-kernel", "4")
+        job = Program(home, "job", "tunefarm", "tune", str(model), *options, "--out", str(tmp_path / "out"), "--json")
+        until(lambda: gpu["launches"] > 0, 120, job.text)
+        gpu["error_at_launch"] = gpu["launches"] + 20
+        program.wait_for("lease given up", 120)
+        gpu.mend()
+        assert job.ended(280) == 0, job.text()
+    result = json.loads(job.text()[job.text().index("{") :])
+    trials = result["trials"]
+    assert (result["state"], trials["charged"], trials["failed"]) == ("SUCCEEDED", 8, {})
+
+
+def ran(package: Path, **environment: str) -> str:
+    """What `run.py` prints."""
+    done = subprocess.run(
+        [sys.executable, "run.py"],
+        cwd=package,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
