@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +37,26 @@ def _card() -> dict[str, Any]:
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
     except Exception as error:
         raise RuntimeError(f"no NVIDIA GPU answers here ({error}): nvidia-smi should list one") from error
-    version = pynvml.nvmlSystemGetCudaDriverVersion()
-    card = {
-        "card": pynvml.nvmlDeviceGetName(handle),
-        "driver": pynvml.nvmlSystemGetDriverVersion(),
-        "driver_cuda": f"{version // 1000}.{version % 1000 // 10}",
-        "memory_gib": round(pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30, 1),
+    told: dict[str, Callable[[], Any]] = {
+        "card": lambda: pynvml.nvmlDeviceGetName(handle),
+        "driver": pynvml.nvmlSystemGetDriverVersion,
+        "driver_cuda": lambda: "{}.{}".format(*_version(pynvml.nvmlSystemGetCudaDriverVersion())),
+        "memory_gib": lambda: round(pynvml.nvmlDeviceGetMemoryInfo(handle).total / 2**30, 1),
+        "power_limit_watts": lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3,
+        "max_clock_mhz": lambda: pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
     }
-    with contextlib.suppress(pynvml.NVMLError):
-        card["power_limit_watts"] = pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3
-        card["max_clock_mhz"] = pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM)
-    return card
+    facts: dict[str, Any] = {}
+    for name, ask in told.items():
+        facts[name] = None
+        # A driver in a container does not tell all.
+        with contextlib.suppress(pynvml.NVMLError):
+            facts[name] = ask()
+    return facts
+
+
+def _version(number: int) -> tuple[int, int]:
+    """13000 as (13, 0)."""
+    return number // 1000, number % 1000 // 10
 
 
 class Utilisation:
