@@ -42,7 +42,7 @@ torch=(env "LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}" "PYTHONPATH=${PYTHONPATH:-}" "
 # TVM wants libcudart.so.13, and nvcc where NVRTC is missing; CUDA's toolkit has both, often on no path.
 for cuda in /usr/local/cuda-13 /usr/local/cuda; do
     [ -e "$cuda/lib64/libcudart.so.13" ] || continue
-    export LD_LIBRARY_PATH="$cuda/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+    export LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$cuda/lib64"
     command -v nvcc >/dev/null || export PATH="$PATH:$cuda/bin"
     break
 done

@@ -4,23 +4,26 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fake_cuda import NAME, FakeCuda
 from tests.programs import assert_nothing_left, environment
 from tests.tiny_models import save_tiny_cnn
 
 CHECK = Path(__file__).parents[1] / "gpu" / "check.sh"
 
 
-def check(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def check(home: Path, *arguments: str, host: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """`host`: the environment of another one than this."""
     # A Python that has no PyTorch, here: what is there of it elsewhere is not this test's business.
     command = [str(CHECK), "--python", sys.executable, "--torch-python", sys.executable, "--out", str(home / "out")]
     return subprocess.run(
         [*command, *arguments],
-        env=environment(home) | {"TMPDIR": str(home)},
+        env={**(host or environment(home)), "TMPDIR": str(home)},
         cwd=home,
         capture_output=True,
         text=True,
@@ -59,6 +62,23 @@ def test_a_dry_run(tmp_path: Path) -> None:
     assert document["run_py"]["tiny"].startswith("latency: ")
     assert_nothing_left(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if "gpu-check" in path.name] == []
+
+
+@pytest.mark.slow
+def test_on_a_gpu_that_is_fake(tmp_path: Path, home: Path) -> None:
+    gpu = FakeCuda(tmp_path / "gpu")
+    model = save_tiny_cnn(home / "tiny.onnx")
+    options = ("--models", "", "--onnx", str(model), "--trials-per-kernel", "2", "--rounds", "3")
+    done = check(home, *options, host=gpu.environment(environment(home)))
+    assert done.returncode == 0, done.stdout + done.stderr
+    document: dict[str, Any] = json.loads((home / "out" / "check.json").read_text())
+    assert (document["dry_run"], document["facts"]["card"], document["failures"]) == (False, NAME, [])
+    assert document["jobs"]["tiny"]["trials"]["charged"] > 0
+    assert all(each["matches"] for each in document["timing"]["tiny"]["contenders"].values())
+    assert document["run_py"]["tiny"].startswith("latency: ")
+    assert document["gpu_busy_percent"] is not None
+    assert gpu["launches"] > 0
+    assert_nothing_left(home)
 
 
 @pytest.mark.skipif(Path("/proc/driver/nvidia/version").exists(), reason="there is an NVIDIA driver here")
