@@ -58,6 +58,7 @@ async def test_a_device_that_fails_everything_costs_a_job_two_rounds_and_resume_
             assert 0 < failed["trials"]["charged"] <= 2 * FIRST_ROUND
             assert failed["error"]["kind"] == "NO_VALID_TRIAL"
             assert "default schedules among them, failed, alike: RUN_ERROR: can not copy" in failed["error"]["message"]
+            assert f"`tunefarm job resume {job}` goes on with what is left" in failed["error"]["message"]
             device.mended = True
             await ask("job", "resume", job)
             resumed = await ask("job", "show", job)

@@ -17,7 +17,7 @@ from tests.hostile_kernels import good, hostile
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.maintenance import Maintenance
-from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Reference, Suspected, Work, WorkKind
+from tunefarm_coordinator.farm.messages import Deliver, ItemLost, Reference, Suspected, Unserved, Work, WorkKind
 from tunefarm_coordinator.farm.states import FarmPolicy
 from tunefarm_coordinator.farm.views import DeviceState
 from tunefarm_coordinator.schedules.store import Store
@@ -39,6 +39,7 @@ class Farm:
         self.came: dict[str, list[tuple[Deliver, farm_pb2.OutcomeReport]]] = {}
         self.lost: list[ItemLost] = []
         self.suspected: list[Suspected] = []
+        self.unserved: list[Unserved] = []
 
     def candidate(self, kernel: bytes, timeout: float = 60.0) -> farm_pb2.Candidate:
         argument = farm_pb2.KernelArgument(shape=SHAPE, dtype="float32")
@@ -74,7 +75,7 @@ class Farm:
         async def on_suspected(suspicion: Suspected) -> None:
             self.suspected.append(suspicion)
 
-        self.control.submit(work, outcome, on_lost, on_suspected=on_suspected)
+        self.control.submit(work, outcome, on_lost, on_suspected=on_suspected, on_unserved=self.unserved.append)
 
     async def until(self, condition: Callable[[], bool], seconds: float = 30.0) -> float:
         """Seconds that it took."""
@@ -168,3 +169,17 @@ async def test_a_device_with_a_broken_reference_kernel_rests_says_why_and_costs_
     assert "tried again in 30 s" in view.reason
     assert (farm.came, farm.lost, farm.suspected, view.measured) == ({}, [], [], 0)
     await farm.until(lambda: farm.control.waiting == 1)
+
+
+async def test_work_that_only_a_broken_device_could_do_is_told_so(tmp_path: Path) -> None:
+    async with served(tmp_path, FarmPolicy(quarantine=0.1, hopeless=2)) as farm:
+        agent = await start_agent(farm.address, tmp_path / "state", "--target", TARGET, "--agent-id", "board")
+        try:
+            farm.measure("batch", good(), calibrated=True, reference_kernel=hostile("segfault"))
+            await farm.until(lambda: bool(farm.unserved), 60)
+            farm.control.withdraw(["batch"])
+        finally:
+            await agent.killed()
+    assert farm.unserved[0].work_id == "batch"
+    assert "board/cpu0 rested 2 times in vain: its reference kernel can't be timed" in farm.unserved[0].reason
+    assert (farm.came, farm.lost) == ({}, [])

@@ -46,6 +46,7 @@ def job_message(runner: JobRunner) -> tuning_pb2.Job:
         job.seconds_left = left / runner.trials_per_second + FINAL_SECONDS
     if brain.error is not None:
         kind, message = brain.error
+        message += _way_on(runner, kind)
         job.error.CopyFrom(tuning_pb2.JobError(kind=f"JOB_ERROR_KIND_{kind}", message=message))
     _add_benchmark(job, runner)
     return job
@@ -66,6 +67,14 @@ def _spec(runner: JobRunner) -> tuning_pb2.JobSpec:
     if now.max_trials is not None:
         spec.max_trials = now.max_trials
     return spec
+
+
+def _way_on(runner: JobRunner, kind: str) -> str:
+    """What to do once the cause is mended, where that is not the model's and anything is left to spend."""
+    brain = runner.brain
+    if kind not in ("NO_DEVICE", "NO_VALID_TRIAL") or (brain.tasks and not brain.ledger.free):
+        return ""
+    return f"; once that is mended, `tunefarm job resume {runner.sheet.job_id}` goes on with what is left of the budget"
 
 
 def _notes(runner: JobRunner) -> list[str]:

@@ -36,6 +36,6 @@ def _reason(able: Iterable[DeviceRecord]) -> str:
     others = f" (and {len(devices) - 1} more like it)" if len(devices) > 1 else ""
     return (
         f"no device that serves the target can do its work: {name}{others} rested {worst.health.sentences} times in "
-        f"vain: {worst.health.reason}. Mend it (its agent's log says more), put it back with "
-        f"`tunefarm farm resume {name}`, then go on with `tunefarm job resume`"
+        f"vain: {worst.health.reason}. Mend it (its agent's log says more) and put it back with "
+        f"`tunefarm farm resume {name}`"
     )

@@ -90,6 +90,5 @@ class Scouts:
         defaults = ", default schedules among them," if self.defaults else ""
         return (
             f"stopped early: all {every.total()} candidates of the first {len(self.failed)} rounds{defaults} failed, "
-            f"{alike}: {kind}: {self.examples[worst]}. {_ADVICE.get(kind, _LOOK_AT_DEVICE)}; then "
-            "`tunefarm job resume` goes on with what is left of the budget"
+            f"{alike}: {kind}: {self.examples[worst]}. {_ADVICE.get(kind, _LOOK_AT_DEVICE)}"
         )
