@@ -48,8 +48,8 @@ def _card() -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for name, ask in told.items():
         facts[name] = None
-        # A driver in a container does not tell all.
-        with contextlib.suppress(pynvml.NVMLError):
+        # A driver in a container does not tell all; the second: one that is older than the Python package.
+        with contextlib.suppress(pynvml.NVMLError, pynvml.NVMLLibraryMismatchError):
             facts[name] = ask()
     return facts
 

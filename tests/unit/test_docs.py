@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "gpu.md").read_text()
 # What stands for something else in a quoted message, and what joins messages of two authors.
-_GAPS = re.compile(r"\.\.\.|\bN\b|\d+(?:\.\d+)?|[{}\[\]]|(?:: )|(?:; )|^error\b")
+_GAPS = re.compile(r"\.\.\.|\bN\.Nx|\bN\b|\d+(?:\.\d+)?|[{}\[\]]|(?:: )|(?:; )|^error\b")
 
 
 def quoted_messages() -> list[str]:
