@@ -120,6 +120,8 @@ class Searcher(Worker):
         self._rounds = 0
 
     def warm(self) -> int:
+        import xgboost  # noqa: F401
+
         from tunefarm_coordinator.engines import search  # noqa: F401
 
         return os.getpid()
@@ -192,6 +194,11 @@ class Trainer(Worker):
     def __init__(self, gates: Sequence[Gate], faults: FaultPlan, cuda: CudaOptions) -> None:
         super().__init__(gates, faults, cuda)
         self._trainers: dict[str, CostModelTrainer] = {}
+
+    def warm(self) -> int:
+        import xgboost  # noqa: F401
+
+        return os.getpid()
 
     def learn(self, job_id: str, seed: int, samples: Sequence[Sample]) -> CostModel:
         """Adds samples; the model is fitted anew when enough of them are new (its version grows then)."""

@@ -17,6 +17,7 @@ from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
 from tunefarm_coordinator.farm.messages import Deliver, ItemLost
+from tunefarm_coordinator.farm.placement import parse_target
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
@@ -42,6 +43,7 @@ class PackagingStage:
         self._draft = services.folders.draft(self._sheet.job_id)
         self._package = services.folders.package(self._sheet.job_id)
         self._untuned = services.folders.untuned(self._sheet.job_id)
+        self._compiling_untuned = asyncio.Lock()
 
     @property
     def _folder(self) -> Path:
@@ -61,12 +63,23 @@ class PackagingStage:
         manifest = await self._manifest(wanted)
         tuned: Packaged = await self._tuning.ask(Package(folder, traces, records, self._draft, manifest))
         self._services.faults.passing(FaultPoint.DURING_PACKAGING)
-        seconds = tuned.seconds
-        # A package's manifest is written last; a second package of the job finds the untuned one there.
-        if not (self._untuned / MANIFEST).exists():
-            untuned: Packaged = await self._tuning.ask(Package(folder, {}, (), self._untuned, {}))
-            seconds += untuned.seconds
+        seconds = tuned.seconds + await self._compile_untuned()
         await self._runner.record(ev.Packaged(seconds, wanted.number))
+
+    async def begin(self) -> None:
+        """While finalists are measured elsewhere than on this host's CPU: what is known of the package already."""
+        if parse_target(self._runner.brain.target).kind != "llvm":
+            await self._compile_untuned()
+
+    async def _compile_untuned(self) -> float:
+        """Compiles the model with default schedules throughout, once in a job; the seconds that it took."""
+        async with self._compiling_untuned:
+            # A package's manifest is written last.
+            if (self._untuned / MANIFEST).exists():
+                return 0.0
+            folder = self._sheet.preparation(self._services.folders).out_dir
+            untuned: Packaged = await self._tuning.ask(Package(folder, {}, (), self._untuned, {}))
+            return untuned.seconds
 
     def _samples(self, workload: str, identity: str) -> tuple[float, ...]:
         return (self._runner.brain.tasks[workload].measured[identity],)

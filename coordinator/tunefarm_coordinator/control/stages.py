@@ -1,5 +1,7 @@
 """Which stage carries out what a job's brain wants."""
 
+import asyncio
+
 from tunefarm_coordinator.control.measuring import MeasuringStage
 from tunefarm_coordinator.control.packaging import PackagingStage
 from tunefarm_coordinator.control.runner import CarryOut, JobRunner
@@ -27,7 +29,7 @@ def stages(runner: JobRunner, services: Services) -> CarryOut:
             case ins.Measure():
                 await measuring.measure(wanted)
             case ins.Compare():
-                await measuring.compare(wanted)
+                await asyncio.gather(measuring.compare(wanted), packaging.begin())
             case ins.Package():
                 await packaging.package(wanted)
             case ins.TimeKernels():

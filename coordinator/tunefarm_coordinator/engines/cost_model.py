@@ -17,10 +17,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xgboost
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # it takes half a second, in every worker process, and few of them score or train
+    import xgboost
 
 # Relative throughputs below this are all "slow": the order among them is of no use.
 _SLOWEST = 1 / 64
@@ -76,7 +79,7 @@ class ScoreModel:
     """A fitted model that scores candidates: log2 of the throughput relative to the task's best so far, so 0 is
     about as fast as that, and higher is faster."""
 
-    def __init__(self, booster: xgboost.Booster) -> None:
+    def __init__(self, booster: "xgboost.Booster") -> None:
         self._booster = booster
         # How many measured candidates the model was fitted on: what its word is worth.
         self.samples = int(booster.attr("samples") or 0)
@@ -85,6 +88,8 @@ class ScoreModel:
     def from_bytes(cls, model: bytes) -> "ScoreModel":
         """Reads `CostModel.model`; raises `ValueError` for anything else."""
         digest, trees = model[:_DIGEST_BYTES], model[_DIGEST_BYTES:]
+        import xgboost
+
         # XGBoost aborts the process over bytes that it can't read.
         if hashlib.sha256(trees).digest() != digest:
             raise ValueError(f"not a cost model, or a damaged one ({len(model)} bytes)")
@@ -94,6 +99,8 @@ class ScoreModel:
 
     def score(self, candidates: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
         """Scores of candidates given as feature arrays of shape (stores, features); shape (candidates,)."""
+        import xgboost
+
         if not candidates:
             return np.zeros(0)
         programs = np.stack([_describe(candidate) for candidate in candidates])
@@ -166,6 +173,8 @@ class CostModelTrainer:
         return [sample for sample in self._samples if counts[sample.workload] > 1]
 
     def _fit(self) -> bytes:
+        import xgboost
+
         samples = self._comparable()
         throughputs = relative_throughputs(samples)
         booster = xgboost.train(

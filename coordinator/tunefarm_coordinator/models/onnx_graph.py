@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-import onnxslim
 from onnx.external_data_helper import load_external_data_for_model
 
 from tunefarm_coordinator.errors import InvalidInput
@@ -56,6 +55,9 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
 
     A graph that the simplifier can't handle is returned as it was: import may still serve it.
     """
+    # It brings SymPy with it: a second that who only packages need not wait for.
+    import onnxslim
+
     original = onnx.ModelProto()
     original.CopyFrom(model)
     try:
