@@ -46,7 +46,7 @@ void break_context(int error) {
     if (!broken) broken = error;
 }
 
-static int lives(int64_t pid) {
+int lives(int64_t pid) {
     return kill((pid_t)pid, 0) == 0 || errno == EPERM;
 }
 

@@ -68,6 +68,7 @@ int status(void);               // OK, or what is wrong with the device or this 
 void break_context(int error);  // from now on every call answers this
 uint64_t held_by_all(void);
 void hold(int64_t bytes);       // more, or fewer, for this process
+int lives(int64_t pid);
 
 // memory.c
 int allocate(void** pointer, size_t bytes);

@@ -3,10 +3,12 @@
 #include <string.h>
 
 #define GPU_IS_LOST 15
+#define INSUFFICIENT_SIZE 7
 #define CELSIUS 41
 
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned gpu, memory; } utilization_t;
+typedef struct { unsigned pid; unsigned long long memory; unsigned instance, compute_instance; } process_t;
 
 static int gpu;
 
@@ -62,9 +64,15 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(void* h, unsigned long long* reaso
     return nvmlDeviceGetCurrentClocksEventReasons(h, reasons);
 }
 
-// None but what a lease of ours runs, which has ended whenever the agent asks.
-int nvmlDeviceGetComputeRunningProcesses_v3(void* h, unsigned* count, void* processes) {
-    (void)h, (void)processes;
-    *count = 0;
-    return state();
+// Those that have memory of the device, or had.
+int nvmlDeviceGetComputeRunningProcesses_v3(void* h, unsigned* count, process_t* processes) {
+    (void)h;
+    unsigned room = *count, found = 0;
+    for (int i = 0; i < SLOTS; i++) {
+        if (!control->held[i].pid || !lives(control->held[i].pid)) continue;
+        if (found < room) processes[found] = (process_t){(unsigned)control->held[i].pid, control->held[i].bytes, 0, 0};
+        found++;
+    }
+    *count = found;
+    return found > room ? INSUFFICIENT_SIZE : state();
 }

@@ -1,5 +1,6 @@
 """Leases on a GPU that is fake and has memory of its own: the agent, its sessions and TVM's CUDA runtime are real."""
 
+import asyncio
 import io
 import json
 import os
@@ -203,6 +204,40 @@ async def test_a_broken_reference_kernel_is_the_devices_fault(
     one_lease(farm, "b", device=GPU, measure=work)
     (report,) = await farm.reports("b", 1, 60)
     assert report.conditions.reference_seconds > 0
+
+
+_STRANGER = """
+import ctypes, sys
+pointer = ctypes.c_void_p()
+assert ctypes.CDLL("libcudart.so.13").cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(1 << 20)) == 0
+print("there", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.usefixtures("agent")
+async def test_outcomes_say_how_the_gpu_ran_and_that_others_were_there(
+    farm: FakeCoordinator, kernels: dict[str, bytes]
+) -> None:
+    # Long enough for the agent to look while its session is there, and to learn which processes are its own.
+    count = 60
+    measure(farm, "alone", *[kernels["good"]] * count, device=GPU)
+    alone = (await farm.reports("alone", count, 60))[-1]
+    assert (alone.conditions.sm_clock_mhz, alone.conditions.memory_clock_mhz) == (1980, 2619)
+    assert alone.conditions.throttle_reasons == 0
+    assert alone.conditions.strangers == 0
+    pipe = asyncio.subprocess.PIPE
+    stranger = await asyncio.create_subprocess_exec(sys.executable, "-c", _STRANGER, stdin=pipe, stdout=pipe)
+    try:
+        assert stranger.stdout is not None
+        assert await stranger.stdout.readline() == b"there\n"
+        await farm.until(lambda: f"pid {stranger.pid}" in farm.heartbeats[-1].shared[GPU].by, 30)
+        measure(farm, "shared", kernels["good"], device=GPU)
+        (shared,) = await farm.reports("shared", 1, 60)
+        assert shared.conditions.strangers == 1
+    finally:
+        stranger.kill()
+        await stranger.wait()
 
 
 def benchmark(farm: FakeCoordinator, lease_id: str, model: bytes) -> None:
