@@ -1,6 +1,7 @@
 """What the check says of the machine: its GPU as the driver's library (NVML) tells of it, its cores, its software."""
 
 import contextlib
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -24,6 +25,7 @@ def machine_facts(commit: str, gpu: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "tvm": tvm.__version__,
         "nvcc": _nvcc(),
+        "nvrtc": _nvrtc(),
         "card": None,
     }
     return {**facts, **_card()} if gpu else facts
@@ -109,6 +111,13 @@ def _commit() -> str:
         [git, "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     )
     return done.stdout.strip() or "unknown"
+
+
+def _nvrtc() -> str | None:
+    """Version of extra `cuda`'s compiler, which comes before nvcc where it is installed."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("nvidia-cuda-nvrtc")
+    return None
 
 
 def _nvcc() -> str | None:

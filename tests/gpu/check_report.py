@@ -64,6 +64,14 @@ class Report:
                     )
         return failed
 
+    @property
+    def trials_per_second(self) -> float | None:
+        """Of all jobs together, from the first one's tuning to the last one's."""
+        spans = [tuned.tuning for tuned in self.tuned if tuned.tuning is not None]
+        charged = sum(tuned.document.get("trials", {}).get("charged", 0) for tuned in self.tuned)
+        seconds = max((end for _, end in spans), default=0.0) - min((begin for begin, _ in spans), default=0.0)
+        return charged / seconds if seconds > 0 else None
+
     def document(self) -> dict[str, Any]:
         """Times in seconds, latencies in milliseconds."""
         return {
@@ -72,6 +80,7 @@ class Report:
             "facts": self.facts,
             "options": self.options,
             "phases": self.phases,
+            "trials_per_second": self.trials_per_second,
             "gpu_busy_percent": self.busy_percent,
             "skipped": self.skipped,
             "failures": self.failures,
@@ -95,7 +104,8 @@ class Report:
         console.print(self._jobs_table(), self._timing_table())
         phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.phases.items())
         busy = "" if self.busy_percent is None else f"; GPU busy {self.busy_percent:.0f}% while jobs ran"
-        console.print(f"phases: {phases}{busy}", soft_wrap=True)
+        rate = "" if self.trials_per_second is None else f"; {self.trials_per_second:.1f} trials/s in all"
+        console.print(f"phases: {phases}{rate}{busy}", soft_wrap=True)
         missing = [f"{timed.case.name}: {words}" for timed in self.timed for words in timed.missing.values()]
         for kind, lines in (("skipped", self.skipped), ("missing", missing), ("FAILED", self.failures)):
             for line in lines:

@@ -63,11 +63,15 @@ class Tuned:
     error: str = ""
 
     @property
-    def tuning_seconds(self) -> float | None:
-        """Of the stage TUNING, to a poll's exactness."""
+    def tuning(self) -> tuple[float, float] | None:
+        """When the stage TUNING began and ended, on time.monotonic's clock, to a poll's exactness."""
         begun = self.states.get("TUNING")
-        ended = min((at for state, at in self.states.items() if begun is not None and at > begun), default=None)
-        return None if begun is None or ended is None else ended - begun
+        ended = min((at for at in self.states.values() if begun is not None and at > begun), default=None)
+        return None if begun is None or ended is None else (self.started + begun, self.started + ended)
+
+    @property
+    def tuning_seconds(self) -> float | None:
+        return None if self.tuning is None else self.tuning[1] - self.tuning[0]
 
 
 @dataclass(frozen=True)

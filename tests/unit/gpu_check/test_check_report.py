@@ -72,6 +72,16 @@ def test_the_document_has_rates_latencies_and_ratios() -> None:
     assert (document["failures"], document["dry_run"]) == ([], False)
 
 
+def test_the_rate_of_jobs_side_by_side_is_that_of_all() -> None:
+    found = report()
+    later = tuned()
+    later.started = 5.0
+    found.tuned.append(later)
+    assert found.trials_per_second == 2.0  # twice 10 trials, from 4 s to 14 s
+    assert found.document()["trials_per_second"] == 2.0
+    assert "; 2.0 trials/s in all" in printed(found)
+
+
 @pytest.mark.parametrize(
     ("found", "says"),
     [
