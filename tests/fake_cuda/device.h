@@ -50,6 +50,10 @@ typedef struct {
     uint64_t (*shuffle)(uint64_t value, int source);
     int (*lane)(void);
     unsigned (*active)(void);
+    // Copies that a thread asks for may arrive at any time until it has waited for their group.
+    void (*copy_later)(uint64_t to, const void* from, unsigned bytes);
+    void (*commit_copies)(void);
+    void (*wait_for_copies)(unsigned groups_left);
 } device_api_t;
 
 typedef struct {

@@ -14,13 +14,22 @@
 #define THREADS 1024
 #define WARP 32
 #define STACK (256u << 10)
-#define SHARED (228u << 10)
-#define SHARED_UNASKED (48u << 10)
+#define SHARED (227u << 10)
 #define FELL_OFF 46         // cudaErrorDevicesUnavailable
 
 enum { READY, AT_WARP, AT_BLOCK, DONE };
 
-static struct { void* stack; int state; extent_t index; uint64_t said[2]; unsigned turn; } fibers[THREADS];
+typedef struct { void* to; const void* from; unsigned bytes, group; } copy_t;
+
+static struct {
+    void* stack;
+    int state;
+    extent_t index;
+    uint64_t said[2];
+    unsigned turn;
+    copy_t* copies;
+    unsigned copy_count, copy_room, group;
+} fibers[THREADS];
 static int fiber_count, current;
 static char* stacks;
 static void* scheduler;
@@ -68,8 +77,34 @@ static unsigned active(void) {
     return mask;
 }
 
+// Every other thread's copies arrive at once, the rest's as late as they may: neither is to be counted on.
+static void copy_later(uint64_t to, const void* from, unsigned bytes) {
+    if (current % 2 == 0) {
+        memcpy((void*)to, from, bytes);
+        return;
+    }
+    if (fibers[current].copy_count == fibers[current].copy_room) {
+        fibers[current].copy_room = fibers[current].copy_room * 2 + 16;
+        fibers[current].copies = realloc(fibers[current].copies, sizeof(copy_t) * fibers[current].copy_room);
+    }
+    copy_t copy = {(void*)to, from, bytes, fibers[current].group};
+    fibers[current].copies[fibers[current].copy_count++] = copy;
+}
+
+static void commit_copies(void) { fibers[current].group++; }
+
+static void wait_for_copies(unsigned groups_left) {
+    unsigned kept = 0;
+    for (unsigned i = 0; i < fibers[current].copy_count; i++) {
+        copy_t copy = fibers[current].copies[i];
+        if (copy.group + groups_left < fibers[current].group) memcpy(copy.to, copy.from, copy.bytes);
+        else fibers[current].copies[kept++] = copy;
+    }
+    fibers[current].copy_count = kept;
+}
+
 device_api_t device_api = {
-    .barrier = barrier, .warp_barrier = warp_barrier, .shuffle = shuffle, .lane = lane, .active = active,
+    .copy_later = copy_later, .commit_copies = commit_copies, .wait_for_copies = wait_for_copies, .barrier = barrier, .warp_barrier = warp_barrier, .shuffle = shuffle, .lane = lane, .active = active,
     .dynamic_shared = shared_memory,
 };
 
@@ -80,7 +115,7 @@ static void set_up(int i, extent_t block) {
     top[0] = (void*)fiber_main;
     fibers[i].stack = top - 6;
     fibers[i].state = READY;
-    fibers[i].turn = 0;
+    fibers[i].turn = fibers[i].copy_count = fibers[i].group = 0;
     fibers[i].index = (extent_t){(unsigned)i % block.x, (unsigned)i / block.x % block.y, (unsigned)i / (block.x * block.y)};
 }
 
@@ -107,6 +142,7 @@ static void run_block(void) {
     extent_t block = running->block;
     fiber_count = (int)(block.x * block.y * block.z);
     for (int i = 0; i < fiber_count; i++) set_up(i, block);
+    memset(shared_memory, 0xff, running->shared);
     for (;;) {
         int done = 0;
         for (int first = 0; first < fiber_count; first += WARP)

@@ -55,6 +55,49 @@ extern "C" __global__ void __launch_bounds__(256) total_kernel(float* __restrict
   out[(int)blockIdx.x * 256 + (int)threadIdx.x] = ((float*)rest)[(int)threadIdx.x & 7] + (float)blockIdx.x;
 }
 """
+# As TVM writes it. In shared memory lies what came when the copies were waited for, or before that.
+_COPIES = """
+#include <cstdint>
+__forceinline__ __device__ void wait_0() {
+  asm volatile("cp.async.wait_group 0;" :  :  : "memory");
+}
+__forceinline__ __device__ void commit() {
+  asm volatile("cp.async.commit_group;" :  : );
+}
+__forceinline__ __device__ void copy_16(void* dst, int dst_off, void* src, int src_off) {
+  uint8_t* dst_p = (uint8_t*)dst + dst_off * 4;
+  uint8_t* src_p = (uint8_t*)src + src_off * 4;
+  unsigned int dst_addr = __cvta_generic_to_shared(dst_p);
+  asm volatile("cp.async.cg.shared.global [%0], [%1], %2;"
+    :: "r"(dst_addr), "l"(src_p), "n"(16));
+}
+extern "C" __global__ void __launch_bounds__(64) copies_kernel(float* out, float* in, int waits) {
+  __shared__ alignas(64) float tile[256];
+  for (int i = 0; i < 4; ++i) tile[(int)threadIdx.x * 4 + i] = -1.0f;
+  copy_16(tile, (int)threadIdx.x * 4, in, (int)threadIdx.x * 4);
+  commit();
+  if (waits) wait_0();
+  __syncthreads();
+  for (int i = 0; i < 4; ++i) out[(int)threadIdx.x * 4 + i] = tile[(int)threadIdx.x * 4 + i];
+}
+"""
+_FRAGMENTS = """
+#include <cuda_fp16.h>
+#include <mma.h>
+extern "C" __global__ void __launch_bounds__(32) product_kernel(float* __restrict__ out, float* __restrict__ in) {
+  __shared__ alignas(64) half tile[256];
+  for (int i = 0; i < 8; ++i) tile[(int)threadIdx.x * 8 + i] = (half)(in[(int)threadIdx.x * 8 + i] / 16.0f);
+  __syncthreads();
+  nvcuda::wmma::fragment<nvcuda::wmma::matrix_a, 16, 16, 16, half, nvcuda::wmma::row_major> a[1];
+  nvcuda::wmma::fragment<nvcuda::wmma::matrix_b, 16, 16, 16, half, nvcuda::wmma::col_major> b[1];
+  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> c[1];
+  nvcuda::wmma::fill_fragment(c[0], 1.0f);
+  nvcuda::wmma::load_matrix_sync(a[0], (&(tile[0])), 16);
+  nvcuda::wmma::load_matrix_sync(b[0], (&(tile[0])), 16);
+  nvcuda::wmma::mma_sync(c[0], a[0], b[0], c[0]);
+  nvcuda::wmma::store_matrix_sync((&(out[0])), c[0], 16, nvcuda::wmma::mem_row_major);
+}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +107,16 @@ def gpu(tmp_path_factory: pytest.TempPathFactory) -> FakeCuda:
 
 @pytest.fixture(scope="module")
 def kernel(gpu: FakeCuda, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The module with `total_kernel`, as TVM has it compiled."""
-    source = tmp_path_factory.mktemp("kernel") / "total.cu"
-    source.write_text(_SOURCE)
-    out = source.with_suffix(".fatbin")
-    options = ("--fatbin", "-O3", "-gencode", "arch=compute_90,code=sm_90", "-o", str(out), str(source))
-    subprocess.run(["nvcc", *options], env=gpu.environment(), check=True)
+    """The module with `total_kernel`."""
+    return compiled(gpu, tmp_path_factory.mktemp("kernel"), _SOURCE)
+
+
+def compiled(gpu: FakeCuda, folder: Path, text: str) -> Path:
+    """The image of a source, as TVM has it compiled."""
+    source, out = folder / "kernel.cu", folder / "kernel.cubin"
+    source.write_text(text)
+    command = ("nvcc", "--cubin", "--gpu-architecture=sm_90", "--std=c++17", "-o", str(out), str(source))
+    subprocess.run(command, env=gpu.environment(), check=True)
     return out
 
 
@@ -127,6 +174,41 @@ total = sum(range(256))
 assert list(both) == [total] * 256 + [total + 1] * 256
 """,
         str(kernel),
+    )
+
+
+def test_copies_ahead_are_there_when_they_were_waited_for(gpu: FakeCuda, tmp_path: Path) -> None:
+    passes(
+        gpu,
+        """
+inputs, outputs = allocated(1024), allocated(1024)
+assert copy(inputs, host, 1024, TO_DEVICE) == 0
+def came(waits):
+    assert launched(b"copies_kernel", 1, 64, outputs, inputs, ctypes.c_int(waits)) == 0
+    assert copy(back, outputs, 1024, FROM_DEVICE) == 0
+    return list(back)
+
+assert came(1) == list(host)
+late = came(0)
+assert late != list(host) and set(late) - set(host) == {-1.0}
+""",
+        str(compiled(gpu, tmp_path, _COPIES)),
+    )
+
+
+def test_a_warp_multiplies_fragments(gpu: FakeCuda, tmp_path: Path) -> None:
+    passes(
+        gpu,
+        """
+import numpy as np
+inputs, outputs = allocated(1024), allocated(1024)
+assert copy(inputs, host, 1024, TO_DEVICE) == 0
+assert launched(b"product_kernel", 1, 32, outputs, inputs) == 0
+assert copy(back, outputs, 1024, FROM_DEVICE) == 0
+tile = np.array(host).reshape(16, 16) / 16
+np.testing.assert_array_equal(np.array(back).reshape(16, 16), tile @ tile.T + 1)
+""",
+        str(compiled(gpu, tmp_path, _FRAGMENTS)),
     )
 
 

@@ -34,6 +34,9 @@ static inline unsigned __activemask() { return fake_device->active(); }
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}
 
+// Whole addresses here: the fake nvcc makes room for them.
+static inline uint64_t __cvta_generic_to_shared(const void* pointer) { return (uint64_t)pointer; }
+
 template <class T>
 static inline T fake_shuffle(T value, int source) {
     static_assert(sizeof(T) <= 8);
