@@ -19,7 +19,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc gpu-check clean
+.PHONY: help setup compiler lint test test-slow explore protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile gpu-check clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -88,6 +88,9 @@ bench-farm: setup ## a thousand fake agents on the real farm side of a coordinat
 
 bench-rpc: setup ## what a trial costs beside its kernel, against plain TVM's RPC; ten minutes, and nothing else should run
 	$(BIN)/python tests/benchmarks/against_rpc.py $(BENCH_ARGS)
+
+bench-cuda-compile: setup ## CUDA candidates a second with NVRTC and with nvcc, and packaging; ten minutes, no GPU needed
+	$(BIN)/python tests/benchmarks/cuda_compile.py $(BENCH_ARGS)
 
 gpu-check: setup ## on a machine with an NVIDIA GPU: tunes four models, times them against PyTorch; some minutes (GPU_ARGS)
 	tests/gpu/check.sh $(GPU_ARGS)
