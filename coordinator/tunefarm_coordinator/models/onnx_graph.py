@@ -50,6 +50,11 @@ def load_static(path: Path, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelPro
     return model
 
 
+# A product and the sum after it stay as they are: as one Gemm, which has two axes, they come between reshapes, and what
+# follows (a residual, an activation) no longer fuses into the product.
+_KEPT = ["FusionGemm"]
+
+
 def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     """Constants folded, shape arithmetic resolved, batch norm folded into convolutions (onnxslim).
 
@@ -63,7 +68,7 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            slim = onnxslim.slim(model)
+            slim = onnxslim.slim(model, skip_fusion_patterns=_KEPT)
     except FOREIGN_FAILURES as error:
         logger.warning("simplification failed, going on without it: %s", error)
         return original

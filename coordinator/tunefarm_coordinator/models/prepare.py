@@ -23,10 +23,12 @@ from numpy.typing import NDArray
 from tvm import relax
 
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.accumulation import accumulate_wide
 from tunefarm_coordinator.models.constants import is_constant, operator_name, static_shape
 from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.layout import convert_layout
 from tunefarm_coordinator.models.onnx_file import read_signature
+from tunefarm_coordinator.models.parallel_products import join_products
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, kernels_of, tasks_of
 
@@ -98,7 +100,11 @@ def prepare(
     signature = read_signature(path)
     target = tvm.target.Target(json.loads(target_json))
     imported = import_onnx(path, shapes)
-    converted, layout = convert_layout(imported) if "cpu" in target.keys else (imported, "NCHW")
+    converted, layout = convert_layout(imported)
+    if target.kind.name == "cuda":
+        # One large product fills a GPU better than several small ones; on a CPU each does.
+        converted = join_products(converted)
+    converted = accumulate_wide(converted)
     outputs = _output_types(path, converted)
     lowered = _lowered(converted, target)
     _refuse_unlowered(path, lowered)
