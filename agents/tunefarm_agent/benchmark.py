@@ -165,6 +165,7 @@ class Benchmark:
             artifact=str(_laid_out(contender, files, entrant.scratch)),
             parameters=str(files[contender.parameters]) if contender.parameters else "",
             inputs=tuple(commands.ModelInput(i.name, i.dtype) for i in contender.inputs),
+            entry=contender.entry or "main",
         )
         entrant.process = SupervisedProcess(module, self._state_dir, self._household, children_first=False)
         try:

@@ -118,11 +118,13 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class Model:
-    """A whole model on disk; `parameters` is the path of an .npz with p0..pN, empty for weights inside."""
+    """A whole model on disk; `parameters` is the path of an .npz with p0..pN, empty for weights inside; `entry`: the
+    function of a compiled one that runs it."""
 
     artifact: str
     parameters: str
     inputs: tuple[ModelInput, ...]
+    entry: str = "main"
 
 
 def confinement_from(data: Mapping[str, Any]) -> Confinement:
@@ -146,7 +148,7 @@ def evaluation_from(data: Mapping[str, Any] | None) -> Evaluation | None:
 
 
 def model_from(data: Mapping[str, Any]) -> Model:
-    return Model(data["artifact"], data["parameters"], tuple(ModelInput(**i) for i in data["inputs"]))
+    return Model(data["artifact"], data["parameters"], tuple(ModelInput(**i) for i in data["inputs"]), data["entry"])
 
 
 def configure(confinement: Confinement) -> Json:

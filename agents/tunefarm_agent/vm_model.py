@@ -15,8 +15,6 @@ from tunefarm_agent.measuring import CandidateFailed
 from tunefarm_agent.model_inputs import named_input
 from tunefarm_agent.rpc_session import TVM_ERRORS, Session, describe
 
-ENTRY = "main"
-
 
 class VmModel:
     """A loaded model with the first input set on the device."""
@@ -25,6 +23,7 @@ class VmModel:
         """Raises CandidateFailed (it can't be loaded) and, if the session died, what TVM raises."""
         self._session = session
         self._inputs = model.inputs
+        self._entry = model.entry
         try:
             self._vm = VirtualMachine(session.upload(model.artifact), session.device)
             self._parameters = self._load_parameters(model.parameters)
@@ -39,8 +38,8 @@ class VmModel:
         arrays: dict[str, NDArray[np.generic]] = {}
         for i in range(sets):
             self._set_inputs(inputs, i)
-            self._vm.invoke_stateful(ENTRY)
-            for j, output in enumerate(_flat(self._vm.get_outputs(ENTRY))):
+            self._vm.invoke_stateful(self._entry)
+            for j, output in enumerate(_flat(self._vm.get_outputs(self._entry))):
                 arrays[f"s{i}_out{j}"] = output.numpy()
         self._set_inputs(inputs, 0)
         with Path(out).open("wb") as file:
@@ -49,12 +48,12 @@ class VmModel:
     def time(self, calls: int) -> tuple[float, ...]:
         """Seconds of `calls` single calls, timed on the far side, after one that warms up."""
         evaluator = self._vm.module.time_evaluator("invoke_stateful", self._session.device, number=1, repeat=calls)
-        return tuple(evaluator(ENTRY).results)
+        return tuple(evaluator(self._entry).results)
 
     def time_kernels(self, runs: int) -> dict[str, list[float]]:
         """See `kernel_clock.time_kernels`. From then on the model is slower: its hook stays in."""
         clock = self._session.remote.get_function(kernel_clock.FUNCTION)
-        seconds: dict[str, list[float]] = json.loads(clock(self._vm.module, ENTRY, runs))
+        seconds: dict[str, list[float]] = json.loads(clock(self._vm.module, self._entry, runs))
         return seconds
 
     def _load_parameters(self, path: str) -> list[Any]:
@@ -66,7 +65,7 @@ class VmModel:
     def _set_inputs(self, path: str, index: int) -> None:
         with np.load(Path(path), allow_pickle=False) as data:
             inputs = [self._upload(named_input(data, each, index)) for each in self._inputs]
-        self._vm.set_input(ENTRY, *inputs, *self._parameters)
+        self._vm.set_input(self._entry, *inputs, *self._parameters)
 
     def _upload(self, values: NDArray[np.generic]) -> Any:
         return tvm.runtime.tensor(np.asarray(values, order="C"), device=self._session.device)

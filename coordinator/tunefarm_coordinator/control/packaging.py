@@ -228,6 +228,7 @@ class PackagingStage:
     ) -> farm_pb2.ModelContender:
         manifest = await asyncio.to_thread(self._read_manifest, folder)
         return farm_pb2.ModelContender(
+            entry=manifest["entries"]["by_kernel" if time_kernels else "whole"],
             name=name,
             runtime=farm_pb2.ModelContender.RUNTIME_TVM,
             artifact=await self._put(folder / manifest["library"]),

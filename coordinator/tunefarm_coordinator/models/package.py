@@ -37,10 +37,11 @@ from tvm import relax
 from tvm.target import Target
 
 from tunefarm_coordinator.engines import linker, trace_text
-from tunefarm_coordinator.engines.build import build_kernels, host_triple
+from tunefarm_coordinator.engines.build import host_triple
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule
+from tunefarm_coordinator.models.gpu_executable import ENTRY, ENTRY_BY_KERNEL, build_for_gpu
 from tunefarm_coordinator.models.prepare import (
     MODULE_FILE,
     WEIGHTS_FILE,
@@ -200,7 +201,7 @@ def prepacked(module: Any, weights: Sequence[NDArray[Any]]) -> list[Any]:
 
 def _export(module: Any, target_json: str, library: Path) -> None:
     target = Target(target_json)
-    executable = _on_gpu(module, target) if target.kind.name == "cuda" else relax.build(module, target=target)
+    executable = build_for_gpu(module, target) if target.kind.name == "cuda" else relax.build(module, target=target)
     triple = host_triple(target)
 
     def link(output: str, objects: list[str], **_: Any) -> None:
@@ -209,20 +210,15 @@ def _export(module: Any, target_json: str, library: Path) -> None:
     executable.export_library(str(library), fcompile=link)
 
 
-def _on_gpu(module: Any, target: Any) -> Any:
-    """As `relax.build` does it, but for the kernels, which are built one by one: most were compiled as candidates."""
-    with target:
-        lowered = relax.get_default_pipeline(target)(module)
-    kernels = {g: f for g, f in lowered.functions.items() if isinstance(f, tvm.tirx.PrimFunc)}
-    built = build_kernels(tvm.IRModule(kernels, attrs=lowered.attrs), target)
-    rest = tvm.IRModule({g: f for g, f in lowered.functions.items() if g not in kernels}, attrs=lowered.attrs)
-    others = list((lowered.attrs or {}).get("external_mods", []))
-    return relax.build(rest.with_attr("external_mods", [built, *others]), target=target, relax_pipeline=None)
+def _entry_by_kernel(target_json: str) -> str:
+    """The function in which the model's kernels can be timed one by one."""
+    return ENTRY_BY_KERNEL if Target(target_json).kind.name == "cuda" else ENTRY
 
 
 def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dict[str, Any]:
     return {
         "library": LIBRARY_FILE,
+        "entries": {"whole": ENTRY, "by_kernel": _entry_by_kernel(prepared.target)},
         "inputs": [asdict(spec) for spec in prepared.inputs],
         "outputs": [asdict(spec) for spec in prepared.outputs],
         "target": json.loads(prepared.target),

@@ -396,7 +396,7 @@ class BenchmarkWork(_message.Message):
     def __init__(self, contenders: _Optional[_Iterable[_Union[ModelContender, _Mapping]]] = ..., inputs: _Optional[str] = ..., input_sets: _Optional[int] = ..., rounds: _Optional[int] = ..., calls_per_round: _Optional[int] = ...) -> None: ...
 
 class ModelContender(_message.Message):
-    __slots__ = ("name", "runtime", "artifact", "parameters", "inputs", "report_outputs", "run_timeout", "external_data", "time_kernels")
+    __slots__ = ("name", "runtime", "artifact", "parameters", "inputs", "report_outputs", "run_timeout", "external_data", "time_kernels", "entry")
     class Runtime(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         RUNTIME_UNSPECIFIED: _ClassVar[ModelContender.Runtime]
@@ -421,6 +421,7 @@ class ModelContender(_message.Message):
     RUN_TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_DATA_FIELD_NUMBER: _ClassVar[int]
     TIME_KERNELS_FIELD_NUMBER: _ClassVar[int]
+    ENTRY_FIELD_NUMBER: _ClassVar[int]
     name: str
     runtime: ModelContender.Runtime
     artifact: str
@@ -430,7 +431,8 @@ class ModelContender(_message.Message):
     run_timeout: float
     external_data: _containers.ScalarMap[str, str]
     time_kernels: bool
-    def __init__(self, name: _Optional[str] = ..., runtime: _Optional[_Union[ModelContender.Runtime, str]] = ..., artifact: _Optional[str] = ..., parameters: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_common_pb2.TensorSpec, _Mapping]]] = ..., report_outputs: _Optional[bool] = ..., run_timeout: _Optional[float] = ..., external_data: _Optional[_Mapping[str, str]] = ..., time_kernels: _Optional[bool] = ...) -> None: ...
+    entry: str
+    def __init__(self, name: _Optional[str] = ..., runtime: _Optional[_Union[ModelContender.Runtime, str]] = ..., artifact: _Optional[str] = ..., parameters: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_common_pb2.TensorSpec, _Mapping]]] = ..., report_outputs: _Optional[bool] = ..., run_timeout: _Optional[float] = ..., external_data: _Optional[_Mapping[str, str]] = ..., time_kernels: _Optional[bool] = ..., entry: _Optional[str] = ...) -> None: ...
 
 class OutcomeAck(_message.Message):
     __slots__ = ("lease_id", "attempt", "index")
