@@ -42,6 +42,7 @@ ARM_TARGET = json.dumps(
     {"kind": "llvm", "mtriple": "aarch64-linux-gnu", "mcpu": "cortex-a72", "mattr": ["+neon"], "num-cores": 4}
 )
 CUDA_TARGET = json.dumps({"kind": "cuda", "arch": "sm_90"})
+OPENCL_TARGET = '{"kind": "opencl"}'
 
 _IMAGE: graphs.Dims = [1, 24, 13, 14]
 
@@ -300,7 +301,8 @@ class TestTemplates:
         )
         [softmax] = prepared.tasks
         assert template_name(softmax.module, host_target()) is None
-        assert template_name(convolution.module, CUDA_TARGET) is None
+        assert template_name(convolution.module, CUDA_TARGET) == "conv2d_3x3_nhwc.cuda"
+        assert template_name(convolution.module, OPENCL_TARGET) is None
         with pytest.raises(InvalidInput, match="no template"):
             engine("autotvm").open("workload", softmax.module, host_target(), 1)
 

@@ -2,9 +2,10 @@
 
 `import tvm.s_tir.tensor_intrin` parses every intrinsic of every back end, which takes 14 to 20 s, and
 `TuneContext` does that import whenever one is made. Here the package is entered in `sys.modules` without
-running its `__init__`, so that import costs nothing, and the module of one family (x86: 0.2 s, ARM: 0.8 s,
-CUDA: 6 s) is loaded when a task's data types, or a trace that tensorizes, call for it. The submodules
-stay importable under their own names for code of TVM that wants them.
+running its `__init__`, so that import costs nothing, and the module of one family (x86: 0.2 s, ARM: 0.8 s)
+is loaded when a task's data types, or a trace that tensorizes, call for it. CUDA's would take 6 s: the few
+that our schedules use are made by `engines.gpu.fragments`. The submodules stay importable under their own
+names for code of TVM that wants them.
 """
 
 import importlib
@@ -18,6 +19,8 @@ from tvm import IRModule
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_triple
 
+from tunefarm_coordinator.engines.gpu import fragments
+
 _PACKAGE = "tvm.s_tir.tensor_intrin"
 _NARROW_TYPES = re.compile(r"\b(u?int8|float16|bfloat16)(x\d+)?\b")
 # What a family's intrinsics multiply: others in a module (float16 on a CPU) don't call for it.
@@ -26,7 +29,8 @@ _OPERANDS = {
     "x86": _INTEGERS,
     "arm_cpu": _INTEGERS,
     "riscv_cpu": _INTEGERS,
-    "cuda": {"float16", "int8"},
+    # Products on tensor cores are schedules of our own (`engines.gpu`), not matched by rules.
+    "cuda": set(),
 }
 
 
@@ -72,5 +76,7 @@ def load(target: Target) -> None:
     """Registers the intrinsics of the target's family, once in a process; nothing where there is none."""
     enter_lazy_package()
     name = family(target)
-    if name is not None:
+    if name == "cuda":
+        fragments.register()
+    elif name is not None:
         importlib.import_module(f"{_PACKAGE}.{name}")

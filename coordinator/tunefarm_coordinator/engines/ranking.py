@@ -20,15 +20,30 @@ class Ranking:
     def __init__(self, target: Target) -> None:
         self._prior = RooflinePrior.of(target)
 
-    def order(self, candidates: Sequence[NDArray[np.float32]], model: ScoreModel | None) -> NDArray[np.intp]:
-        """Indices of the candidates, most promising first. Without model and prior: as they came."""
+    def order(
+        self,
+        candidates: Sequence[NDArray[np.float32]],
+        model: ScoreModel | None,
+        estimates: Sequence[float | None] = (),
+    ) -> NDArray[np.intp]:
+        """Indices of the candidates, most promising first. Without model and prior: as they came. `estimates`: seconds,
+        by whoever made the candidates; where all have one, they are the prior."""
         total = np.zeros(len(candidates))
         if model is not None:
             total += _ranks(model.score(candidates))
-        if self._prior is not None:
+        prior = self._before_measuring(candidates, estimates)
+        if prior is not None:
             weight = 1.0 if model is None else _EQUAL_AT / max(1, model.samples)
-            total += weight * _ranks(self._prior.score(candidates))
+            total += weight * _ranks(prior)
         return np.argsort(-total, kind="stable")
+
+    def _before_measuring(
+        self, candidates: Sequence[NDArray[np.float32]], estimates: Sequence[float | None]
+    ) -> NDArray[np.float64] | None:
+        known = [-seconds for seconds in estimates if seconds is not None]
+        if known and len(known) == len(candidates):
+            return np.array(known)
+        return None if self._prior is None else self._prior.score(candidates)
 
 
 def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -62,7 +62,10 @@ def _divisors(extent: int, limit: int) -> list[int]:
 
 @cache
 def vectors_of(target_json: str) -> Vectors:
+    """Of a CPU; of what is none, the least there is, which nobody asks for."""
     target = Target(target_json)
+    if target.kind.name != "llvm":
+        return Vectors(lanes=1, accumulators=1)
     if codegen.llvm_cpu_has_features("avx512f", target):
         return Vectors(lanes=16, accumulators=24)
     if codegen.llvm_cpu_has_features("avx2", target):

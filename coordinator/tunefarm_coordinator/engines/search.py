@@ -26,6 +26,7 @@ from tunefarm_coordinator.engines.engine import Observation, TaskRecord
 from tunefarm_coordinator.engines.features import FeatureExtractor, Features
 from tunefarm_coordinator.engines.ranking import Ranking
 from tunefarm_coordinator.engines.space import DesignSpace, Draft, schedule_identity
+from tunefarm_coordinator.engines.spaces import sketches
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
 
@@ -41,12 +42,14 @@ class SearchOptions:
     Attributes:
         drafts_per_candidate: schedules scored for each one proposed.
         least_drafts: schedules scored in a round, at least.
+        of_screened: both, where the space has screened its drafts.
         parents: fastest measured candidates that are mutated.
         explore: share of proposals picked at random and not by score.
     """
 
     drafts_per_candidate: int = 4
     least_drafts: int = 16
+    of_screened: tuple[int, int] = (2, 6)
     parents: int = 5
     explore: float = 0.1
 
@@ -56,6 +59,7 @@ class _Scored:
     identity: str
     schedule: Schedule
     features: Features
+    estimate: float | None = None
 
 
 @dataclass
@@ -74,11 +78,13 @@ class Space(Protocol):
         module: the task's unscheduled module.
         context: what features are extracted with.
         first: the schedule to begin with where there is one that was written with care.
+        screens: whether each draft is the most promising of several already.
     """
 
     module: tvm.IRModule
     context: ms.TuneContext
     first: Draft | None
+    screens: bool
 
     def sample(self) -> Draft | None:
         """A schedule with random decisions; None where the decisions drawn make no valid one."""
@@ -198,7 +204,7 @@ class TaskSearch:
         starters = list(drafts.values())[:count]
         changed: dict[str, _Scored] = {}
         if self._seeds and len(starters) < count:
-            wanted = max(self._options.least_drafts, count * self._options.drafts_per_candidate) // 2
+            wanted = self._wanted(count) // 2
             self._draw(changed, wanted, lambda: self._mutate(self._seeds))
         known = {scored.identity for scored in starters}
         mutants = [scored for scored in changed.values() if scored.identity not in known]
@@ -207,7 +213,7 @@ class TaskSearch:
     def _drafts(self, count: int, model: ScoreModel | None) -> list[_Scored]:
         """New schedules to choose from: half random, the rest mutations of measured candidates, and of the
         drafts that score best so far once there is a model to tell."""
-        wanted = max(self._options.least_drafts, count * self._options.drafts_per_candidate)
+        wanted = self._wanted(count)
         before_model = wanted if model is None else wanted * 3 // 4
         parents = self._parents()
         drafts: dict[str, _Scored] = {}
@@ -219,6 +225,14 @@ class TaskSearch:
             traces = [draft.schedule.trace for draft in best]
             self._draw(drafts, wanted, lambda: self._mutate(traces))
         return list(drafts.values())
+
+    def _wanted(self, count: int) -> int:
+        """Schedules to score for `count` candidates."""
+        options = self._options
+        each, least = (
+            options.of_screened if self._space.screens else (options.drafts_per_candidate, options.least_drafts)
+        )
+        return max(least, count * each)
 
     def _restore(self, record: TaskRecord) -> None:
         try:
@@ -270,10 +284,11 @@ class TaskSearch:
                 self._seen.add(draft.identity)
                 none -= 1
                 continue
-            drafts[draft.identity] = _Scored(draft.identity, draft.schedule, features)
+            drafts[draft.identity] = _Scored(draft.identity, draft.schedule, features, draft.estimate)
 
     def _best(self, drafts: list[_Scored], model: ScoreModel | None) -> list[_Scored]:
-        order = self._ranking.order([draft.features for draft in drafts], model)
+        estimates = [draft.estimate for draft in drafts]
+        order = self._ranking.order([draft.features for draft in drafts], model, estimates)
         return [drafts[index] for index in order]
 
     def _pick(self, drafts: list[_Scored], count: int, model: ScoreModel | None) -> list[_Scored]:
@@ -309,7 +324,7 @@ class Autoscheduler:
         seeds: Sequence[str] = (),
     ) -> TaskSearch:
         """See `engine.Engine.open`."""
-        return TaskSearch(workload, task_module, target, seed, self._options, records, forbidden, seeds)
+        return TaskSearch(workload, task_module, target, seed, self._options, records, forbidden, seeds, space=sketches)
 
 
 def load(task_module: str, target: str) -> tuple[tvm.IRModule, Target]:

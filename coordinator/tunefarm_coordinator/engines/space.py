@@ -27,10 +27,12 @@ _CPU_RULES = "s_tir.meta_schedule.cpu."
 
 @dataclass(frozen=True)
 class Draft:
-    """A finished schedule of the task, not yet chosen. `identity` as in `Proposal`."""
+    """A finished schedule of the task, not yet chosen. `identity` as in `Proposal`; `estimate`: seconds that it is
+    thought to take, by whoever made it."""
 
     identity: str
     schedule: Schedule
+    estimate: float | None = None
 
     @property
     def trace(self) -> Trace:
@@ -60,6 +62,7 @@ class DesignSpace:
         intrinsics.enter_lazy_package()
         self.module = module
         self.first: Draft | None = None
+        self.screens = False
         self._rng = rng
         try:
             with target:

@@ -3,10 +3,11 @@
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from tvm.s_tir import Schedule
+from tvm.target import Target
 
 from tunefarm_coordinator.engines.autotvm import templates
 from tunefarm_coordinator.engines.autotvm.knobs import Knobs
@@ -14,14 +15,22 @@ from tunefarm_coordinator.engines.autotvm.operators import Kernel
 from tunefarm_coordinator.engines.register_tiles import Vectors
 
 
-@dataclass(frozen=True)
+@dataclass
 class Job:
-    """What a template works on: the schedule it changes, the kernel, its knobs and the target's vectors."""
+    """What a template works on: the schedule it changes, the kernel, its knobs, the target, and a CPU's vectors.
+
+    Attributes:
+        memory: what templates found out of the kernel, kept from one schedule of it to the next.
+        estimate: seconds that the schedule is estimated to take, where the template has an idea of it.
+    """
 
     schedule: Schedule
     kernel: Kernel
     knobs: Knobs
+    target: Target
     vectors: Vectors
+    memory: dict[str, object] = field(default_factory=dict)
+    estimate: float | None = None
 
 
 Template = Callable[[Job], None]
@@ -30,7 +39,7 @@ _TEMPLATES: dict[tuple[str, str], Template] = {}
 
 
 def template(kinds: tuple[str, ...], *operators: str) -> Callable[[Template], Template]:
-    """Enters a function as the template of `operators` on target `kinds` ("x86", "arm_cpu")."""
+    """Enters a function as the template of `operators` on target `kinds` ("x86", "arm_cpu", "cuda")."""
 
     def enter(function: Template) -> Template:
         for kind in kinds:

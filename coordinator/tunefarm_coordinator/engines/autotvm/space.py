@@ -32,16 +32,19 @@ class TemplateSpace:
         intrinsics.enter_lazy_package()
         self.module = module
         self._rng = rng
+        self._target = target
         self._vectors = vectors_of(str(target))
+        self._memory: dict[str, object] = {}
         kernel, self._template = _template(module, target)
         self.name = f"{kernel.operator}.{intrinsics.family(target)}"
         self._kernel = kernel
         self._rewrite = ms.postproc.RewriteLayout()
         self.context = ms.TuneContext(module, target=target, rand_state=rng.randint(1, _LARGEST_SEED), num_threads=1)
         try:
-            self.first: Draft | None = self._finish(self._make(Chooser()))
+            self.first: Draft | None = self._finish(*self._make(Chooser()))
         except TVM_ERRORS as error:
             raise InvalidInput(f"the template {self.name} does not fit this task") from error
+        self.screens = self.first is not None and self.first.estimate is not None
 
     def sample(self) -> Draft | None:
         """A schedule with all knobs drawn at random; None where they don't fit together."""
@@ -58,25 +61,29 @@ class TemplateSpace:
 
     def _draft(self, chooser: Chooser) -> Draft | None:
         try:
-            return self._finish(self._make(chooser))
+            return self._finish(*self._make(chooser))
         except TVM_ERRORS:  # knobs that don't fit together
             return None
 
-    def _make(self, chooser: Chooser) -> Schedule:
+    def _make(self, chooser: Chooser) -> tuple[Schedule, float | None]:
+        """(a schedule, seconds it is estimated to take)."""
         schedule = Schedule(self.module, debug_mask="none", error_render_level="none")
         schedule = nests.inline_spatial(schedule)
-        job = registry.Job(schedule, self._kernel, Knobs(schedule, chooser), self._vectors)
+        knobs = Knobs(schedule, chooser)
+        job = registry.Job(schedule, self._kernel, knobs, self._target, self._vectors, self._memory)
         self._template(job)
         # What follows them in a trace are sizes of loops that no knob decides.
-        self._knobs = job.knobs.count
-        return schedule
+        self._knobs = knobs.count
+        return schedule, job.estimate
 
     def _decisions(self, trace: Trace) -> list[Decision]:
         return decisions_of(trace)[: self._knobs]
 
-    def _finish(self, schedule: Schedule) -> Draft:
-        """With free weights in the order in which the schedule reads them."""
+    def _finish(self, schedule: Schedule, estimate: float | None) -> Draft:
+        """With free weights in the order in which a CPU's schedule reads them; a GPU's reads them as they lie."""
         schedule.enter_postproc()
+        if self._target.kind.name == "cuda":
+            return Draft(schedule_identity(self.module, schedule.mod), schedule, estimate)
         packed = schedule.copy()
         try:
             if self._rewrite.apply(packed):

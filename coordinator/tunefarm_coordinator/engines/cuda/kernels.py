@@ -16,10 +16,14 @@ from tvm.tirx import PrimFunc
 from tvm.tirx.build import codegen_build, split_host_device_mods
 
 from tunefarm_coordinator.engines.cuda import compiler
+from tunefarm_coordinator.engines.gpu.nests import ARRANGED
 
 # What lowering reads. Others differ between a candidate and the same kernel in a model.
 _ATTRIBUTES = ("tirx.noalias", "s_tir")
 _SYMBOL = "global_symbol"
+# For kernels whose shared memory is arranged: copies ahead become `cp.async`, and TVM neither makes one array of what
+# has other types, which a fragment's load can't read, nor arrays of vectors, which a copy ahead can't.
+_AS_ARRANGED = {"tirx.use_async_copy": True, "tirx.disable_storage_rewrite": True}
 # An image, as far as TVM looks at it.
 _PLACEHOLDER = b"\x7fELF"
 
@@ -40,14 +44,33 @@ def build(module: IRModule, target: Target) -> tvm.runtime.Module:
     host = target.host or Target("llvm")
     kernels = _by_content(module)
     bodies = IRModule({name: kernel.function for name, kernel in kernels.items()}, attrs=module.attrs)
-    pipeline, finalize_host, finalize_device = tvm.tirx.get_default_tir_pipeline(target)
-    lowered = pipeline(tvm.tirx.transform.BindTarget(target.with_host(host))(bodies))
+    _, finalize_host, finalize_device = tvm.tirx.get_default_tir_pipeline(target)
+    lowered = _lowered(bodies, target.with_host(host))
     on_host, on_devices = split_host_device_mods(lowered)
     built = codegen_build(_under_their_names(finalize_host()(on_host), kernels), host)
     for device, functions in on_devices.items():
         for each in _device_modules(finalize_device()(functions), device):
             built.import_module(each)
     return built
+
+
+def _lowered(bodies: IRModule, target: Target) -> IRModule:
+    """TVM's pipeline, with other settings for kernels that are arranged."""
+    pipeline, _, _ = tvm.tirx.get_default_tir_pipeline(target)
+    bound = tvm.tirx.transform.BindTarget(target)(bodies)
+    parts = {True: dict[Any, Any](), False: dict[Any, Any]()}
+    for gvar, function in bound.functions.items():
+        parts[_arranged(function)][gvar] = function
+    merged = IRModule({}, attrs=bound.attrs)
+    for arranged, functions in parts.items():
+        if functions:
+            with tvm.transform.PassContext(config=_AS_ARRANGED if arranged else {}):
+                merged.update(pipeline(IRModule(functions, attrs=bound.attrs)))
+    return merged
+
+
+def _arranged(function: PrimFunc) -> bool:
+    return ARRANGED in getattr(getattr(function.body, "block", None), "annotations", {})
 
 
 def _by_content(module: IRModule) -> dict[str, _Kernel]:

@@ -1,0 +1,22 @@
+"""Which space the auto-scheduler draws a task's schedules from."""
+
+import random
+
+from tvm import IRModule
+from tvm.target import Target
+
+from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
+from tunefarm_coordinator.engines.space import DesignSpace
+from tunefarm_coordinator.errors import InvalidInput
+
+
+def sketches(module: IRModule, target: Target, rng: random.Random) -> DesignSpace | TemplateSpace:
+    """MetaSchedule's generated space; on NVIDIA GPUs, for products and convolutions, the sketch of `engines.gpu` in its
+    place: generated ones have no split sums and no copies ahead, and most of their random decisions make no schedule
+    that fits the device. Raises InvalidInput."""
+    if target.kind.name == "cuda":
+        try:
+            return TemplateSpace(module, target, rng)
+        except InvalidInput:  # no product, or one of sizes that no tile fits
+            pass
+    return DesignSpace(module, target, rng)
