@@ -196,8 +196,9 @@ class Benchmark:
     async def _round(self, entrants: list[_Entrant], calls: int) -> None:
         for entrant in entrants:
             if entrant.failure is None:
-                # The threads of the one before still spin for a while.
-                await asyncio.sleep(self._settle)
+                if self._confinement.place.kind == "cpu":
+                    # The threads of the one before still spin for a while.
+                    await asyncio.sleep(self._settle)
                 await entrant.run(calls)
 
     async def _timing(self, entrant: _Entrant) -> farm_pb2.ModelTiming:

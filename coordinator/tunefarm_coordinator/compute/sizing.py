@@ -34,5 +34,5 @@ def pool_sizes(cores: int, memory: int, searchers: int | None = None, builders: 
     return PoolSizes(
         searchers=few if searchers is None else max(1, searchers),
         builders=more if builders is None else max(1, builders),
-        models=max(1, cores // 8),
+        models=max(1, cores // 4),
     )

@@ -3,7 +3,7 @@
 import io
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod, sqrt
 from typing import Any
 
@@ -15,6 +15,7 @@ from tvm.target import Target
 from tvm.tirx import IterVar
 from tvm.tirx.analysis import undefined_vars
 
+from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.models.target import host_target
 from tunefarm_coordinator.models.task import TuningTask
 
@@ -39,9 +40,9 @@ class _Input:
 def expected_outputs(task: TuningTask, seed: int) -> bytes:
     """An npz archive: `arg0`, `arg1`, ... inputs in the workload's own layout, `out0`, ... outputs.
 
-    The outputs are computed on this machine by the kernel as it is, without a schedule: slow (up to about a
-    second for a large convolution), and nobody's candidate. The same (task, seed) gives the same inputs in
-    any process.
+    The outputs are computed on this machine by the kernel as it is, but for the cores sharing its work: slow (up
+    to about a second for a large convolution), and nobody's candidate. The same (task, seed) gives the same inputs
+    in any process.
     """
     inputs = [_values(spec, seed, index) for index, spec in enumerate(_inputs(task.module))]
     outputs = _run(task.module, inputs)
@@ -95,7 +96,21 @@ def _reference_kernel(module_json: str) -> tuple[Any, list[tuple[tuple[int, ...]
     module = tvm.ir.load_json(module_json)
     parameters = module["main"].params[len(module["main"].params) - _output_count(module) :]
     shapes = [(tuple(int(size) for size in p.shape), str(p.dtype)) for p in parameters]
-    return tvm.tirx.build(module, target=Target(host_target()))["main"], shapes
+    return tvm.tirx.build(_shared_out(module), target=Target(host_target()))["main"], shapes
+
+
+def _shared_out(module: Any) -> Any:
+    """The kernel with the elements of what it sums up shared out over the cores; each is summed up as it was."""
+    schedule = Schedule(module, debug_mask="none", error_render_level="none")
+    for name in nests.leaf_names(schedule):
+        if nests.reduces(schedule, name):
+            schedule = nests.attempt(schedule, partial(_in_parallel, name)) or schedule
+    return schedule.mod
+
+
+def _in_parallel(name: str, schedule: Any) -> None:
+    spatial = len(nests.extents(schedule, name, IterVar.DataPar))
+    schedule.parallel(schedule.fuse(*schedule.get_loops(schedule.get_sblock(name))[:spatial]))
 
 
 def _output_count(module: Any) -> int:

@@ -17,7 +17,7 @@ def test_one_core_still_gets_one_of_each() -> None:
 def test_many_cores_are_used() -> None:
     sizes = pool_sizes(64, 256 * GIB)
     assert sizes.searchers + sizes.builders >= 64
-    assert sizes.models == 8
+    assert sizes.models == 16
 
 
 def test_little_memory_makes_few_processes() -> None:
