@@ -28,6 +28,7 @@ from tunefarm_coordinator.engines.cuda.options import CudaOptions
 from tunefarm_coordinator.models.accumulation import accumulate_wide
 from tunefarm_coordinator.models.target import resolve_target
 from tunefarm_coordinator.models.tasks import normalized
+from tunefarm_coordinator.models.tf32 import mark_tf32
 
 TARGET = resolve_target(
     json.dumps(Gpu(0, "", "", (9, 0), 80 << 30).target(proposed_target(platform.machine(), this_cpu(), 1)))
@@ -79,6 +80,12 @@ KERNELS = {
     "half: dense": lambda: _product((50, 96), (96, 130), "float16"),
     "half: batches": lambda: _product((4, 33, 32), (4, 32, 40), "float16"),
     "half: channels first": lambda: _convolution(8, 16, 24, 3, 1, "float16", "NCHW"),
+    "bfloat: 3x3": lambda: _convolution(9, 32, 48, 3, 1, "bfloat16"),
+    "bfloat: dense": lambda: _product((50, 96), (96, 130), "bfloat16"),
+    "tf32: 3x3": lambda: marked(_convolution(9, 32, 48, 3, 1, "float32")),
+    "tf32: 7x7 on an image": lambda: marked(_convolution(16, 3, 16, 7, 2, "float32")),
+    "tf32: batches": lambda: marked(_product((4, 33, 32), (4, 32, 40), "float32")),
+    "tf32: long sums": lambda: marked(_product((20, 768), (768, 24), "float32")),
 }
 
 
@@ -100,10 +107,15 @@ def _kernel(body: Any, dtype: str, *shapes: tuple[int, ...]) -> Any:
     return normalized(kernel)
 
 
+def marked(kernel: Any) -> Any:
+    """The kernel's module with a mark, if it may use TF32."""
+    return mark_tf32(kernel, Target(TARGET))
+
+
 def _arrays(kernel: Any) -> list[Any]:
     rng = np.random.default_rng(0)
     return [
-        rng.standard_normal([int(extent) for extent in each.shape]).astype(str(each.dtype))
+        rng.standard_normal([int(extent) for extent in each.shape]).astype(np.dtype(str(each.dtype)))
         for each in kernel["main"].params
     ]
 

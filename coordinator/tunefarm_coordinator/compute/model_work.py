@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import tvm
 
 from tunefarm_coordinator.compute.messages import (
     Expected,
@@ -19,6 +20,7 @@ from tunefarm_coordinator.compute.messages import (
 )
 from tunefarm_coordinator.engines.build import check_toolchain
 from tunefarm_coordinator.engines.engine import template_name
+from tunefarm_coordinator.engines.gpu.contraction import is_marked
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
 from tunefarm_coordinator.models.matching import tolerance
@@ -52,8 +54,9 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
 def expected_of(request: ExpectedOf) -> Expected:
     """See `ExpectedOf`. One tolerance serves all outputs of a kernel: that of the least exact."""
     blobs = tuple(expected_outputs(request.task, seed) for seed in request.seeds)
+    tf32 = is_marked(tvm.ir.load_json(request.task.module))
     with np.load(io.BytesIO(blobs[0])) as arrays:
-        bounds = [tolerance(arrays[name].dtype.name) for name in arrays.files if name.startswith("out")]
+        bounds = [tolerance(arrays[name].dtype.name, tf32=tf32) for name in arrays.files if name.startswith("out")]
     rtol, atol = max(bound.relative for bound in bounds), max(bound.absolute for bound in bounds)
     return Expected(blobs, rtol, atol)
 

@@ -31,6 +31,7 @@ from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.parallel_products import join_products
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, kernels_of, tasks_of
+from tunefarm_coordinator.models.tf32 import mark_tf32
 
 MODULE_FILE = "prepared_module.json"
 WEIGHTS_FILE = "weights.npz"
@@ -108,6 +109,8 @@ def prepare(
     outputs = _output_types(path, converted)
     lowered = _lowered(converted, target)
     _refuse_unlowered(path, lowered)
+    if allow_tf32 and target.kind.name == "cuda":
+        lowered = mark_tf32(lowered, target)
     mod, weights = weights_as_parameters(lowered)
     mod = relax.transform.AttachAttrLayoutFreeBuffers()(mod)
     kernels = kernels_of(mod)

@@ -13,7 +13,7 @@ from tvm.support import nvcc as _registers_its_own  # noqa: F401  (ours takes it
 from tvm.target import Target
 
 from tunefarm_coordinator.engines.candidate import BuildError
-from tunefarm_coordinator.engines.cuda import driver, nvcc, nvrtc, options
+from tunefarm_coordinator.engines.cuda import driver, fragments, nvcc, nvrtc, options
 from tunefarm_coordinator.engines.cuda.images import Images
 from tunefarm_coordinator.engines.cuda.images import key as image_key
 
@@ -95,6 +95,7 @@ def images_of(sources: Sequence[str]) -> dict[str, bytes]:
 
 
 def _image(source: str, arch: str) -> bytes:
+    source = fragments.as_meant(source)
     compiler, images = chosen(), _images(options.current())
     name = image_key(source, arch, compiler.name, compiler.version, *_OPTIONS)
     known = images.get(name) if images is not None else None

@@ -13,6 +13,9 @@ from tvm import tirx
 from tvm.tirx import IterVar
 from tvm.tirx.analysis import undefined_vars
 
+# Attribute of a kernel whose products of float32 may round their factors to TF32. Part of what it computes, and so of
+# its workload.
+TF32 = "tunefarm.tf32"
 # Fewer channels than this side by side are not worth an axis of their own.
 _SHORTEST_LOAD = 8
 
@@ -29,6 +32,7 @@ class Contraction:
         window: size of r.
         dtype: of the operands; `accumulator`: of the sum.
         swapped: whether the block's second operand is A.
+        tf32: whether the kernel is marked, so that factors of float32 may be rounded to TF32.
     """
 
     batches: int
@@ -39,6 +43,7 @@ class Contraction:
     dtype: str
     accumulator: str
     swapped: bool
+    tf32: bool = False
 
     @property
     def multiply_adds(self) -> int:
@@ -84,7 +89,13 @@ def normalised(schedule: Any, block: Any) -> Contraction:
         dtype=dtypes.pop(),
         accumulator=str(before.writes[0].source.dtype),
         swapped=swapped,
+        tf32=is_marked(schedule.mod),
     )
+
+
+def is_marked(module: Any) -> bool:
+    """Whether the kernel (`main`) of a module may use TF32."""
+    return TF32 in (module["main"].attrs or {})
 
 
 def _only(block: Any, operand: int) -> list[Any]:

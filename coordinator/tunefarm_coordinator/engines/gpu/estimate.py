@@ -3,7 +3,8 @@
 A block's step either waits for its tiles to arrive, the less the more stages are on their way, or is bound by
 arithmetic and by what is read from shared memory (a roofline in one step; Williams et al., CACM 2009); blocks run in
 waves. The seven constants of each kind were fitted to 1,314 kernels of ResNet-18 and a text encoder on an H100 (mean
-error 13% and 18%; the tile estimated best was 11% and 9% slower than the best of its kernel). Only the order counts.
+error 13% and 18%; the tile estimated best was 11% and 9% slower than the best of its kernel), those of fragments to
+float16's alone. Only the order counts.
 """
 
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ _FRAGMENTS = _Fit(launch=3.28, latency=0.404, rate=0.063, load=0.030, split=2.99
 # Multiply-adds of a multiprocessor in a cycle, and the threads it takes to keep its four schedulers busy.
 _SIMT_PEAK, _FRAGMENT_PEAK = 128, 1024
 _BUSY_THREADS = 128
+_HALF_BYTES = 2
 
 
 def estimated_seconds(product: Contraction, tile: SimtTile | FragmentTile, limits: Limits, element: int) -> float:
@@ -47,7 +49,7 @@ def estimated_seconds(product: Contraction, tile: SimtTile | FragmentTile, limit
     steps = product.window * ceil(product.depth / tile.depth) / tile.splits
     resident = min(_resident(tile, limits, element), ceil(blocks / limits.processors))
     waves = ceil(blocks / (limits.processors * resident))
-    arithmetic = _arithmetic_cycles(tile, fit) * max(1.0, _BUSY_THREADS / _threads(tile) / resident)
+    arithmetic = _arithmetic_cycles(tile, fit, element) * max(1.0, _BUSY_THREADS / _threads(tile) / resident)
     loads = (tile.rows + tile.columns) * tile.depth * element * fit.load
     busy = (arithmetic + loads) / _CYCLES_PER_MICROSECOND * resident
     step = max(fit.latency / tile.stages, busy)
@@ -58,14 +60,15 @@ def estimated_seconds(product: Contraction, tile: SimtTile | FragmentTile, limit
     return total * _MICROSECOND
 
 
-def _arithmetic_cycles(tile: SimtTile | FragmentTile, fit: _Fit) -> float:
+def _arithmetic_cycles(tile: SimtTile | FragmentTile, fit: _Fit, element: int) -> float:
     """Of a multiprocessor for one step of one block."""
     products = tile.rows * tile.columns * tile.depth
     if isinstance(tile, SimtTile):
         reuse = tile.thread_rows * tile.thread_columns / (tile.thread_rows + tile.thread_columns)
         return products / (_SIMT_PEAK * min(1.0, fit.rate * reuse))
     rows, columns = tile.rows / tile.warp_rows, tile.columns / tile.warp_columns
-    return products / (_FRAGMENT_PEAK * min(1.0, fit.rate * rows * columns / (rows + columns)))
+    peak = _FRAGMENT_PEAK * _HALF_BYTES / element  # TF32 takes twice the time of float16 (NVIDIA H100 white paper)
+    return products / (peak * min(1.0, fit.rate * rows * columns / (rows + columns)))
 
 
 def _threads(tile: SimtTile | FragmentTile) -> int:

@@ -31,7 +31,7 @@ class Limits:
         shared_bytes: that a block may have; `processor_shared_bytes`: that all blocks of a multiprocessor share.
         processors: multiprocessors.
         copies_ahead: whether data gets to shared memory while threads go on (cp.async).
-        tensor_cores: whether products of float16 run on tensor cores.
+        tensor_cores: whether products of float16 run on tensor cores; `more_tensor_cores`: those of bfloat16 and TF32.
     """
 
     shared_bytes: int
@@ -39,6 +39,7 @@ class Limits:
     processors: int
     copies_ahead: bool
     tensor_cores: bool
+    more_tensor_cores: bool
 
 
 def limits_of(target: Target) -> Limits:
@@ -46,4 +47,5 @@ def limits_of(target: Target) -> Limits:
     found = _ARCH.fullmatch(str(target.attrs.get("arch", "")))
     capability = (int(found[1]), int(found[2])) if found else (0, 0)
     block, processor, processors = _KNOWN.get(capability, _OTHER)
-    return Limits(block * _KIB, processor * _KIB, processors, capability >= (8, 0), capability >= (7, 0))
+    later = capability >= (8, 0)
+    return Limits(block * _KIB, processor * _KIB, processors, later, capability >= (7, 0), later)

@@ -67,7 +67,7 @@ def tile_options(product: Contraction, limits: Limits) -> TileOptions | None:
         return None
     kind: type[SimtTile] | type[FragmentTile] = SimtTile
     fields = _SIMT_FIELDS
-    if _for_tensor_cores(product, limits):
+    if on_tensor_cores(product, limits):
         kind, fields = FragmentTile, _FRAGMENT_FIELDS
     stages = fields[-1] if limits.copies_ahead else (1,)
     fields = (_near(fields[0], product.rows), _near(fields[1], product.columns), *fields[2:-1], stages)
@@ -81,10 +81,12 @@ def tile_options(product: Contraction, limits: Limits) -> TileOptions | None:
     return TileOptions(fields, seconds, min(seconds, key=seconds.__getitem__), kind)
 
 
-def _for_tensor_cores(product: Contraction, limits: Limits) -> bool:
-    """One row would be one in sixteen of a fragment's."""
-    narrow = product.dtype == "float16" and product.accumulator == "float32"
-    return limits.tensor_cores and narrow and not product.swapped and product.rows > 1
+def on_tensor_cores(product: Contraction, limits: Limits) -> bool:
+    """Whether `product` is made on tensor cores. One row would be one in sixteen of a fragment's."""
+    there = {"float16": limits.tensor_cores, "bfloat16": limits.more_tensor_cores}
+    there["float32"] = limits.more_tensor_cores and product.tf32
+    suitable = product.accumulator == "float32" and not product.swapped and product.rows > 1
+    return suitable and there.get(product.dtype, False)
 
 
 def _near(sizes: tuple[int, ...], extent: int) -> tuple[int, ...]:

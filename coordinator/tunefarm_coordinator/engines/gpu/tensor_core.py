@@ -7,11 +7,12 @@ from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.gpu import fragments
 from tunefarm_coordinator.engines.gpu import nests as steps
 from tunefarm_coordinator.engines.gpu.contraction import NoContraction, normalised
-from tunefarm_coordinator.engines.gpu.fragments import EDGE
+from tunefarm_coordinator.engines.gpu.fragments import EDGE, Fragments, fragments_of
 
 _WARP = 32
 MOST_WARPS = 16
-# Bytes of a wide load, and what rows in shared memory are moved apart by, so that a fragment's lie in other banks.
+# Bytes of a wide load, and of what the first operand's rows in shared memory are moved apart by; elements of what the
+# second's are: so that a fragment's rows lie in other banks.
 _WIDE_BYTES = 16
 _PAD = 8
 # Elements of float32 that a thread writes at once.
@@ -43,7 +44,7 @@ class FragmentTile:
 
     def shared_bytes(self, element: int) -> int:
         """Shared memory of a block; `element`: bytes of an operand's."""
-        operands = self.rows * (self.depth + _PAD) + self.depth * (self.columns + _PAD)
+        operands = self.rows * (self.depth + _WIDE_BYTES // element) + self.depth * (self.columns + _PAD)
         return max(self.stages * element * operands, 4 * self.rows * (self.columns + _WIDE_RESULT))
 
 
@@ -54,6 +55,9 @@ def schedule_fragments(schedule: Any, block: Any, tile: FragmentTile) -> None:
     if tile.warps > MOST_WARPS:
         raise NoContraction(f"{tile.warps} warps in a block")
     product = normalised(schedule, block)
+    if product.dtype == "float32" and not product.tf32:
+        raise NoContraction("float32 may not be rounded to TF32 in this kernel")
+    kind = fragments_of(product.dtype)
     schedule.pad_einsum(block, [1, tile.rows, tile.columns, 1, tile.depth])
     main, whole, (batch, row, column, step, inner) = steps.split_reduction(schedule, block, tile.depth, tile.splits)
     row_block, row_warp, row_tile, row = schedule.split(
@@ -62,7 +66,7 @@ def schedule_fragments(schedule: Any, block: Any, tile: FragmentTile) -> None:
     column_block, column_warp, column_tile, column = schedule.split(
         column, [None, tile.warp_columns, _per(tile.columns, tile.warp_columns), EDGE]
     )
-    slow, fast = schedule.split(inner, [None, EDGE])
+    slow, fast = schedule.split(inner, [None, kind.depth])
     schedule.reorder(
         *(batch, row_block, column_block, row_warp, column_warp, step, slow, row_tile, column_tile, row, column, fast)
     )
@@ -72,16 +76,18 @@ def schedule_fragments(schedule: Any, block: Any, tile: FragmentTile) -> None:
     schedule.bind(schedule.fuse(row_block, column_block), "blockIdx.x")
     schedule.bind(warp, "threadIdx.y")
     for operand in (0, 1):
-        _fetch(schedule, tiled, operand, step, tile.warps, product.dtype)
+        _fetch(schedule, tiled, operand, step, tile.warps, kind.dtype)
     loaded = [schedule.cache_read(tiled, operand, f"wmma.matrix_{name}") for operand, name in enumerate("ab")]
     for block_of_loads in loaded:
         schedule.compute_at(block_of_loads, slow)
+        if kind.held != kind.dtype:
+            schedule.unsafe_set_dtype(block_of_loads, 0, kind.held)
     result = schedule.cache_write(tiled, 0, "shared.dyn")
     sums = schedule.cache_write(tiled, 0, "wmma.accumulator")
     schedule.reverse_compute_at(sums, warp)
     schedule.reverse_compute_at(result, warp)
     schedule.storage_align(sums, 0, -2, EDGE, _WIDE_RESULT)
-    _tensorize(schedule, tiled, main, loaded, sums, step)
+    _tensorize(schedule, kind, tiled, main, loaded, sums, step)
     schedule.unroll(row_tile)
     schedule.unroll(column_tile)
     if whole is None:
@@ -111,7 +117,7 @@ def _fetch(schedule: Any, block: Any, operand: int, step: Any, warps: int, dtype
     schedule.bind(thread, "threadIdx.x")
     schedule.vectorize(wide)
     schedule.unroll(turns)
-    schedule.storage_align(shared, 0, axis=-2, factor=EDGE, offset=_PAD)
+    schedule.storage_align(shared, 0, axis=-2, factor=EDGE, offset=_PAD if operand else _WIDE_BYTES // _bytes(dtype))
     steps.inline_producers(schedule, shared)
 
 
@@ -119,19 +125,21 @@ def _bytes(dtype: str) -> int:
     return 4 if dtype.endswith("32") else 2
 
 
-def _tensorize(schedule: Any, tiled: Any, main: Any, loaded: list[Any], sums: Any, step: Any) -> None:
+def _tensorize(schedule: Any, kind: Fragments, tiled: Any, main: Any, loaded: list[Any], sums: Any, step: Any) -> None:
     fragments.register()
     start = schedule.decompose_reduction(tiled, step)
-    for block, name in zip(
-        (*loaded, sums), (fragments.LOAD_FIRST, fragments.LOAD_SECOND, fragments.STORE), strict=True
+    for block, name, rows, columns in (
+        (loaded[0], kind.load_first, EDGE, kind.depth),
+        (loaded[1], kind.load_second, kind.depth, EDGE),
+        (sums, kind.store, EDGE, EDGE),
     ):
         row, column = schedule.get_loops(block)[-2:]
-        outer_row, row = schedule.split(row, [None, EDGE])
-        outer_column, column = schedule.split(column, [None, EDGE])
+        outer_row, row = schedule.split(row, [None, rows])
+        outer_column, column = schedule.split(column, [None, columns])
         schedule.reorder(outer_row, outer_column, row, column)
         schedule.unroll(outer_row)
         schedule.unroll(outer_column)
         schedule.tensorize(row, name)
     filled = schedule.get_child_blocks(start)[0]
-    schedule.tensorize(schedule.get_loops(filled)[-2], fragments.FILL)
-    schedule.tensorize(schedule.get_loops(main)[-3], fragments.PRODUCT)
+    schedule.tensorize(schedule.get_loops(filled)[-2], kind.fill)
+    schedule.tensorize(schedule.get_loops(main)[-3], kind.product)

@@ -1,5 +1,6 @@
 """Convolutions and products of matrices on NVIDIA GPUs: one tiled product (`engines.gpu`), on tensor cores where the
-operands are float16. The defaults of its knobs are the tile that is estimated to be the fastest."""
+operands are float16, bfloat16 or, in kernels marked for it, float32 (as TF32). The defaults of its knobs are the tile
+that is estimated to be the fastest."""
 
 from tunefarm_coordinator.engines.autotvm.registry import Job, template
 from tunefarm_coordinator.engines.gpu.contraction import Contraction, NoContraction, normalised
