@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import warnings
 from pathlib import Path
 from types import TracebackType
@@ -68,6 +69,10 @@ def _failed_node(traceback: TracebackType | None) -> onnx.NodeProto | None:
 
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
     """The stock importer makes kernels of Clip (opaque to layout and fusion) and a stack of Sum."""
+
+    def _sanitize_name(self, name: str) -> str:
+        """Inputs' names end up in CUDA source, where "gpu_0/data" is a division."""
+        return str(super()._sanitize_name(re.sub(r"\W", "_", name, flags=re.ASCII)))
 
     def _convert_operator(self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int) -> Any:
         tensors = [inputs[i] for i in range(len(inputs))]
