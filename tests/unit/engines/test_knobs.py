@@ -23,6 +23,12 @@ from tunefarm_coordinator.engines.autotvm.knobs import (
 )
 
 _SIZES = st.integers(1, 96)
+# Settings of knobs that go together: sizes whose product is at most 64, the larger the cheaper.
+_FIELDS = ((1, 2, 4, 8, 16), (1, 2, 4, 8, 16), (1, 2, 3))
+_COSTS: dict[tuple[int, ...], float] = {
+    (a, b, c): 1.0 / (a * b * c) for a in _FIELDS[0] for b in _FIELDS[1] for c in _FIELDS[2] if a * b * c <= 64
+}
+_BEST = (4, 16, 1)
 
 
 def _schedule() -> Schedule:
@@ -104,5 +110,66 @@ def test_a_change_is_of_one_knob_or_two() -> None:
     for _ in range(300):
         after = _turned(Changed(before, rng))[0]
         changes.append(sum(old != new for old, new in zip(_turned(Chooser())[0], after, strict=True)))
+    assert set(changes) == {1, 2}
+    assert changes.count(1) > changes.count(2)
+
+
+def _picked(chooser: Chooser) -> tuple[tuple[int, ...], Schedule]:
+    """What knobs that go together were set to, and the schedule, in which two ordinary knobs surround them."""
+    schedule = _schedule()
+    knobs = Knobs(schedule, chooser)
+    knobs.choice((0, 1), 0)
+    setting = knobs.pick(_FIELDS, _COSTS, _BEST)
+    knobs.choice((5, 6), 6)
+    assert knobs.count == 2 + len(_FIELDS)
+    return setting, schedule
+
+
+def test_settings_that_go_together_are_the_defaults_unless_told_otherwise() -> None:
+    assert _picked(Chooser())[0] == _BEST
+
+
+@given(st.integers(0, 1000))
+def test_a_trace_holds_settings_that_go_together(seed: int) -> None:
+    drawn, schedule = _picked(Drawn(random.Random(seed)))
+    decisions = decisions_of(schedule.trace)
+    assert [field[index] for field, index in zip(_FIELDS, decisions[1:4], strict=True) if isinstance(index, int)] == [
+        *drawn
+    ]
+    again, replayed = _picked(Recorded(decisions))
+    assert again == drawn
+    assert decisions_of(replayed.trace) == decisions
+
+
+def test_settings_are_drawn_from_all_that_go_together_and_cheap_ones_more_often() -> None:
+    rng = random.Random(0)
+    drawn = [_picked(Drawn(rng))[0] for _ in range(300)]
+    assert set(drawn) <= set(_COSTS)
+    assert len(set(drawn)) > 20
+    mean = sum(_COSTS[setting] for setting in drawn) / len(drawn)
+    assert mean < 0.5 * sum(_COSTS.values()) / len(_COSTS)
+
+
+@pytest.mark.parametrize("recorded", [[], [0, 4, 4], [0, 9, 0, 0, 0], [0, (1, 2), 0, 0, 0], [0, 4, 4, 2, 0]], ids=str)
+def test_settings_that_do_not_go_together_are_replaced_by_the_default(recorded: list[Decision]) -> None:
+    """There are too few, one is no option, one is a tiling, together they are too large."""
+    assert _picked(Recorded(recorded))[0] == _BEST
+
+
+def test_what_follows_recorded_settings_is_still_recorded() -> None:
+    setting, schedule = _picked(Recorded([1, 0, 1, 2, 0]))
+    assert setting == (1, 2, 3)
+    assert decisions_of(schedule.trace) == [1, 0, 1, 2, 0]
+
+
+def test_changed_settings_differ_in_one_knob_or_two_and_still_go_together() -> None:
+    before = decisions_of(_picked(Chooser())[1].trace)
+    rng = random.Random(0)
+    changes = []
+    for _ in range(300):
+        setting, schedule = _picked(Changed(before, rng))
+        assert setting in _COSTS
+        after = decisions_of(schedule.trace)
+        changes.append(sum(old != new for old, new in zip(before, after, strict=True)))
     assert set(changes) == {1, 2}
     assert changes.count(1) > changes.count(2)

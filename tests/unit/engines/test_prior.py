@@ -79,3 +79,17 @@ def test_the_model_decides_once_it_has_seen_enough() -> None:
 def test_without_prior_and_model_drafts_stay_in_random_order() -> None:
     drafts = [_store(1e6), _store(1e3)]
     assert Ranking(Target({"kind": "cuda", "arch": "sm_90"})).order(drafts, None).tolist() == [0, 1]
+
+
+def test_estimates_are_the_prior_where_every_draft_has_one() -> None:
+    drafts = [_store(1e6), _store(1e6, vector=16, parallel=2), _store(1e6, vector=16)]
+    ranking = Ranking(Target(_X86))
+    assert ranking.order(drafts, None, [2e-6, 3e-6, 1e-6]).tolist() == [2, 0, 1]
+    assert ranking.order(drafts, None, [2e-6, None, 1e-6]).tolist() == [1, 2, 0]
+    assert ranking.order(drafts, _Model(samples=10), [1e-6, 2e-6, 3e-6]).tolist() == [0, 1, 2]
+    assert ranking.order(drafts, _Model(samples=1000), [1e-6, 2e-6, 3e-6]).tolist() == [2, 1, 0]
+
+
+def test_estimates_order_drafts_for_gpus() -> None:
+    ranking = Ranking(Target({"kind": "cuda", "arch": "sm_90"}))
+    assert ranking.order([_store(1e6), _store(1e3)], None, [2e-6, 1e-6]).tolist() == [1, 0]

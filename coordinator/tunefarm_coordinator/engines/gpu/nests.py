@@ -10,7 +10,7 @@ from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 
 # On the root block of a kernel whose shared memory a schedule here has arranged (`cuda.kernels` lowers it as it is).
 ARRANGED = "tunefarm.arranged"
-# Threads of a block that adds up the parts of a split reduction.
+# Most threads of a block that adds up the parts of a split reduction.
 _SUMMING_THREADS = 128
 
 
@@ -90,7 +90,11 @@ def sum_parts(schedule: Any, block: Any) -> None:
     last = schedule.get_consumers(block)
     if len(last) != 1 or schedule.get_consumers(last[0]):
         raise NoContraction("what follows the product can't be inlined")
-    blocks, threads = schedule.split(schedule.fuse(*schedule.get_loops(last[0])), [None, _SUMMING_THREADS])
+    loop = schedule.fuse(*schedule.get_loops(last[0]))
+    elements = nests.extent(schedule, loop)
+    # Without a rest: the sums would be computed for threads beyond the last element, too.
+    threads = next(count for count in range(_SUMMING_THREADS, 0, -1) if elements % count == 0)
+    blocks, threads = schedule.split(loop, [None, threads])
     schedule.bind(blocks, "blockIdx.x")
     schedule.bind(threads, "threadIdx.x")
     schedule.compute_at(block, threads)
