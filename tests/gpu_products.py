@@ -38,13 +38,14 @@ _OTHERS = 3
 
 
 def _convolution(
-    size: int, channels: int, filters: int, window: int, stride: int, dtype: str, layout: str = "NHWC"
+    size: int, channels: int, filters: int, window: int, stride: int, dtype: str, layout: str = "NHWC", groups: int = 1
 ) -> Any:
     """With a bias, a residual and an activation, as in a residual network."""
     last = layout == "NHWC"
     out = (size + 2 * (window // 2) - window) // stride + 1
     shape = {True: (1, size, size, channels), False: (1, channels, size, size)}[last]
-    kernel = {True: (window, window, channels, filters), False: (filters, channels, window, window)}[last]
+    depth = channels // groups
+    kernel = {True: (window, window, depth, filters), False: (filters, depth, window, window)}[last]
     result = {True: (1, out, out, filters), False: (1, filters, out, out)}[last]
     bias = {True: (1, 1, 1, filters), False: (1, filters, 1, 1)}[last]
 
@@ -54,6 +55,7 @@ def _convolution(
             w,
             strides=stride,
             padding=window // 2,
+            groups=groups,
             data_layout=layout,
             kernel_layout="HWIO" if last else "OIHW",
         )
@@ -75,6 +77,13 @@ KERNELS = {
     "one row": lambda: _product((1, 200), (200, 72), "float32"),
     "dense": lambda: _product((1, 45, 96), (96, 130), "float32"),
     "batches": lambda: _product((2, 3, 33, 32), (2, 3, 32, 40), "float32"),
+    "each channel": lambda: _convolution(9, 18, 18, 3, 1, "float32", groups=18),
+    "each channel, 5x5, every second pixel": lambda: _convolution(16, 32, 32, 5, 2, "float32", groups=32),
+    "each channel, twice": lambda: _convolution(9, 8, 16, 3, 1, "float32", groups=8),
+    "each channel, channels first": lambda: _convolution(12, 10, 10, 5, 1, "float32", "NCHW", 10),
+    "groups": lambda: _convolution(8, 16, 24, 3, 2, "float32", "NCHW", 4),
+    "half: each channel": lambda: _convolution(9, 40, 40, 3, 1, "float16", groups=40),
+    "half: each channel, channels first": lambda: _convolution(12, 10, 10, 3, 2, "float16", "NCHW", 10),
     "half: 3x3": lambda: _convolution(9, 32, 48, 3, 1, "float16"),
     "half: 7x7 on an image": lambda: _convolution(16, 3, 16, 7, 2, "float16"),
     "half: dense": lambda: _product((50, 96), (96, 130), "float16"),
