@@ -99,7 +99,7 @@ def sum_parts(schedule: Any, block: Any) -> None:
     schedule.bind(threads, "threadIdx.x")
     schedule.compute_at(block, threads)
     schedule.set_scope(block, 0, "local")
-    # Unrolled, its first step is the start: TVM can't take that apart where threads and rows don't come out even.
+    # Unrolled, its first step is the start.
     schedule.unroll(schedule.get_loops(block)[-1])
 
 
