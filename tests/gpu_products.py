@@ -76,6 +76,7 @@ KERNELS = {
     "channels first": lambda: _convolution(8, 16, 24, 3, 1, "float32", "NCHW"),
     "one row": lambda: _product((1, 200), (200, 72), "float32"),
     "dense": lambda: _product((1, 45, 96), (96, 130), "float32"),
+    "long sums": lambda: _product((7, 768), (768, 129), "float32"),
     "batches": lambda: _product((2, 3, 33, 32), (2, 3, 32, 40), "float32"),
     "each channel": lambda: _convolution(9, 18, 18, 3, 1, "float32", groups=18),
     "each channel, 5x5, every second pixel": lambda: _convolution(16, 32, 32, 5, 2, "float32", groups=32),
