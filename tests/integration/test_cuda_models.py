@@ -4,13 +4,17 @@ from pathlib import Path
 
 import pytest
 import tvm
+from onnx import helper
 from tvm.s_tir import Schedule
 
 from tests.fake_cuda.kernels import TARGET
 from tests.integration.test_cuda import carries_machine_code
 from tests.model_zoo import ZOO, model_path
+from tests.unit.models import graphs
 from tunefarm_coordinator.engines.autotvm.operators import recognised
 from tunefarm_coordinator.engines.autotvm.tuner import template_of
+from tunefarm_coordinator.engines.build import build_candidate
+from tunefarm_coordinator.engines.engine import engine
 from tunefarm_coordinator.models.package import build_untuned
 from tunefarm_coordinator.models.prepare import PreparedModel, prepare
 from tunefarm_coordinator.models.tasks import kernels_of
@@ -46,3 +50,14 @@ def test_every_kernel_of_a_real_model_compiles(name: str, operators: set[str], t
     assert _operators(prepared) == operators
     package = build_untuned(prepared.directory, tmp_path / "package")
     assert carries_machine_code(package.library.read_bytes())
+
+
+def test_a_grouped_convolution_is_searched_by_its_template(tmp_path: Path) -> None:
+    weights = {"w": graphs.random_weights(32, 8, 3, 3)}
+    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], group=4)]
+    model = graphs.save(tmp_path / "model.onnx", nodes, {"x": [1, 32, 10, 10]}, ["y"], weights)
+    (task,) = prepare(model, {"x": (1, 32, 10, 10)}, TARGET, tmp_path / "prepared").tasks
+    for tuner in ("autoscheduler", "autotvm"):
+        proposals = engine(tuner).open(task.workload, task.module, TARGET, seed=1).propose(2, None)
+        assert len({proposal.trace for proposal in proposals}) == 2
+        assert carries_machine_code(build_candidate(task.module, proposals[1].trace, TARGET).library)
