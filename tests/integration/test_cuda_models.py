@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tvm
 from onnx import helper
@@ -48,6 +49,15 @@ def _operators(prepared: PreparedModel) -> set[str]:
 def test_every_kernel_of_a_real_model_compiles(name: str, operators: set[str], tmp_path: Path) -> None:
     prepared = _prepared(name, tmp_path)
     assert _operators(prepared) == operators
+    package = build_untuned(prepared.directory, tmp_path / "package")
+    assert carries_machine_code(package.library.read_bytes())
+
+
+def test_a_kernel_that_comes_bound_to_threads_compiles_as_it_is(tmp_path: Path) -> None:
+    weights = {"indices": np.array([[0, 2, 1]])}
+    nodes = [helper.make_node("ScatterElements", ["x", "indices", "x"], ["y"], axis=1)]
+    model = graphs.save(tmp_path / "model.onnx", nodes, {"x": [1, 3]}, ["y"], weights, opset=18)
+    prepared = prepare(model, {"x": (1, 3)}, TARGET, tmp_path / "prepared")
     package = build_untuned(prepared.directory, tmp_path / "package")
     assert carries_machine_code(package.library.read_bytes())
 

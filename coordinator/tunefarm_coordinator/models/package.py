@@ -179,8 +179,12 @@ def _with_weights(module: Any, prepared: PreparedModel) -> Any:
     """The module with its weights as constants, in the layouts that its kernels read."""
     weights: Sequence[Any] = prepared.weights()
     if weights:
-        passes = [relax.transform.SplitLayoutRewritePreproc(), relax.transform.LiftTransformParams()]
-        with Target(prepared.target):
+        target = Target(prepared.target)
+        passes = [relax.transform.LiftTransformParams()]
+        if target.kind.name != "cuda":
+            # Schedules for GPUs read weights as they lie; TVM's search for layouts fails on kernels that come bound.
+            passes.insert(0, relax.transform.SplitLayoutRewritePreproc())
+        with target:
             module = tvm.ir.transform.Sequential(passes)(module)
         weights = prepacked(module, weights)
         parameters = module["main"].params[len(prepared.inputs) :]
