@@ -2,9 +2,9 @@
 
 A block's step either waits for its tiles to arrive, the less the more stages are on their way, or is bound by
 arithmetic and by what is read from shared memory (a roofline in one step; Williams et al., CACM 2009); blocks run in
-waves. The seven constants of each kind were fitted to 1,314 kernels of ResNet-18 and a text encoder on an H100 (mean
-error on them 13% and 18%; the tile estimated best was 11% and 9% slower than the best of its kernel), those of fragments to
-float16's alone. Only the order counts.
+waves. The six constants of each kind were fitted to 1,314 kernels of ResNet-18 and a text encoder on an H100 (mean
+error on these very kernels 13% and 18%; the tile estimated best was 11% and 9% slower than the best of its kernel),
+those of fragments to float16's alone. Only the order counts.
 """
 
 from dataclasses import dataclass
