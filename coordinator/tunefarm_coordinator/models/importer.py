@@ -1,16 +1,13 @@
-"""ONNX to Relax, with the stock importer and our own conversion of the few operators it spells badly."""
+"""ONNX to Relax: the families of `operators` first, TVM's importer for the rest."""
 
 import contextlib
 import io
 import re
 import warnings
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import numpy as np
 import onnx
-import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
@@ -22,11 +19,34 @@ from tunefarm_coordinator.models.onnx_graph import (
     simplified,
     unsupported,
 )
+from tunefarm_coordinator.models.operators.families import CONVERSIONS, REWRITES
+from tunefarm_coordinator.models.operators.family import Key, Operator, Unsupported, attributes_of, key_of
+from tunefarm_coordinator.models.operators.rewriting import expanded, place_of, rewritten
+
+# TVM's importer looks at no domain: these of its operators are ONNX Runtime's, with Gelu in both domains.
+_MICROSOFT = "com.microsoft"
+_STOCK_MICROSOFT = {
+    "Attention",
+    "BiasGelu",
+    "EmbedLayerNormalization",
+    "FastGelu",
+    "Gelu",
+    "MatMulInteger16",
+    "SkipLayerNormalization",
+}
+# Rewriting and simplification help each other: one finds constants, the other leaves what can be folded.
+_MOST_ROUNDS = 3
 
 
-def importable_operators() -> set[str]:
-    """Operator types that `import_onnx` has a conversion for."""
-    return {*onnx_frontend._get_convert_map(), "If", "Constant"}
+def importable(key: Key) -> bool:
+    """Whether a node of this operator can become Relax as it is."""
+    domain, name = key
+    if key in CONVERSIONS:
+        return True
+    if domain == _MICROSOFT:
+        return name in _STOCK_MICROSOFT
+    stock = {*onnx_frontend._get_convert_map(), "If", "Constant"} - (_STOCK_MICROSOFT - {"Gelu"})
+    return domain == "" and name in stock
 
 
 def import_onnx(path: Path, shapes: dict[str, tuple[int, ...]]) -> Any:
@@ -36,72 +56,82 @@ def import_onnx(path: Path, shapes: dict[str, tuple[int, ...]]) -> Any:
         InvalidInput: the file can't be read; operators that can't be imported (all of them, each with its
             node); a node that the importer refuses.
     """
-    importable = importable_operators()
-    model = load_static(path, shapes)
-    before = unsupported(model, importable)
-    model = simplified(model)
-    # Simplification may fold an operator away; what it leaves is what counts, by its name in the file.
-    refuse_unsupported(path, before and unsupported(model, importable))
-    graph_importer = _Importer({name: list(shape) for name, shape in shapes.items()}, None)
-    opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+    model = importable_form(path, load_static(path, shapes))
+    refuse_unsupported(path, unsupported(model, importable))
+    graph_importer = _Importer(model, shapes)
     try:
         # The stock importer prints what it fails on, and warns of each input that it renames.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return graph_importer.from_onnx(model.graph, opset)
-    except FOREIGN_FAILURES as error:
-        node = _failed_node(error.__traceback__)
-        where = f"{node.op_type} at node {node.name or node.output[0]}" if node else "the graph"
+            return graph_importer.from_onnx(model.graph, graph_importer.version(""))
+    except (*FOREIGN_FAILURES, Unsupported) as error:
+        node = graph_importer.current
+        where = f"{node.op_type} at node {place_of(node)}" if node else "the graph"
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise InvalidInput(f"{path}: {where} can't be imported: {reason[0]}") from error
 
 
-def _failed_node(traceback: TracebackType | None) -> onnx.NodeProto | None:
-    """The ONNX node that the importer was at when it raised."""
-    found = None
-    while traceback is not None:
-        node = traceback.tb_frame.f_locals.get("node")
-        if isinstance(node, onnx.NodeProto):
-            found = node
-        traceback = traceback.tb_next
-    return found
+def importable_form(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in operators that can be imported, as far as that is known how to do; static shapes assumed.
+
+    Raises:
+        InvalidInput: an operator's use is refused.
+    """
+    # A rewrite may need what only simplification brings: until it had its turn, its operator stays.
+    model, changed = expanded(model, lambda key: importable(key) or key in REWRITES), True
+    for _ in range(_MOST_ROUNDS):
+        if not changed:
+            break
+        try:
+            model, again = rewritten(simplified(model))
+        except Unsupported as error:
+            raise InvalidInput(f"{path}: {error}") from error
+        without_functions = expanded(model, importable)
+        changed = again or without_functions is not model
+        model = without_functions
+    return model
 
 
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
-    """The stock importer makes kernels of Clip (opaque to layout and fusion) and a stack of Sum."""
+    """TVM's importer, asked only for what no family converts. `current`: the node that it is at."""
+
+    def __init__(self, model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> None:
+        super().__init__({name: list(shape) for name, shape in shapes.items()}, None)
+        self._versions: dict[str, int] = {
+            "" if it.domain == "ai.onnx" else it.domain: it.version for it in model.opset_import
+        }
+        self.current: onnx.NodeProto | None = None
+
+    def version(self, domain: str) -> int:
+        """Version of the model's operators of a domain."""
+        return self._versions.get(domain, 1)
 
     def _sanitize_name(self, name: str) -> str:
         """Inputs' names end up in CUDA source, where "gpu_0/data" is a division."""
         return str(super()._sanitize_name(re.sub(r"\W", "_", name, flags=re.ASCII)))
 
-    def _convert_operator(self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int) -> Any:
-        tensors = [inputs[i] for i in range(len(inputs))]
-        if op_name == "Clip" and (bounds := _clip_bounds(tensors, attrs)):
-            return self.bb.normalize(relax.op.clip(tensors[0], *bounds))
-        if op_name in _PAIRWISE:
-            total = tensors[0]
-            for tensor in tensors[1:]:
-                total = self.bb.normalize(_PAIRWISE[op_name](total, tensor))
-            return total
-        return super()._convert_operator(op_name, inputs, attrs, opset)
+    def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
+        """`unsupported` has done so, by domain and with the nodes' names."""
 
+    def _construct_nodes(self, graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            self.current = node
+            convert = CONVERSIONS.get(key_of(node))
+            if convert is None:
+                super()._construct_nodes(onnx.GraphProto(node=[node]))
+                continue
+            outputs = convert(self._operator(node))
+            if isinstance(outputs, relax.Expr) and not isinstance(outputs, relax.Tuple):
+                outputs = [outputs]
+            for name, output in zip(node.output, outputs, strict=False):
+                self._nodes[name] = self.bb.normalize(output)
+        self.current = None
 
-_PAIRWISE = {"Sum": relax.op.add, "Max": relax.op.maximum, "Min": relax.op.minimum}
-
-
-def _clip_bounds(tensors: list[Any], attrs: dict[str, Any]) -> tuple[Any, Any] | None:
-    """Both bounds as immediates, or None where one is not known before the model runs."""
-    dtype = str(tensors[0].ty.dtype)
-    bounds: list[Any] = []
-    for index, key in ((1, "min"), (2, "max")):
-        bound = tensors[index] if index < len(tensors) else attrs.get(key)
-        if isinstance(bound, tvm.ir.GenericConst):
-            bound = bound.value.numpy().reshape(-1)[0]
-        if bound is None:
-            value = tvm.tirx.min_value(dtype) if key == "min" else tvm.tirx.max_value(dtype)
-        elif isinstance(bound, int | float | np.number) and np.isfinite(bound):
-            value = tvm.tirx.const(bound.item() if isinstance(bound, np.number) else bound, dtype)
-        else:
-            return None
-        bounds.append(value)
-    return bounds[0], bounds[1]
+    def _operator(self, node: onnx.NodeProto) -> Operator:
+        return Operator(
+            node=node,
+            inputs=tuple(self._nodes[name] if name else None for name in node.input),
+            attributes=attributes_of(node),
+            opset=self.version(key_of(node)[0]),
+            builder=self.bb,
+        )

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -10,6 +10,8 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.onnx_file import read_signature
+from tunefarm_coordinator.models.operators.family import Key, key_of
+from tunefarm_coordinator.models.operators.rewriting import nodes_of, place_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +27,6 @@ FOREIGN_FAILURES = (
     TypeError,
     ValueError,
 )
-
-_SERVED_DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
 def load_static(path: Path, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
@@ -75,14 +75,13 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     return slim if isinstance(slim, onnx.ModelProto) else original
 
 
-def unsupported(model: onnx.ModelProto, importable: set[str]) -> list[tuple[str, str]]:
-    """(operator, node name) of every node, subgraphs included, whose operator is not in `importable`."""
+def unsupported(model: onnx.ModelProto, importable: Callable[[Key], bool]) -> list[tuple[str, str]]:
+    """(operator, place) of every node, subgraphs included, whose operator is not `importable`."""
     found = []
-    for index, node in enumerate(_nodes(model.graph)):
-        served = node.domain in _SERVED_DOMAINS and node.op_type in importable
-        if not served:
+    for node in nodes_of(model.graph):
+        if not importable(key_of(node)):
             operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-            found.append((operator, node.name or f"#{index} (output {', '.join(node.output)})"))
+            found.append((operator, place_of(node)))
     return found
 
 
@@ -95,11 +94,3 @@ def refuse_unsupported(path: Path, found: list[tuple[str, str]]) -> None:
         nodes.setdefault(operator, []).append(node)
     listed = "; ".join(f"{operator} at {', '.join(names)}" for operator, names in nodes.items())
     raise InvalidInput(f"{path}: operators that can't be imported: {listed}")
-
-
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for subgraph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _nodes(subgraph)
