@@ -5,7 +5,7 @@ from tunefarm_coordinator.control import targets
 from tunefarm_coordinator.control.job import JobSheet
 from tunefarm_coordinator.control.library import ModelLibrary, StoredModel
 from tunefarm_coordinator.control.services import Services
-from tunefarm_coordinator.models.onnx_file import resolve_shapes
+from tunefarm_coordinator.models.onnx_file import resolve_shape_sets
 from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
 
@@ -30,13 +30,13 @@ class Intake:
     async def sheet(self, job_id: str, spec: tuning_pb2.JobSpec, created: float) -> JobSheet:
         """The sheet of a resolved spec. Raises NotFound (model), InvalidInput (shapes)."""
         model: StoredModel = await self._library.get(spec.model_id)
-        given = {name: list(shape.dims) for shapes in spec.shape_sets for name, shape in shapes.inputs.items()}
+        given = [{name: list(shape.dims) for name, shape in shapes.inputs.items()} for shapes in spec.shape_sets]
         return JobSheet(
             job_id=job_id,
             spec=spec,
             model=model.path,
             model_name=spec.name or model.name,
-            shapes=resolve_shapes(model.signature, given),
+            shape_sets=resolve_shape_sets(model.signature, given),
             target=spec.targets[0].text,
             created=created,
         )

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tunefarm_coordinator.compute.messages import PreparedSummary, PrepareModel
+from tunefarm_coordinator.compute.messages import PrepareModel
 from tunefarm_coordinator.control.folders import Folders
+from tunefarm_coordinator.control.shape_sets import PreparedSets
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.jobs.options import JobOptions
 from tunefarm_proto.v1 import tuning_pb2
@@ -52,7 +53,7 @@ class JobSheet:
 
     Attributes:
         model: the `.onnx` file.
-        shapes: fixed shape of every input.
+        shape_sets: fixed shape of every input, for each set; a job has one at least.
         target: TVM's JSON, resolved when the job was submitted.
         created: seconds since the epoch.
     """
@@ -61,7 +62,7 @@ class JobSheet:
     spec: tuning_pb2.JobSpec
     model: Path
     model_name: str
-    shapes: dict[str, tuple[int, ...]]
+    shape_sets: tuple[dict[str, tuple[int, ...]], ...]
     target: str
     created: float
 
@@ -89,11 +90,15 @@ class JobSheet:
             finalists=given.top_trials_per_kernel if asked else COMPARED,
         )
 
-    def preparation(self, folders: Folders) -> PrepareModel:
-        """How the model is prepared, and where. The same folder for every job that is prepared alike."""
+    def preparations(self, folders: Folders) -> tuple[PrepareModel, ...]:
+        """How the model is prepared for each shape set, and where. The same folder for every job that is prepared
+        alike."""
+        return tuple(self._preparation(folders, shapes) for shapes in self.shape_sets)
+
+    def _preparation(self, folders: Folders, shapes: dict[str, tuple[int, ...]]) -> PrepareModel:
         allow_tf32 = self.spec.allow_tf32
-        folder = folders.prepared(self.spec.model_id, self.shapes, self.target, allow_tf32=allow_tf32)
-        return PrepareModel(self.model, self.shapes, self.target, folder, allow_tf32)
+        folder = folders.prepared(self.spec.model_id, shapes, self.target, allow_tf32=allow_tf32)
+        return PrepareModel(self.model, shapes, self.target, folder, allow_tf32)
 
     @property
     def tuner(self) -> str:
@@ -119,7 +124,7 @@ def check_spec(spec: tuning_pb2.JobSpec) -> None:
         raise InvalidInput(f"max_seconds is {spec.max_seconds:g}: give more than 0, or leave it out")
 
 
-def check_templates(tuner: str, summary: PreparedSummary) -> None:
+def check_templates(tuner: str, summary: PreparedSets) -> None:
     """Raises InvalidInput for AutoTVM on a model of which no kernel has a template: it would spend nothing."""
     if tuner == AUTOTVM and not summary.templates:
         raise InvalidInput(

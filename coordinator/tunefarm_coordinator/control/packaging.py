@@ -59,7 +59,7 @@ class PackagingStage:
             (workload, trace, self._samples(workload, identity))
             for (workload, identity), trace in zip(wanted.best, traces.values(), strict=True)
         )
-        folder = self._sheet.preparation(self._services.folders).out_dir
+        folder = self._sheet.preparations(self._services.folders)[0].out_dir
         manifest = await self._manifest(wanted)
         tuned: Packaged = await self._tuning.ask(Package(folder, traces, records, self._draft, manifest))
         self._services.faults.passing(FaultPoint.DURING_PACKAGING)
@@ -77,7 +77,7 @@ class PackagingStage:
             # A package's manifest is written last.
             if (self._untuned / MANIFEST).exists():
                 return 0.0
-            folder = self._sheet.preparation(self._services.folders).out_dir
+            folder = self._sheet.preparations(self._services.folders)[0].out_dir
             untuned: Packaged = await self._tuning.ask(Package(folder, {}, (), self._untuned, {}))
             return untuned.seconds
 
@@ -86,7 +86,7 @@ class PackagingStage:
 
     async def _manifest(self, wanted: ins.Package) -> dict[str, Any]:
         """What the job knows of its package; the packager adds files, inputs, outputs and versions."""
-        summary: PreparedSummary = await self._tuning.summary()
+        summary = await self._tuning.summary()
         best = dict(wanted.best)
         brain = self._runner.brain
         return {
@@ -120,8 +120,7 @@ class PackagingStage:
     async def time_kernels(self, wanted: ins.TimeKernels) -> None:
         """Times the packaged model's kernels, tuned and default, in turn on a device."""
         inputs, _ = await self._reference()
-        summary = await self._tuning.summary()
-        specs = _specs(summary)
+        specs = _specs((await self._tuning.summary()).sets[0])
         contenders = [
             await self._tvm(TUNED, self._folder, specs, time_kernels=True),
             await self._tvm(UNTUNED, self._untuned, specs, time_kernels=True),
@@ -155,7 +154,7 @@ class PackagingStage:
     async def _reference(self) -> tuple[bytes, bytes]:
         """Seeded inputs of the model, and ONNX Runtime's outputs for them."""
         answer: tuple[bytes, bytes] = await self._tuning.ask(
-            Reference(self._sheet.model, self._sheet.shapes, REFERENCE_SEEDS)
+            Reference(self._sheet.model, self._sheet.shape_sets[0], REFERENCE_SEEDS)
         )
         return answer
 
@@ -200,7 +199,7 @@ class PackagingStage:
         return ev.Benchmarked(timings, error, matches, message, delivered.device.name, seconds)
 
     async def _contenders(self) -> list[farm_pb2.ModelContender]:
-        inputs = _specs(await self._tuning.summary())
+        inputs = _specs((await self._tuning.summary()).sets[0])
         home = self._sheet.model.parent
         beside = [path for path in home.rglob("*") if path.is_file() and path != self._sheet.model]
         external = {path.relative_to(home).as_posix(): await self._put(path) for path in beside}

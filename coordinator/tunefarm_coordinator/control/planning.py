@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tunefarm_coordinator.compute.messages import ComputeFailed, ComputeLost, PreparedSummary
+from tunefarm_coordinator.compute.messages import ComputeFailed, ComputeLost
 from tunefarm_coordinator.control import targets
 from tunefarm_coordinator.control.intake import Intake
 from tunefarm_coordinator.control.job import (
@@ -19,6 +19,7 @@ from tunefarm_coordinator.control.job import (
 )
 from tunefarm_coordinator.control.pace import MOST_JOBS, FinishedJob, Pace, pace_of
 from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.control.shape_sets import PreparedSets, joined
 from tunefarm_coordinator.errors import TunefarmError, Unavailable
 from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.policy import Outlook, outlook
@@ -35,7 +36,7 @@ class PlannedJob:
     """What a job would come to. `known`: records that the store has, by workload; `pace`: None if nothing is known."""
 
     sheet: JobSheet
-    summary: PreparedSummary
+    summary: PreparedSets
     known: dict[str, int]
     outlook: Outlook
     pace: Pace | None
@@ -113,16 +114,16 @@ class Planner:
         pace = await asyncio.to_thread(_pace, self._services.store, sheet.tuner, sheet.target)
         return PlannedJob(sheet, summary, known, outlook(sheet.options, specs), pace)
 
-    async def _prepared(self, sheet: JobSheet) -> PreparedSummary:
+    async def _prepared(self, sheet: JobSheet) -> PreparedSets:
+        wanted = sheet.preparations(self._services.folders)
         try:
-            summary: PreparedSummary = await self._services.compute.ask(sheet.preparation(self._services.folders))
+            return joined([await self._services.compute.ask(preparation) for preparation in wanted])
         except ComputeLost as error:
             raise Unavailable(f"the model could not be prepared now, try again: {error}") from error
         except ComputeFailed as error:
             raise TunefarmError(f"the model could not be prepared: {error}") from error
-        return summary
 
-    async def _known(self, summary: PreparedSummary) -> dict[str, int]:
+    async def _known(self, summary: PreparedSets) -> dict[str, int]:
         device_class = targets.common_class(summary.target, self._services.farm.devices())
         workloads = [task.workload for task in summary.tasks]
         found = await asyncio.to_thread(self._services.store.count_valid, workloads, summary.target, device_class)

@@ -17,7 +17,6 @@ from tunefarm_coordinator.compute.messages import (
     Observation,
     Observe,
     OpenTask,
-    PreparedSummary,
     Propose,
     Proposed,
     Request,
@@ -28,6 +27,7 @@ from tunefarm_coordinator.compute.messages import (
 from tunefarm_coordinator.control import targets
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.control.shape_sets import PreparedSets, joined
 from tunefarm_coordinator.engines.candidate import BuiltCandidate
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
@@ -54,7 +54,7 @@ class TuningStage:
         self._sheet = runner.sheet
         self._services = services
         self._traces: dict[tuple[str, str], str] = {}
-        self._summary: asyncio.Task[PreparedSummary] | None = None
+        self._summary: asyncio.Task[PreparedSets] | None = None
         self._expected: dict[str, asyncio.Task[tuple[farm_pb2.ExpectedOutputs, ...]]] = {}
 
     # ---- the prepared model
@@ -78,6 +78,7 @@ class TuningStage:
                 workload=task.workload,
                 name=task.name,
                 weight=task.weight,
+                weights=summary.weights(task.workload),
                 flops=task.flops,
                 baseline=identity_of(summary.baselines[task.workload]),
                 incumbents=(incumbents[task.workload][0].identity,) if task.workload in incumbents else (),
@@ -89,15 +90,15 @@ class TuningStage:
         event = ev.Prepared(summary.target, device_class, specs, time.monotonic() - started, summary.notes)
         await self._runner.record(event, AddCandidates(tuple(candidates)))
 
-    async def summary(self) -> PreparedSummary:
-        """The prepared model; prepared once, read back from disk after a restart."""
+    async def summary(self) -> PreparedSets:
+        """The model, prepared for each shape set; prepared once, read back from disk after a restart."""
         if self._summary is None:
             self._summary = asyncio.create_task(self._prepare())
         return await asyncio.shield(self._summary)
 
-    async def _prepare(self) -> PreparedSummary:
-        summary: PreparedSummary = await self.ask(self._sheet.preparation(self._services.folders))
-        return summary
+    async def _prepare(self) -> PreparedSets:
+        wanted = self._sheet.preparations(self._services.folders)
+        return joined([await self.ask(preparation) for preparation in wanted])
 
     async def _task(self, workload: str) -> TuningTask:
         summary = await self.summary()

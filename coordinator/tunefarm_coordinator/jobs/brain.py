@@ -97,8 +97,9 @@ class JobBrain:
 
     @property
     def estimated_seconds(self) -> float | None:
-        """Latency of one inference as the sum of weights x best; None until every task was measured once."""
-        best = [(task.weight, task.best_seconds) for task in self.tasks.values()]
+        """Latency of one inference (of the first shape set) as the sum of weights x best; None until every task was
+        measured once."""
+        best = [(task.spec.first_weight, task.best_seconds) for task in self.tasks.values()]
         if not best or any(seconds is None for _, seconds in best):
             return None
         return sum(weight * seconds for weight, seconds in best if seconds is not None)

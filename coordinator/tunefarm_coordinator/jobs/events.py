@@ -16,6 +16,8 @@ class TaskSpec:
     """One tuning task as the brain needs it.
 
     Attributes:
+        weight: how often one inference calls the kernel; where a job has several shape sets, one of each set.
+        weights: the same by shape set; empty in a job with one.
         baseline: candidate identity of the default schedule, measured beside the first round without a trial.
         incumbents: identities of the best schedules that the store knows, fastest first, measured likewise.
         known: measured trials that the store has for this workload, target and device class.
@@ -30,6 +32,12 @@ class TaskSpec:
     incumbents: tuple[str, ...] = ()
     known: int = 0
     template: str = ""
+    weights: tuple[int, ...] = ()
+
+    @property
+    def first_weight(self) -> int:
+        """How often one inference of the job's first shape set calls the kernel."""
+        return self.weights[0] if self.weights else self.weight
 
 
 @dataclass(frozen=True)

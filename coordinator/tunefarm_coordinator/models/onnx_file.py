@@ -3,6 +3,7 @@
 Used before anything is spent, so every error is an `InvalidInput` whose message says what to do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -76,6 +77,28 @@ def resolve_shapes(signature: Signature, given: dict[str, list[int]]) -> dict[st
     return {
         name: tuple(size for size in shape if size is not None) for name, shape in shapes.items() if shape is not None
     }
+
+
+def resolve_shape_sets(
+    signature: Signature, given: Sequence[dict[str, list[int]]]
+) -> tuple[dict[str, tuple[int, ...]], ...]:
+    """A static shape for every input, for each of the sets `given`; none given: one set, of the file's own sizes.
+
+    Raises:
+        InvalidInput: as `resolve_shapes`, with the set's number where there are several; two sets that are equal.
+    """
+    if len(given) <= 1:
+        return (resolve_shapes(signature, given[0] if given else {}),)
+    sets: list[dict[str, tuple[int, ...]]] = []
+    for number, shapes in enumerate(given, start=1):
+        try:
+            resolved = resolve_shapes(signature, shapes)
+        except InvalidInput as error:
+            raise InvalidInput(f"shape set {number}: {error}") from error
+        if resolved in sets:
+            raise InvalidInput(f"shape sets {sets.index(resolved) + 1} and {number} are equal: leave one of them out")
+        sets.append(resolved)
+    return tuple(sets)
 
 
 def _resolved(

@@ -8,6 +8,7 @@ import pytest
 from tunefarm_coordinator.compute.messages import PreparedSummary
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.job import JobSheet, check_spec, check_templates
+from tunefarm_coordinator.control.shape_sets import joined
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
@@ -15,7 +16,7 @@ Options, Templated = tuning_pb2.AutoschedulerOptions, tuning_pb2.AutoTVMOptions
 
 
 def sheet(spec: tuning_pb2.JobSpec) -> JobSheet:
-    return JobSheet("job", spec, Path("m.onnx"), "m", {}, "{}", 0.0)
+    return JobSheet("job", spec, Path("m.onnx"), "m", ({},), "{}", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -65,16 +66,16 @@ def test_more_finalists_are_compared_where_the_user_asks_for_them(
 
 def test_a_model_is_prepared_apart_for_each_precision() -> None:
     folders = Folders(Path("data"))
-    exact = sheet(tuning_pb2.JobSpec(model_id="m")).preparation(folders)
-    rounded = sheet(tuning_pb2.JobSpec(model_id="m", allow_tf32=True)).preparation(folders)
+    exact = sheet(tuning_pb2.JobSpec(model_id="m")).preparations(folders)[0]
+    rounded = sheet(tuning_pb2.JobSpec(model_id="m", allow_tf32=True)).preparations(folders)[0]
     assert (exact.allow_tf32, rounded.allow_tf32) == (False, True)
     assert exact.out_dir != rounded.out_dir
-    assert exact.out_dir == sheet(tuning_pb2.JobSpec(model_id="m", max_trials=9)).preparation(folders).out_dir
+    assert exact.out_dir == sheet(tuning_pb2.JobSpec(model_id="m", max_trials=9)).preparations(folders)[0].out_dir
 
 
 def test_nothing_to_do_for_autotvm_without_a_template() -> None:
     summary = PreparedSummary("{}", "NHWC", "1", (), {}, (), ())
     with pytest.raises(InvalidInput, match="--tuner autoscheduler"):
-        check_templates("autotvm", summary)
-    check_templates("autoscheduler", summary)
-    check_templates("autotvm", replace(summary, templates={"w": "dense"}))
+        check_templates("autotvm", joined([summary]))
+    check_templates("autoscheduler", joined([summary]))
+    check_templates("autotvm", joined([replace(summary, templates={"w": "dense"})]))

@@ -49,7 +49,7 @@ class Farm:
 
 
 def stage_on(farm: Farm) -> MeasuringStage:
-    sheet = JobSheet("job", tuning_pb2.JobSpec(), Path("m.onnx"), "m", {}, "{}", 0.0)
+    sheet = JobSheet("job", tuning_pb2.JobSpec(), Path("m.onnx"), "m", ({},), "{}", 0.0)
     runner = SimpleNamespace(sheet=sheet, brain=JobBrain(sheet.options), resumed=frozenset())
     services = SimpleNamespace(farm=farm, faults=FaultPoints(), store=cast(Store, None))
     return MeasuringStage(cast(JobRunner, runner), cast(Services, services), cast(TuningStage, None))

@@ -33,7 +33,7 @@ class Compute:
 
 
 def stage(folders: Folders, compute: Compute, target: str) -> PackagingStage:
-    sheet = JobSheet("job", tuning_pb2.JobSpec(model_id="m"), Path("m.onnx"), "m", {}, target, 0.0)
+    sheet = JobSheet("job", tuning_pb2.JobSpec(model_id="m"), Path("m.onnx"), "m", ({},), target, 0.0)
     runner = SimpleNamespace(sheet=sheet, brain=SimpleNamespace(target=target))
     services = cast(Services, SimpleNamespace(folders=folders))
     return PackagingStage(cast(JobRunner, runner), services, cast(TuningStage, compute), cast(MeasuringStage, None))

@@ -22,7 +22,7 @@ async def _ignore(_: JobRunner) -> None:
 
 def rebuilt(*happened: tuple[float, ev.Event], max_seconds: float | None = None) -> JobRunner:
     """A job created at 1000 s; `happened`: (Unix time, event)."""
-    sheet = JobSheet("job-1", tuning_pb2.JobSpec(max_seconds=max_seconds), Path("m.onnx"), "m", {}, "{}", CREATED)
+    sheet = JobSheet("job-1", tuning_pb2.JobSpec(max_seconds=max_seconds), Path("m.onnx"), "m", ({},), "{}", CREATED)
     runner = JobRunner(sheet, cast(Store, None), _ignore)
     runner.replay(JournalEntry(at + 1, when, event.kind, ev.encode(event)) for at, (when, event) in enumerate(happened))
     return runner

@@ -1,7 +1,7 @@
 """The job brain's decisions, one at a time, on a farm whose answers are written down."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -515,6 +515,13 @@ def test_estimated_latency_is_the_weighted_sum_once_every_task_was_measured() ->
     assert job.brain.estimated_seconds is None
     job.run_until(JobState.VERIFYING)
     assert job.brain.estimated_seconds == pytest.approx(3 * 1e-4 + 2e-4)
+
+
+def test_estimated_latency_is_the_first_shape_sets() -> None:
+    job = farm(replace(spec(0, weight=3), weights=(1, 2)), replace(spec(1, weight=5), weights=(0, 5)))
+    job.measured = {"task0/0": 1e-4, "task1/0": 2e-4}
+    job.run_until(JobState.VERIFYING)
+    assert job.brain.estimated_seconds == pytest.approx(1e-4)
 
 
 def test_of_two_that_come_out_equal_the_one_that_was_faster_before_wins() -> None:

@@ -10,7 +10,13 @@ from onnx.external_data_helper import convert_model_to_external_data
 
 from tests.unit.models import graphs
 from tunefarm_coordinator.errors import InvalidInput
-from tunefarm_coordinator.models.onnx_file import Signature, TensorSignature, read_signature, resolve_shapes
+from tunefarm_coordinator.models.onnx_file import (
+    Signature,
+    TensorSignature,
+    read_signature,
+    resolve_shape_sets,
+    resolve_shapes,
+)
 
 
 def _signature(**dims: tuple[int | str | None, ...] | None) -> Signature:
@@ -117,6 +123,27 @@ def test_all_open_sizes_are_asked_for_at_once() -> None:
 def test_wrong_shapes(given: dict[str, list[int]], said: str) -> None:
     with pytest.raises(InvalidInput, match=said):
         resolve_shapes(_signature(image=("n", 3, "h", "h")), given)
+
+
+def test_each_shape_set_is_resolved_by_itself() -> None:
+    signature = _signature(tokens=("n", "length"), mask=("n", "length"))
+    sets = resolve_shape_sets(signature, [{"tokens": [1, 16]}, {"mask": [2, 64]}])
+    assert sets == ({"tokens": (1, 16), "mask": (1, 16)}, {"tokens": (2, 64), "mask": (2, 64)})
+    assert resolve_shape_sets(_signature(x=(1, 3)), []) == ({"x": (1, 3)},)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"tokens": [1, 16], "mask": [1, 16]}, "shape sets 1 and 2 are equal"),
+        ({}, r"shape set 2: the model leaves input sizes open .* --input tokens=1,\?"),
+        ({"tokens": [1, 16], "mask": [1, 8]}, "shape set 2: 'length' of input 'mask' is 8 here and 16 elsewhere"),
+    ],
+)
+def test_a_shape_set_that_can_not_be_meant(second: dict[str, list[int]], said: str) -> None:
+    signature = _signature(tokens=("n", "length"), mask=("n", "length"))
+    with pytest.raises(InvalidInput, match=said):
+        resolve_shape_sets(signature, [{"tokens": [1, 16]}, second])
 
 
 def test_element_types(tmp_path: Path) -> None:
