@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunefarm_coordinator.engines.candidate import BuiltCandidate, Proposal
+from tunefarm_coordinator.models.input_values import SEEDED, InputValues
 from tunefarm_coordinator.models.task import TuningTask
 
 
@@ -211,14 +212,16 @@ class Packaged:
 
 @dataclass(frozen=True)
 class Reference:
-    """Seeded inputs of the whole model and ONNX Runtime's outputs for them.
+    """Input sets of the whole model (`models.input_sets`) and ONNX Runtime's outputs for them.
 
-    Answer: (inputs .npz with "s{i}_in{name}", outputs .npz with "s{i}_out{j}") as bytes.
+    Answer: (inputs .npz with "s{i}_in{name}", outputs .npz with "s{i}_out{j}") as bytes. Raises InvalidInput where
+    ONNX Runtime refuses the inputs.
     """
 
     model: Path
     shapes: dict[str, tuple[int, ...]]
     seeds: tuple[int, ...]
+    values: InputValues = SEEDED
 
 
 @dataclass(frozen=True)

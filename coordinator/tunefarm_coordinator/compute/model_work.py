@@ -23,11 +23,11 @@ from tunefarm_coordinator.engines.engine import template_name
 from tunefarm_coordinator.engines.gpu.contraction import is_marked
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
+from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.matching import tolerance
-from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.package import build_package
 from tunefarm_coordinator.models.prepare import PreparedModel, TensorSpec, load_prepared, prepare
-from tunefarm_coordinator.models.reference import reference_outputs
+from tunefarm_coordinator.models.reference import answers
 from tunefarm_coordinator.models.target import resolve_target
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION
 
@@ -70,18 +70,13 @@ def package_model(request: Package) -> Packaged:
 
 
 def reference_of(request: Reference) -> tuple[bytes, bytes]:
-    """See `Reference`. Input sets are numbered in the order of the seeds."""
+    """See `Reference`."""
+    sets = input_sets(request.model, request.shapes, request.values, request.seeds)
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
-    names = [tensor.name for tensor in read_signature(request.model).inputs]
-    with np.load(io.BytesIO(reference_outputs(request.model, request.shapes, request.seeds))) as arrays:
-        for array in arrays.files:
-            seed, kind, position = _parts(array)
-            number = request.seeds.index(seed)
-            if kind == "in":
-                inputs[f"s{number}_in{names[position]}"] = arrays[array]
-            else:
-                outputs[f"s{number}_out{position}"] = arrays[array]
+    for number, (given, answer) in enumerate(zip(sets, answers(request.model, request.shapes, sets), strict=True)):
+        inputs |= {f"s{number}_in{name}": value for name, value in given.items()}
+        outputs |= {f"s{number}_out{index}": value for index, value in enumerate(answer)}
     return _archive(inputs), _archive(outputs)
 
 
@@ -103,13 +98,6 @@ def _prepared_before(request: PrepareModel, target: str) -> PreparedModel | None
 def _templates(prepared: PreparedModel) -> dict[str, str]:
     found = {task.workload: template_name(task.module, prepared.target) for task in prepared.tasks}
     return {workload: name for workload, name in found.items() if name is not None}
-
-
-def _parts(name: str) -> tuple[int, str, int]:
-    """(seed, "in" or "out", position) of `reference_outputs`' names, such as "3_out0"."""
-    seed, _, rest = name.partition("_")
-    kind = rest.rstrip("0123456789")
-    return int(seed), kind, int(rest[len(kind) :])
 
 
 def _archive(arrays: dict[str, Any]) -> bytes:

@@ -38,6 +38,11 @@ def load_static(path: Path, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelPro
     read_signature(path)
     model = onnx.load(path, load_external_data=False)
     load_external_data_for_model(model, str(path.parent))
+    return with_sizes(model, shapes)
+
+
+def with_sizes(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelProto:
+    """The same model, its input sizes set to `shapes`, initializers no longer listed as inputs."""
     initializers = {t.name for t in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initializers]
     del model.graph.input[:]

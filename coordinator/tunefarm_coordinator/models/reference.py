@@ -1,57 +1,65 @@
-"""What a whole model has to answer: ONNX Runtime's outputs on seeded inputs."""
+"""What a whole model has to answer: ONNX Runtime's outputs on its input sets."""
 
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
-from tunefarm_coordinator.models.onnx_file import Signature, read_signature
+from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.input_sets import SEEDS, input_sets
+from tunefarm_coordinator.models.onnx_file import read_signature
+from tunefarm_coordinator.models.onnx_graph import with_sizes
+from tunefarm_coordinator.models.refused_inputs import suspects
+from tunefarm_coordinator.models.samples import InputSet
 
-SEEDS = (0, 1, 2)
-
-# Token ids and the like: every vocabulary has this many entries.
-_SMALL_INTEGERS = 10
+# What ONNX Runtime raises while a model runs that it has loaded.
+_RUN_FAILURES = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, RuntimeError)
 
 
-def seeded_inputs(signature: Signature, shapes: dict[str, tuple[int, ...]], seed: int) -> list[NDArray[Any]]:
-    """Inputs in the signature's order: floats between -1 and 1 (what normalised images and sound are), small
-    non-negative integers, booleans. The same arguments give the same values in any process."""
-    return [
-        _values(tensor.dtype, shapes[tensor.name], np.random.default_rng([seed, index]))
-        for index, tensor in enumerate(signature.inputs)
-    ]
+def answers(
+    onnx_path: str | Path, shapes: dict[str, tuple[int, ...]], sets: Sequence[InputSet]
+) -> Iterator[list[NDArray[Any]]]:
+    """For each input set, ONNX Runtime's outputs in the model's order.
+
+    Raises:
+        InvalidInput: the file can't be read; ONNX Runtime loads the model, but refuses a set.
+        Exception: ONNX Runtime can't load the model.
+    """
+    signature = read_signature(onnx_path)
+    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    names = [tensor.name for tensor in signature.outputs]
+    for inputs in sets:
+        try:
+            yield session.run(names, dict(inputs))
+        except _RUN_FAILURES as error:
+            raise InvalidInput(_refusal(onnx_path, shapes, str(error))) from error
 
 
 def reference_outputs(
     onnx_path: str | Path, shapes: dict[str, tuple[int, ...]], seeds: tuple[int, ...] = SEEDS
 ) -> bytes:
-    """An npz archive, for each seed s: `s_in0`, `s_in1`, ... and ONNX Runtime's `s_out0`, ...
-
-    Raises:
-        InvalidInput: the file can't be read.
-        RuntimeError: ONNX Runtime can't run the model.
-    """
-    signature = read_signature(onnx_path)
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
-    names = [tensor.name for tensor in signature.outputs]
+    """An npz archive, for each seed s: `s_in0`, `s_in1`, ... and ONNX Runtime's `s_out0`, ... Raises as `answers`."""
+    sets = input_sets(onnx_path, shapes, seeds=seeds)
     arrays: dict[str, Any] = {}
-    for seed in seeds:
-        inputs = seeded_inputs(signature, shapes, seed)
-        feed = {tensor.name: value for tensor, value in zip(signature.inputs, inputs, strict=True)}
-        arrays |= {f"{seed}_in{index}": value for index, value in enumerate(inputs)}
-        arrays |= {f"{seed}_out{index}": value for index, value in enumerate(session.run(names, feed))}
+    for seed, inputs, outputs in zip(seeds, sets, answers(onnx_path, shapes, sets), strict=True):
+        arrays |= {f"{seed}_in{index}": value for index, value in enumerate(inputs.values())}
+        arrays |= {f"{seed}_out{index}": value for index, value in enumerate(outputs)}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
 
 
-def _values(dtype: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[Any]:
-    kind = np.dtype(dtype).kind
-    if kind == "b":
-        return rng.integers(0, 2, shape).astype(dtype)
-    if kind in "iu":
-        return rng.integers(0, _SMALL_INTEGERS, shape).astype(dtype)
-    return rng.uniform(-1.0, 1.0, shape).astype(dtype)
+def _refusal(onnx_path: str | Path, shapes: dict[str, tuple[int, ...]], message: str) -> str:
+    model = with_sizes(onnx.load(onnx_path, load_external_data=False), shapes)
+    named = suspects(model, message)
+    first = named[0]
+    return (
+        f"ONNX Runtime refuses the values of {', '.join(map(repr, named))}: {' '.join(message.split())}; "
+        f"say better ones with --samples FILE.npz (arrays named as the inputs) or --range {first}=LOW:HIGH"
+    )
