@@ -11,7 +11,15 @@ import grpc
 
 from tunefarm.address import Address
 from tunefarm.channel import open_channel
-from tunefarm.errors import JOB_STATE_ERRORS, PACKAGE_ERRORS, STATUS_ERRORS, Internal, TunefarmError, Unavailable
+from tunefarm.errors import (
+    JOB_STATE_ERRORS,
+    PACKAGE_ERRORS,
+    STATUS_ERRORS,
+    ClientClosed,
+    Internal,
+    TunefarmError,
+    Unavailable,
+)
 from tunefarm_proto.v1 import access_pb2, access_pb2_grpc, farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
 
 QUICK_SECONDS = 30.0
@@ -35,7 +43,7 @@ class Coordinator(Protocol):
 
 
 class Calls:
-    """Connects at the first call. Safe to use from several threads."""
+    """Connects at the first call; raises ClientClosed once it was closed. Safe to use from several threads."""
 
     def __init__(self, coordinator: Coordinator, *, token: str | None, insecure: bool) -> None:
         self.coordinator = coordinator
@@ -43,6 +51,7 @@ class Calls:
         self._insecure = insecure
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
+        self._closed = False
 
     @property
     def _metadata(self) -> tuple[tuple[str, str], ...]:
@@ -50,9 +59,14 @@ class Calls:
 
     def _open(self) -> grpc.Channel:
         with self._lock:
+            self._check_open()
             if self._channel is None:
                 self._channel = open_channel(self.coordinator.address(), token=self._token, insecure=self._insecure)
             return self._channel
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientClosed("this client was closed: make a new one")
 
     def _tuning(self) -> Any:
         return cast(Any, tuning_pb2_grpc).TuningServiceStub(self._open())
@@ -61,6 +75,7 @@ class Calls:
         """Closes the channel, then the coordinator if it is ours."""
         with self._lock:
             channel, self._channel = self._channel, None
+            self._closed = True
         if channel is not None:
             channel.close()
         self.coordinator.close()
@@ -196,6 +211,7 @@ class Calls:
         try:
             yield
         except grpc.RpcError as error:
+            self._check_open()  # its coordinator has no address any more
             self.coordinator.check()
             raise _translate(cast(grpc.Call, error), self.coordinator.address(), errors) from error
 

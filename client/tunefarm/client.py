@@ -89,7 +89,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection and stops what this client started. May be called again."""
+        """Closes the connection and stops what this client started: any later call, also by its models and workflows,
+        raises ClientClosed. May be called again."""
         self._calls.close()
 
     def upload_model(

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import select
+import shlex
 import sys
 import threading
 import time
@@ -131,8 +132,13 @@ class Embedded:
             os.close(ready_read)
         address, interrupted = _read_ready(line, child)
         for job_id in interrupted:
-            self._remark(f"job {job_id} was interrupted: `tunefarm job resume {job_id}` goes on with it")
+            self._remark(f"job {job_id} was interrupted: `{self._command('job', 'resume', job_id)}` goes on with it")
         return address
+
+    def _command(self, *words: str) -> str:
+        """A command on the same jobs, quoted for a shell."""
+        where = ("--data-dir", str(self.settings.data_dir)) if self.settings.data_dir is not None else ()
+        return shlex.join(["tunefarm", *words, *where])
 
     def _spawn(self, name: str, command: list[str], logs: Path, fds: list[int]) -> Child:
         log = logs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"

@@ -69,6 +69,10 @@ class EmbeddedFailed(TunefarmError):
     """The coordinator or the agent that this process started ended, or did not come up."""
 
 
+class ClientClosed(TunefarmError):
+    """The client was closed before this call."""
+
+
 class JobNotFinished(TunefarmError):
     """The job has no result yet."""
 

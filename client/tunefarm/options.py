@@ -49,13 +49,13 @@ class AutoschedulerOptions(_TuningOptions):
     The job's budget is trials_per_kernel x kernels (tuning tasks), given out dynamically: complex kernels
     receive more, simple ones fewer. A kernel stops after `early_stopping_threshold` measured trials in a
     row without improvement. The `top_trials_per_kernel` fastest are compared again, in turn, before one is
-    chosen; where the number was not given, 3 of them: more seldom change who wins, and each costs time.
+    chosen: more than 3 seldom change who wins, and each costs time.
     Raises InvalidInput for a number that can't be served.
     """
 
     trials_per_kernel: int = 1000
     early_stopping_threshold: int = 250
-    top_trials_per_kernel: int = 10
+    top_trials_per_kernel: int = 3
 
     def __post_init__(self) -> None:
         self._check(trials_per_kernel=1, early_stopping_threshold=1, top_trials_per_kernel=1)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tunefarm.formats import duration, failures, milliseconds, size
 from tunefarm.job import Job, JobState
+from tunefarm.printable import printable, printable_value
 from tunefarm.rendering import STAGES, progress_lines
 
 PLAIN_SECONDS = 5.0
@@ -61,17 +62,17 @@ class LiveView:
         self._live.__exit__(kind, error, trace)
 
     def notice(self, text: str) -> None:
-        self._text = text
+        self._text = printable(text)
         self._job = None
 
     def remark(self, text: str) -> None:
-        self._console.print(text)
+        self._console.print(printable(text))
 
     def transferred(self, done: int, total: int) -> None:
         self._text = f"sending the model: {size(done)} of {size(total)}"
 
     def update(self, job: Job) -> None:
-        self._job = job
+        self._job = printable_value(job)
 
     def render(self) -> RenderableType:
         """The view now."""
@@ -119,7 +120,7 @@ class PlainView:
 
     def _line(self, text: str) -> None:
         self._last = self._clock()
-        self._write(f"[{duration(self._last - self._started):>6}] {text}\n")
+        self._write(f"[{duration(self._last - self._started):>6}] {printable(text)}\n")
 
 
 def progress_text(job: Job) -> str:

@@ -22,6 +22,7 @@ from tunefarm.channel import CONNECT_SECONDS
 from tunefarm.embedded import EmbeddedSettings
 from tunefarm.errors import (
     BrokenTransfer,
+    ClientClosed,
     Conflict,
     Denied,
     EmbeddedFailed,
@@ -354,6 +355,19 @@ def test_embedded_starts_both_programs_lazily_and_stops_them(tmp_path: Path, mod
     assert all(_gone(pid) for pid in pids)
     assert notices[2:] == ["stopping what was started"]
     assert len(list((tmp_path / "data" / "logs").glob("*.log"))) == 2
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_closed_client_starts_nothing_and_says_so(tmp_path: Path) -> None:
+    client = Client(embedded=_settings(tmp_path))
+    workflow = client.job(JOB_ID)
+    client.close()
+    client.close()
+    for call in (client.jobs, client.devices, workflow.status, lambda: list(workflow.watch())):
+        with pytest.raises(ClientClosed, match="make a new one"):
+            call()
+    assert len(list((tmp_path / "data" / "logs").glob("coordinator-*.log"))) == 1
+    assert all(_gone(pid) for pid in _pids(tmp_path))
 
 
 @pytest.mark.usefixtures("environment")

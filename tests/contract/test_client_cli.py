@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import socket
 import struct
@@ -26,6 +27,7 @@ import pytest
 from tests.contract.test_client import STAND_IN, _gone, _little_model, _pids, _within
 from tests.tuning_stand_in import JOB_ID, FakeCoordinator, failing
 from tunefarm.cli import main
+from tunefarm.cli.parameters import Reach
 from tunefarm.diagnosis import Finding
 
 KEYS = ["job_id", "state", "tasks", "trials", "measurements", "latency_ms", "max_rel_error", "seconds", "package"]
@@ -353,6 +355,56 @@ def test_an_unknown_job_is_bad_input(fake: FakeCoordinator, capsys: pytest.Captu
         assert "job-77" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [[], ["job"], ["farm"], ["farm", "token"]])
+def test_a_group_without_a_command_shows_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(f"Usage: {' '.join(['tunefarm', *arguments])} ")
+    assert "\nCommands:\n" in shown.err
+    assert main([*arguments, "--help"]) == 0
+    assert capsys.readouterr().out.split() == shown.err.split()
+
+
+def test_what_is_to_be_typed_next_is_quoted(fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]) -> None:
+    connect = ["--connect", fake.start()]
+    assert main(["tune", "m.onnx", *connect, "-o", "my models/it's"]) == 0
+    command = _next(capsys.readouterr().out)
+    assert shlex.split(command) == ["python", "my models/it's/run.py"]
+    assert main(["job", "fetch", JOB_ID, *connect, "-o", "my models"]) == 0
+    assert shlex.split(_next(capsys.readouterr().out)) == ["python", "my models/run.py"]
+    reach = Reach(None, None, False, Path("/my data"))
+    assert shlex.split(reach.command("job", "show", "j")) == ["tunefarm", "job", "show", "j", "--data-dir", "/my data"]
+
+
+def _next(out: str) -> str:
+    return next(line for line in out.splitlines() if line.startswith("next: ")).removeprefix("next: ")
+
+
+HOSTILE = "a\x1b]0;b\x07\nsucceeded \u202etxt"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["plan", "m.onnx"], ["job", "show", JOB_ID], ["job", "watch", JOB_ID], ["devices"], ["job", "show", HOSTILE]],
+)
+def test_nothing_that_others_wrote_reaches_the_terminal_as_control(
+    fake: FakeCoordinator, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    for job in fake.script:
+        job.model_name, job.spec.name, job.device = HOSTILE, HOSTILE, HOSTILE
+        job.notes.append(HOSTILE)
+    fake.plan.notes.append(HOSTILE)
+    fake.drained = HOSTILE
+    main([*arguments, "--connect", fake.start()])
+    shown = "".join(capsys.readouterr())
+    assert all(character.isprintable() or character == "\n" for character in shown)
+    assert not any(line.lstrip().startswith("succeeded \\u202e") for line in shown.splitlines())
+    assert "x1b" in shown
+    assert main(["job", "show", JOB_ID, "--connect", fake.start(), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"]
+
+
 # ---- as real processes
 
 
@@ -367,6 +419,17 @@ def test_the_real_program_writes_one_document_and_keeps_the_rest_off_stdout(fake
     assert (ran.returncode, list(json.loads(ran.stdout))) == (0, KEYS)
     assert all(line.startswith("[") for line in ran.stderr.splitlines())
     assert fake.tokens == {"Bearer secret"}
+
+
+def test_nobody_may_read_what_is_printed(fake: FakeCoordinator) -> None:
+    fake.job_count = 3
+    program = f"{shlex.quote(sys.executable)} -c 'import sys; from tunefarm.cli import main; sys.exit(main())'"
+    environment = {**os.environ, "TUNEFARM_CONNECT": fake.start()}
+    gone = "| true; exit ${PIPESTATUS[0]}"
+    for script, code in (("jobs >&-", 0), ("jobs --json >&- 2>&-", 0), (f"jobs {gone}", 1), (f"jobs --json {gone}", 1)):
+        command = ["bash", "-c", f"{program} {script}"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        assert (ran.returncode, ran.stderr) == (code, ""), script
 
 
 def test_help_reads_well_at_sixty_columns() -> None:

@@ -42,7 +42,7 @@ class Row:
     drop: tuple[str, str] | None = None
 
 
-def _auto(trials: int = 1000, patience: int = 250, top: int = 10) -> dict[str, Any]:
+def _auto(trials: int = 1000, patience: int = 250, top: int = 3) -> dict[str, Any]:
     options = {"trials_per_kernel": trials, "early_stopping_threshold": patience, "top_trials_per_kernel": top}
     return {"tuner": "autoscheduler", "options": options}
 

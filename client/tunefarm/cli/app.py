@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from tunefarm.cli import devices, doctor, farm, jobs, plan, resume, serve, tune
-from tunefarm.cli.exits import BAD_INPUT, INTERRUPTED, code_of_error, error_line
-from tunefarm.cli.output import print_error
+from tunefarm.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, code_of_error, error_line
+from tunefarm.cli.output import drop_output, open_missing_streams, print_error
 from tunefarm.errors import TunefarmError
 
 
@@ -62,6 +63,17 @@ def build() -> typer.Typer:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code (`exits.py`)."""
+    open_missing_streams()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+        return FAILED  # as the command line's library has it where the pipe breaks earlier
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # its library writes reconnects to stderr otherwise
     try:
         args = None if arguments is None else list(arguments)
@@ -70,8 +82,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print_error(error_line(error))
         return code_of_error(error)
     except typer.TyperException as error:
-        if message := " ".join(error.format_message().split()):  # empty: its help was printed already
-            print_error(f"error: {message} (see --help)")
+        context = getattr(error, "ctx", None)
+        if context is not None and error.message == context.get_help():  # a group of commands, and none was named
+            print_error(error.message)
+        else:
+            print_error(f"error: {' '.join(error.format_message().split())} (see --help)")
         return error.exit_code
     except typer.Abort:
         return INTERRUPTED

@@ -14,6 +14,7 @@ from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, T
 from tunefarm.device_table import device_table
 from tunefarm.documents import devices_document
 from tunefarm.errors import InvalidInput
+from tunefarm.printable import printable_value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -108,7 +109,7 @@ def _show(listed: list[Device], as_json: bool) -> None:
 def _shown(listed: list[Device]) -> RenderableType:
     if not listed:
         return "no devices: start `tunefarm-agent run --connect HOST:PORT` on a machine that has one"
-    return device_table(listed, console(stderr=False).width)
+    return device_table(printable_value(listed), console(stderr=False).width)
 
 
 def _watch(client: Client) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tunefarm.cli.exits import DONE, FAILED
 from tunefarm.cli.output import print_document, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, Insecure, Token
+from tunefarm.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -39,5 +40,5 @@ def _finding_table(findings: list[Finding]) -> RenderableType:
     table.add_column("", no_wrap=True)
     table.add_column("detail", overflow="fold")
     for finding in findings:
-        table.add_row(finding.name, Text(finding.state, style=styles[finding.state]), finding.detail)
+        table.add_row(finding.name, Text(finding.state, style=styles[finding.state]), printable(finding.detail))
     return table

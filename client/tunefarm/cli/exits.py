@@ -1,4 +1,5 @@
-"""Exit codes: 0 done; 1 the job failed or was cancelled; 2 the request can't be served; 130 Ctrl-C."""
+"""Exit codes: 0 done; 1 the job failed or was cancelled, or nobody reads what is printed; 2 the request can't be
+served; 130 Ctrl-C."""
 
 from __future__ import annotations
 

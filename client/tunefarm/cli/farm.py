@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from tunefarm.cli.exits import DONE
 from tunefarm.cli.output import print_document, print_rendered
 from tunefarm.cli.parameters import AsJson, Insecure, Reach, Token
 from tunefarm.errors import InvalidInput
+from tunefarm.printable import printable
 
 if TYPE_CHECKING:
     from tunefarm.access import FarmAccess
@@ -59,7 +61,7 @@ def invite(
     given = dict(_label(text) for text in labels or ())
     with _access(connect, token, insecure) as access:
         made = access.invite(given, seconds, project)
-    command = f"tunefarm-agent join {connect} --token {made.token}"
+    command = shlex.join(["tunefarm-agent", "join", connect, "--token", made.token])
     if as_json:
         print_document({"invite_id": made.invite_id, "expires": made.expires.isoformat(), "command": command})
     else:
@@ -187,5 +189,5 @@ def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> N
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(printable(cell) for cell in row))
     print_rendered(table)

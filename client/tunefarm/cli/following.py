@@ -11,6 +11,7 @@ from tunefarm.cli.output import print_document, print_error, print_rendered
 from tunefarm.documents import job_document
 from tunefarm.errors import TunefarmError
 from tunefarm.job import Job, JobState
+from tunefarm.printable import printable_value
 
 if TYPE_CHECKING:
     from tunefarm.cli.parameters import Reach
@@ -35,7 +36,7 @@ def finish(job: Job, *, package: Path | None, next_command: str | None, as_json:
     else:
         from tunefarm.rendering import summary
 
-        print_rendered(summary(job, package, next_command))
+        print_rendered(summary(printable_value(job), package, next_command))
     if job.state is JobState.FAILED and job.error is not None:
         print_error(f"error: {' '.join(job.error.message.split())}")
     return code_of_job(job)
@@ -47,8 +48,8 @@ def interrupted(workflow: Workflow | None, reach: Reach) -> int:
         print_error("interrupted: nothing was started")
     elif reach.connect is not None:
         print_error(f"interrupted: job {workflow.id} goes on")
-        print_error(f"  watch it:  {reach.command(f'job watch {workflow.id}')}")
-        print_error(f"  cancel it: {reach.command(f'job cancel {workflow.id}')}")
+        print_error(f"  watch it:  {reach.command('job', 'watch', workflow.id)}")
+        print_error(f"  cancel it: {reach.command('job', 'cancel', workflow.id)}")
     else:
         print_error(f"interrupted: cancelling job {workflow.id} and stopping what was started")
         with contextlib.suppress(TunefarmError):  # it ends with its coordinator in any case

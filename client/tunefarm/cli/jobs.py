@@ -10,9 +10,10 @@ import typer
 from tunefarm.cli.exits import DONE
 from tunefarm.cli.following import finish, follow, interrupted
 from tunefarm.cli.output import open_view, output_folder, print_document, print_error, print_rendered
-from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, JobId, Reach, Token
+from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, JobId, Reach, Token, run_command
 from tunefarm.documents import job_document, jobs_document
 from tunefarm.formats import milliseconds
+from tunefarm.printable import printable, printable_value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +41,7 @@ def jobs(
     if as_json:
         print_document(jobs_document(listed))
     elif listed:
-        print_rendered(_job_table(listed))
+        print_rendered(_job_table(printable_value(listed)))
     else:
         print_rendered("no jobs")
     return DONE
@@ -79,7 +80,7 @@ def show(
     from tunefarm.cli.output import console
     from tunefarm.rendering import progress_lines, summary
 
-    terminal = console(stderr=False)
+    terminal, job = console(stderr=False), printable_value(job)
     if job.state.terminal:
         terminal.print(summary(job, None, None))
         if job.error is not None:
@@ -108,7 +109,7 @@ def watch(
             job = follow(workflow, view)
         except KeyboardInterrupt:
             return interrupted(workflow, reach)
-    fetch_command = reach.command(f"job fetch {job_id}") if job.has_package else None
+    fetch_command = reach.command("job", "fetch", job_id) if job.has_package else None
     return finish(job, package=None, next_command=fetch_command, as_json=as_json)
 
 
@@ -153,9 +154,9 @@ def fetch(
     if as_json:
         print_document(job_document(job, str(package)))
     else:
-        print_rendered(f"package: {package}\nnext: python {folder / 'run.py'}")
+        print_rendered(f"package: {package}\nnext: {run_command(folder)}")
     if job.notes and not as_json:
-        print_error("\n".join(f"note: {note}" for note in job.notes))
+        print_error("\n".join(f"note: {printable(note)}" for note in job.notes))
     return DONE
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tunefarm.documents import Document, finite
 from tunefarm.errors import InvalidInput
+from tunefarm.printable import printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -27,22 +29,37 @@ def print_document(document: Document) -> None:
 
 def print_rendered(renderable: RenderableType) -> None:
     """Tables and text on stdout."""
-    console(stderr=False).print(renderable)
+    console(stderr=False).print(printable_lines(renderable) if isinstance(renderable, str) else renderable)
 
 
 def print_error(line: str) -> None:
     """A line on stderr; a token that came into it is masked."""
     from tunefarm_proto.trust import mask
 
-    sys.stderr.write(mask(line).rstrip("\n") + "\n")
+    sys.stderr.write(printable_lines(mask(line).rstrip("\n")) + "\n")
     sys.stderr.flush()
 
 
 def console(*, stderr: bool) -> Console:
-    """A console that shows what it is given as it is: names may hold brackets."""
-    from rich.console import Console
+    """A console that shows what it is given as it is (names may hold brackets), but for what a terminal would obey."""
+    from tunefarm.terminal import PlainConsole
 
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    return PlainConsole(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def open_missing_streams() -> None:
+    """Where stdout or stderr was closed by whoever started us (`>&-`): what would be written there goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115  # for good
+
+
+def drop_output() -> None:
+    """After a broken pipe: nobody reads stdout any more, and Python would complain of it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):  # a stream that is no file
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def open_view(as_json: bool) -> View:

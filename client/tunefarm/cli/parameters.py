@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,10 +70,16 @@ class Reach:
             view = opened.enter_context(open_view(as_json=True)) if self.connect is None else None
             yield opened.enter_context(self.client(agent=agent, view=view))
 
-    def command(self, text: str) -> str:
-        """A command for the user to type next, with the same address."""
-        return (
-            f"tunefarm {text}"
-            + (f" --connect {self.connect}" if self.connect else "")
-            + (" --insecure" if self.connect and self.insecure else "")
-        )
+    def command(self, *words: str) -> str:
+        """A command for the user to type next, with the same address or data folder; quoted for a shell."""
+        where: tuple[str, ...] = ()
+        if self.connect:
+            where = ("--connect", self.connect, *(["--insecure"] if self.insecure else []))
+        elif self.data_dir:
+            where = ("--data-dir", str(self.data_dir))
+        return shlex.join(["tunefarm", *words, *where])
+
+
+def run_command(package: Path) -> str:
+    """The command that runs a package, quoted for a shell."""
+    return shlex.join(["python", str(package / "run.py")])

@@ -11,6 +11,7 @@ from tunefarm.cli.output import open_view, print_document, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
 from tunefarm.documents import plan_document
 from tunefarm.formats import duration
+from tunefarm.printable import printable_value
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,7 +70,7 @@ def plan(
     if as_json:
         print_document(plan_document(planned))
     else:
-        print_rendered(_plan_table(planned))
+        print_rendered(_plan_table(printable_value(planned)))
     return DONE
 
 

@@ -65,10 +65,10 @@ def resume(
             except KeyboardInterrupt:
                 return interrupted(workflow, reach)
     if not detach:
-        fetch_command = reach.command(f"job fetch {job_id}") if job.has_package else None
+        fetch_command = reach.command("job", "fetch", job_id) if job.has_package else None
         return finish(job, package=None, next_command=fetch_command, as_json=as_json)
     if as_json:
         print_document(job_document(job))
     else:
-        print_rendered(f"job {job_id} goes on\nnext: {reach.command(f'job watch {job_id}')}")
+        print_rendered(f"job {job_id} goes on\nnext: {reach.command('job', 'watch', job_id)}")
     return DONE

@@ -11,7 +11,7 @@ from tunefarm.cli import tuning
 from tunefarm.cli.exits import DONE
 from tunefarm.cli.following import finish, follow, interrupted
 from tunefarm.cli.output import open_view, output_folder, print_document, print_rendered
-from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
+from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token, run_command
 from tunefarm.documents import job_document
 from tunefarm.errors import InvalidInput
 from tunefarm.job import JobState
@@ -107,7 +107,7 @@ def _tune_here(request: tuning.TuningRequest, reach: Reach, out: Path, as_json: 
                     package = workflow.save_package(folder).absolute()
             except KeyboardInterrupt:
                 return interrupted(workflow, reach)
-        next_command = f"python {out / 'run.py'}" if package else None
+        next_command = run_command(out) if package else None
         return finish(job, package=package, next_command=next_command, as_json=as_json)
 
 
@@ -124,6 +124,6 @@ def _detach(request: tuning.TuningRequest, reach: Reach, as_json: bool) -> int:
         print_document(job_document(job))
     else:
         print_rendered(
-            f"job {job.job_id} is {str(job.state).lower()}\nnext: {reach.command(f'job watch {job.job_id}')}"
+            f"job {job.job_id} is {str(job.state).lower()}\nnext: {reach.command('job', 'watch', job.job_id)}"
         )
     return DONE

@@ -42,7 +42,7 @@ TopTrials = Annotated[
     typer.Option(
         "--top-trials-per-kernel",
         metavar="N",
-        help="Auto-scheduler: the N fastest of a kernel are compared (default: 3).",
+        help="Auto-scheduler: the N fastest of a kernel are compared.",
     ),
 ]
 ExplorationTrials = Annotated[

@@ -15,16 +15,15 @@ AUTOSCHEDULER: Final = "autoscheduler"
 AUTOTVM: Final = "autotvm"
 TuningOptions = tuning_pb2.AutoschedulerOptions | tuning_pb2.AutoTVMOptions
 
-# The platform's defaults: twice as many trials by template as by generated schedules.
+# So many of a kernel's fastest are compared in turn: a fourth seldom wins, and each costs time.
+COMPARED = 3
+# The platform's defaults, but for what is compared: twice as many trials by template as by generated schedules.
 AUTOSCHEDULER_DEFAULTS = tuning_pb2.AutoschedulerOptions(
-    trials_per_kernel=1000, early_stopping_threshold=250, top_trials_per_kernel=10
+    trials_per_kernel=1000, early_stopping_threshold=250, top_trials_per_kernel=COMPARED
 )
 AUTOTVM_DEFAULTS = tuning_pb2.AutoTVMOptions(
     kernel_trials=2000, early_stopping_threshold=500, exploration_trials=0, random_trials=0
 )
-# Of the fastest `top_trials_per_kernel`, so many are compared in turn unless the user gave a number: a fourth
-# seldom wins, and each costs time.
-COMPARED = 3
 # With these at 0 a job would have nothing to do.
 _AT_LEAST_ONE = ("trials_per_kernel", "kernel_trials", "early_stopping_threshold", "top_trials_per_kernel")
 
@@ -81,13 +80,12 @@ class JobSheet:
                 exploration_trials=given.exploration_trials,
                 random_trials=given.random_trials,
             )
-        asked = self.spec.autoscheduler.HasField("top_trials_per_kernel")
         return JobOptions(
             tuner=AUTOSCHEDULER,
             trials_per_kernel=given.trials_per_kernel,
             early_stopping=given.early_stopping_threshold,
             max_trials=cap,
-            finalists=given.top_trials_per_kernel if asked else COMPARED,
+            finalists=given.top_trials_per_kernel,
         )
 
     def preparations(self, folders: Folders) -> tuple[PrepareModel, ...]:

@@ -74,7 +74,7 @@ class ModelLibrary:
         try:
             await self._receive(folder, header, chunks)
             # Read before it is kept: a file that is no model leaves nothing behind.
-            await asyncio.to_thread(self._read, header.name, folder / header.files[0].path)
+            await asyncio.to_thread(self._read, folder / header.files[0].path)
             await asyncio.to_thread(_move, folder, self._folders.model(model_id))
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
@@ -96,16 +96,15 @@ class ModelLibrary:
         if row is None:
             raise NotFound(f"no model {model_id!r}: upload it first")
         path = self._folders.model(model_id) / row.document["file"]
-        signature = await asyncio.to_thread(self._read, row.name, path)
+        signature = await asyncio.to_thread(self._read, path)
         return StoredModel(model_id, row.name, row.project, row.owner, row.digest, path, signature, row.created)
 
     @staticmethod
-    def _read(name: str, path: Path) -> Signature:
+    def _read(path: Path) -> Signature:
         try:
             return read_signature(path)
         except InvalidInput as error:
-            # The user knows the file by the name that they gave.
-            raise InvalidInput(str(error).replace(str(path), name)) from error
+            raise InvalidInput(as_sent(str(error), path)) from error
 
     async def _receive(self, folder: Path, header: UploadHeader, chunks: AsyncIterator[Chunk]) -> None:
         hashes = [hashlib.sha256() for _ in header.files]
@@ -124,6 +123,11 @@ class ModelLibrary:
         for file, size, digest in zip(header.files, sizes, hashes, strict=True):
             if size != file.size or digest.hexdigest() != file.sha256:
                 raise InvalidInput(f"{file.path} did not arrive whole ({size} of {file.size} bytes): send it again")
+
+
+def as_sent(message: str, model: Path) -> str:
+    """What is said of a model's files, by the names that its user knows; `model`: where the coordinator has it."""
+    return message.replace(f"{model.parent}/", "")
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -17,10 +17,11 @@ from tunefarm_coordinator.control.job import (
     tuner_of,
     tuning_options,
 )
+from tunefarm_coordinator.control.library import as_sent
 from tunefarm_coordinator.control.pace import MOST_JOBS, FinishedJob, Pace, pace_of
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.shape_sets import PreparedSets, joined
-from tunefarm_coordinator.errors import TunefarmError, Unavailable
+from tunefarm_coordinator.errors import InvalidInput, TunefarmError, Unavailable
 from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.policy import Outlook, outlook
 from tunefarm_coordinator.schedules.job_reads import Job as StoredJob
@@ -121,7 +122,9 @@ class Planner:
         except ComputeLost as error:
             raise Unavailable(f"the model could not be prepared now, try again: {error}") from error
         except ComputeFailed as error:
-            raise TunefarmError(f"the model could not be prepared: {error}") from error
+            raise TunefarmError(f"the model could not be prepared: {as_sent(str(error), sheet.model)}") from error
+        except InvalidInput as error:
+            raise InvalidInput(as_sent(str(error), sheet.model)) from error
 
     async def _known(self, summary: PreparedSets) -> dict[str, int]:
         device_class = targets.common_class(summary.target, self._services.farm.devices())

@@ -10,6 +10,7 @@ from typing import Any
 
 from tunefarm_coordinator.compute.messages import ComputeFailed
 from tunefarm_coordinator.control.job import JobSheet
+from tunefarm_coordinator.control.library import as_sent
 from tunefarm_coordinator.errors import InvalidInput, NoDevice, StoreError, TunefarmError
 from tunefarm_coordinator.fault_points import FaultPoint, FaultPoints
 from tunefarm_coordinator.jobs import instructions as ins
@@ -261,12 +262,15 @@ class JobRunner:
         try:
             await self._carry_out(instruction)
         except InvalidInput as error:
-            await self.record(StageFailed("INVALID_INPUT", str(error)))
+            await self._fail("INVALID_INPUT", error)
         except NoDevice as error:
-            await self.record(StageFailed("NO_DEVICE", str(error)))
+            await self._fail("NO_DEVICE", error)
         except (TunefarmError, ComputeFailed) as error:
             log.exception("stage failed", extra={"job_id": self.sheet.job_id})
-            await self.record(StageFailed("INTERNAL", str(error)))
+            await self._fail("INTERNAL", error)
+
+    async def _fail(self, kind: str, error: Exception) -> None:
+        await self.record(StageFailed(kind, as_sent(str(error), self.sheet.model)))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -55,6 +55,7 @@ class JobBrain:
         self._time_spent = False
         self._packages = 0
         self._timing_kernels = False
+        self._last_word = ""
         self._handlers: dict[type[Any], Callable[[Any], list[ins.Instruction]]] = {
             ev.Prepared: self._prepared,
             ev.StageFailed: self._stage_failed,
@@ -374,7 +375,8 @@ class JobBrain:
 
     def _cancel_requested(self, event: ev.CancelRequested) -> list[ins.Instruction]:
         if event.reason:
-            self.notes.append(f"cancelled: {event.reason}")
+            self._last_word = f"cancelled: {event.reason}"
+            self.notes.append(self._last_word)
         self._enter(JobState.CANCELLED)
         return self._let_go()
 
@@ -392,6 +394,7 @@ class JobBrain:
         self.resumptions[event.key] = event
         self.options = options_after(self.options, event)
         self.error, self.benchmark = None, None
+        self.notes = [note for note in self.notes if note != self._last_word]
         self._time_spent, self._timing_kernels = False, False
         winners, self.finals = self.finals.compared, Finals(self.finals.next_compare)
         self._artifacts.clear()

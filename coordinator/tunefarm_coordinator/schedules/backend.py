@@ -10,6 +10,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tunefarm_coordinator.errors import InvalidInput, StoreError
 
+# What to do about a store that can't be used, in words that every command knows.
+ANOTHER_STORE = "take another one: --data-dir DIR with any command, --store URL with `tunefarm serve`"
+IN_USE = f"wait until it ends or stop it, use it (--connect HOST:PORT), or {ANOTHER_STORE}"
+
 
 class Backend(ABC):
     """One database, owned by one coordinator from `acquire` to `release`."""

@@ -8,7 +8,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 
 from tunefarm_coordinator.errors import InvalidInput, StoreError
-from tunefarm_coordinator.schedules.backend import Backend
+from tunefarm_coordinator.schedules.backend import IN_USE, Backend
 
 _LOCK = 0x7EF0_FA12  # advisory locks are named by number, within one database
 _CONNECT_SECONDS = 5
@@ -51,7 +51,7 @@ class PostgreSQLBackend(Backend):
                 pid, name = cursor.fetchone() or ("unknown", "unknown")
                 raise StoreError(
                     f"the store {self.name} is in use by another coordinator ({name}, backend pid {pid}, advisory lock"
-                    f" {_LOCK}): connect to that one, stop it, or name another store"
+                    f" {_LOCK}): {IN_USE}"
                 )
         finally:
             cursor.close()

@@ -9,6 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from tunefarm_coordinator.errors import StoreError
+from tunefarm_coordinator.schedules.backend import ANOTHER_STORE
 
 _MIGRATIONS = Path(__file__).with_name("migrations")
 
@@ -29,7 +30,7 @@ def migrate(connection: sa.Connection, store: str) -> None:
         if found not in known:
             raise StoreError(
                 f"the store {store} is newer than this program (its schema is {found}, this tunefarm knows up to"
-                f" {newest}): upgrade tunefarm, or name another store"
+                f" {newest}): upgrade tunefarm, or {ANOTHER_STORE}"
             )
         if found == newest:
             return

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from tunefarm_coordinator.errors import InvalidInput, StoreError
-from tunefarm_coordinator.schedules.backend import Backend
+from tunefarm_coordinator.schedules.backend import ANOTHER_STORE, IN_USE, Backend
 
 APPLICATION_ID = 0x7EF0_FA12  # in the file's header, so that another program's file is never taken for a store
 _BUSY_MS = 5000
@@ -35,7 +35,7 @@ class SQLiteBackend(Backend):
         except filelock.Timeout as error:
             raise StoreError(
                 f"the store {self.name} is in use by another coordinator (pid {self._owner()}, lock"
-                f" {self._lock_path}): connect to that one, stop it, or name another store"
+                f" {self._lock_path}): {IN_USE}"
             ) from error
         except OSError as error:
             raise StoreError(f"the store {self.name} can't be opened: {error}") from error
@@ -50,7 +50,7 @@ class SQLiteBackend(Backend):
                 found = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
                 tables = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master").scalar_one()
                 if found != APPLICATION_ID and tables:
-                    raise StoreError(f"{self._path} is another program's SQLite file; name another store")
+                    raise StoreError(f"{self._path} is another program's SQLite file: {ANOTHER_STORE}")
                 connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
         except DBAPIError as error:
             raise self._open_error(error) from error
@@ -59,8 +59,8 @@ class SQLiteBackend(Backend):
         code = getattr(error.orig, "sqlite_errorname", "")
         if code in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
             return StoreError(
-                f"{self._path} is not a readable SQLite file ({error.orig}): name another store, or put a"
-                f" backup in its place"
+                f"{self._path} is not a readable SQLite file ({error.orig}): put a backup in its place, or"
+                f" {ANOTHER_STORE}"
             )
         return self.store_error(error)
 

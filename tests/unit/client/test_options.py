@@ -18,7 +18,7 @@ from tunefarm.wire import job_spec
     ("options", "loose", "expected", "given"),
     [
         (None, {}, None, set()),
-        (AutoschedulerOptions(), {}, AutoschedulerOptions(1000, 250, 10), set()),
+        (AutoschedulerOptions(), {}, AutoschedulerOptions(1000, 250, 3), set()),
         (AutoTVMOptions(), {}, AutoTVMOptions(2000, 500, 0, 0), set()),
         (AutoTVMOptions(7), {}, AutoTVMOptions(7), {"kernel_trials"}),
         (None, {"kernel_trials": 5}, AutoTVMOptions(kernel_trials=5), {"kernel_trials"}),

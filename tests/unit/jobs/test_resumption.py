@@ -51,6 +51,18 @@ def finished(options: JobOptions = OPTIONS, kind: type[SimulatedFarm] = Simulate
     return farm
 
 
+def test_a_cancelled_job_that_went_on_is_cancelled_no_more() -> None:
+    farm = job(OPTIONS)
+    farm.brain.notes.append("of the model")
+    farm.tell(ev.CancelRequested("by the user"))
+    assert farm.brain.notes == ["of the model", "cancelled: by the user"]
+    farm.tell(ev.Resumed("again"))
+    farm.run()
+    assert farm.brain.state is JobState.SUCCEEDED
+    assert farm.brain.notes[0] == "of the model"
+    assert not any("cancelled" in note for note in farm.brain.notes)
+
+
 def test_an_extended_job_spends_the_new_total_to_the_trial() -> None:
     farm = finished()
     assert farm.brain.ledger.charged == 12
