@@ -42,6 +42,7 @@ AGENT = "agent"
 
 _TUNING: dict[str, Role | str] = {
     "UploadModel": Role.SUBMITTER,
+    "UploadValues": Role.SUBMITTER,
     "GetModel": Role.VIEWER,
     # Planning imports the model and takes the coordinator's cores for it.
     "PlanJob": Role.SUBMITTER,

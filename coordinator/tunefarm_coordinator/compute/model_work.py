@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import onnx
 import tvm
 
 from tunefarm_coordinator.compute.messages import (
@@ -21,13 +22,17 @@ from tunefarm_coordinator.compute.messages import (
 from tunefarm_coordinator.engines.build import check_toolchain
 from tunefarm_coordinator.engines.engine import template_name
 from tunefarm_coordinator.engines.gpu.contraction import is_marked
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
+from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
 from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.matching import tolerance
+from tunefarm_coordinator.models.onnx_graph import with_sizes
 from tunefarm_coordinator.models.package import build_package
 from tunefarm_coordinator.models.prepare import PreparedModel, TensorSpec, load_prepared, prepare
 from tunefarm_coordinator.models.reference import answers
+from tunefarm_coordinator.models.refused_inputs import freeze_hint
 from tunefarm_coordinator.models.target import resolve_target
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION
 
@@ -38,7 +43,7 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
     check_toolchain(target)
     prepared = _prepared_before(request, target)
     if prepared is None:
-        prepared = prepare(request.model, request.shapes, target, request.out_dir, allow_tf32=request.allow_tf32)
+        prepared = _prepared_now(request, target)
     return PreparedSummary(
         target=prepared.target,
         layout=prepared.layout,
@@ -78,6 +83,18 @@ def reference_of(request: Reference) -> tuple[bytes, bytes]:
         inputs |= {f"s{number}_in{name}": value for name, value in given.items()}
         outputs |= {f"s{number}_out{index}": value for index, value in enumerate(answer)}
     return _archive(inputs), _archive(outputs)
+
+
+def _prepared_now(request: PrepareModel, target: str) -> PreparedModel:
+    try:
+        return prepare(request.model, request.shapes, target, request.out_dir, allow_tf32=request.allow_tf32)
+    except (InvalidInput, *TVM_ERRORS) as error:
+        model = with_sizes(onnx.load(request.model, load_external_data=False), request.shapes)
+        hint = freeze_hint(model, str(error))
+        if hint is None:
+            raise
+        said = str(error) if isinstance(error, InvalidInput) else f"{request.model}: {first_line(error)}"
+        raise InvalidInput(f"{said}; {hint}") from error
 
 
 def _prepared_before(request: PrepareModel, target: str) -> PreparedModel | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Folders:
-    """The data folder: `authority/`, `artifacts/`, `images/`, `models/<id>/`, `prepared/<key>/`, `jobs/<id>/`."""
+    """The data folder: `authority/`, `artifacts/`, `images/`, `models/<id>/`, `values/`, `prepared/<key>/`,
+    `jobs/<id>/`."""
 
     root: Path
 
@@ -26,6 +27,11 @@ class Folders:
     def uploads(self) -> Path:
         """Models on their way in; emptied at start."""
         return self.root / "uploads"
+
+    @property
+    def values(self) -> Path:
+        """Values of inputs that users sent, by digest."""
+        return self.root / "values"
 
     @property
     def images(self) -> Path:

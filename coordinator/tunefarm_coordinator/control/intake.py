@@ -2,10 +2,10 @@
 
 from tunefarm_coordinator.compute.messages import ResolveTarget
 from tunefarm_coordinator.control import targets
+from tunefarm_coordinator.control.inputs import JobInputs
 from tunefarm_coordinator.control.job import JobSheet
 from tunefarm_coordinator.control.library import ModelLibrary, StoredModel
 from tunefarm_coordinator.control.services import Services
-from tunefarm_coordinator.models.onnx_file import resolve_shape_sets
 from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
 
@@ -28,17 +28,19 @@ class Intake:
         return resolved
 
     async def sheet(self, job_id: str, spec: tuning_pb2.JobSpec, created: float) -> JobSheet:
-        """The sheet of a resolved spec. Raises NotFound (model), InvalidInput (shapes)."""
-        model: StoredModel = await self._library.get(spec.model_id)
-        given = [{name: list(shape.dims) for name, shape in shapes.inputs.items()} for shapes in spec.shape_sets]
+        """The sheet of a resolved spec. Raises NotFound (model, values), InvalidInput (shapes, values)."""
+        stored: StoredModel = await self._library.get(spec.model_id)
+        inputs = await JobInputs(self._library, spec).of(stored)
         return JobSheet(
             job_id=job_id,
             spec=spec,
-            model=model.path,
-            model_name=spec.name or model.name,
-            shape_sets=resolve_shape_sets(model.signature, given),
+            model=inputs.model.path,
+            model_name=spec.name or stored.name,
+            shape_sets=inputs.shape_sets,
             target=spec.targets[0].text,
             created=created,
+            model_id=inputs.model.model_id,
+            values=inputs.values,
         )
 
     async def _target(self, spec: tuning_pb2.JobSpec) -> common_pb2.TargetSpec:

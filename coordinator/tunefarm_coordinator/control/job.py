@@ -9,6 +9,7 @@ from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.shape_sets import PreparedSets
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.jobs.options import JobOptions
+from tunefarm_coordinator.models.input_values import SEEDED, InputValues
 from tunefarm_proto.v1 import tuning_pb2
 
 AUTOSCHEDULER: Final = "autoscheduler"
@@ -55,6 +56,8 @@ class JobSheet:
         shape_sets: fixed shape of every input, for each set; a job has one at least.
         target: TVM's JSON, resolved when the job was submitted.
         created: seconds since the epoch.
+        model_id: of the model as it is prepared: another one than the user's where inputs are frozen or forced.
+        values: what the user said of the inputs' values.
     """
 
     job_id: str
@@ -64,6 +67,8 @@ class JobSheet:
     shape_sets: tuple[dict[str, tuple[int, ...]], ...]
     target: str
     created: float
+    model_id: str = ""
+    values: InputValues = SEEDED
 
     @property
     def options(self) -> JobOptions:
@@ -95,7 +100,7 @@ class JobSheet:
 
     def _preparation(self, folders: Folders, shapes: dict[str, tuple[int, ...]]) -> PrepareModel:
         allow_tf32 = self.spec.allow_tf32
-        folder = folders.prepared(self.spec.model_id, shapes, self.target, allow_tf32=allow_tf32)
+        folder = folders.prepared(self.model_id or self.spec.model_id, shapes, self.target, allow_tf32=allow_tf32)
         return PrepareModel(self.model, shapes, self.target, folder, allow_tf32)
 
     @property

@@ -5,12 +5,17 @@ import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from numpy.typing import NDArray
 
 from tunefarm_coordinator.control.folders import Folders
+from tunefarm_coordinator.control.values import ValueFiles
 from tunefarm_coordinator.errors import InvalidInput, NotFound
+from tunefarm_coordinator.models.derived import derive_model
 from tunefarm_coordinator.models.onnx_file import Signature, read_signature
 from tunefarm_coordinator.schedules.changes import AddModel
 from tunefarm_coordinator.schedules.store import Store
@@ -64,6 +69,7 @@ class ModelLibrary:
     def __init__(self, folders: Folders, store: Store) -> None:
         self._folders = folders
         self._store = store
+        self.values = ValueFiles(folders)
 
     async def add(self, header: UploadHeader, chunks: AsyncIterator[Chunk]) -> StoredModel:
         """Takes a model in; the same files in the same project are the same model. Raises InvalidInput."""
@@ -99,6 +105,27 @@ class ModelLibrary:
         signature = await asyncio.to_thread(self._read, path)
         return StoredModel(model_id, row.name, row.project, row.owner, row.digest, path, signature, row.created)
 
+    async def derived(
+        self, model: StoredModel, frozen: Mapping[str, NDArray[Any]], forced: Collection[str]
+    ) -> StoredModel:
+        """The model with inputs frozen and sizes set free (`models.derived`); made once."""
+        folder = self._folders.model(f"{model.model_id}-{_digest(frozen, forced)}")
+        path = folder / model.path.relative_to(self._folders.model(model.model_id))
+        if not folder.exists():
+            await asyncio.to_thread(self._derive, model.path, path, folder, frozen, forced)
+        signature = await asyncio.to_thread(self._read, path)
+        return replace(model, model_id=folder.name, path=path, signature=signature)
+
+    def _derive(
+        self, source: Path, path: Path, folder: Path, frozen: Mapping[str, NDArray[Any]], forced: Collection[str]
+    ) -> None:
+        draft = self._folders.uploads / uuid.uuid4().hex
+        try:
+            derive_model(source, draft / path.relative_to(folder), frozen, forced)
+            _move(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
     @staticmethod
     def _read(path: Path) -> Signature:
         try:
@@ -128,6 +155,13 @@ class ModelLibrary:
 def as_sent(message: str, model: Path) -> str:
     """What is said of a model's files, by the names that its user knows; `model`: where the coordinator has it."""
     return message.replace(f"{model.parent}/", "")
+
+
+def _digest(frozen: Mapping[str, NDArray[Any]], forced: Collection[str]) -> str:
+    digest = hashlib.sha256(repr(sorted(forced)).encode())
+    for name, value in sorted(frozen.items()):
+        digest.update(f"{name!r} {value.dtype.str} {value.shape}".encode() + value.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -154,7 +154,7 @@ class PackagingStage:
     async def _reference(self) -> tuple[bytes, bytes]:
         """Seeded inputs of the model, and ONNX Runtime's outputs for them."""
         answer: tuple[bytes, bytes] = await self._tuning.ask(
-            Reference(self._sheet.model, self._sheet.shape_sets[0], REFERENCE_SEEDS)
+            Reference(self._sheet.model, self._sheet.shape_sets[0], REFERENCE_SEEDS, self._sheet.values)
         )
         return answer
 

@@ -12,8 +12,8 @@ from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 from tunefarm_coordinator.models.onnx_graph import (
-    FOREIGN_FAILURES,
     load_static,
     refuse_unsupported,
     simplified,

@@ -7,12 +7,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.input_ranges import InputRange, input_ranges
 from tunefarm_coordinator.models.input_values import SEEDED, InputValues
 from tunefarm_coordinator.models.onnx_file import Signature, TensorSignature, read_signature
 from tunefarm_coordinator.models.onnx_graph import with_sizes
-from tunefarm_coordinator.models.samples import InputSet, read_samples
+from tunefarm_coordinator.models.samples import InputSet, check_ranges, read_samples
 
 SEEDS = (0, 1, 2)
 
@@ -40,18 +39,6 @@ def input_sets(
     if fitting:
         return [seeded.completed(found, number) for number, found in enumerate(fitting)]
     return [seeded.completed({}, seed) for seed in seeds]
-
-
-def check_ranges(signature: Signature, ranges: object) -> None:
-    """Raises InvalidInput for a range of an input that the model does not have, or of no value."""
-    assert isinstance(ranges, dict)
-    inputs = {tensor.name: tensor for tensor in signature.inputs}
-    for name, (low, high) in ranges.items():
-        if name not in inputs:
-            raise InvalidInput(f"range: no input named {name!r}: the model has {', '.join(inputs) or 'no inputs'}")
-        dtype = np.dtype(inputs[name].dtype)
-        if dtype.kind in "iu" and not np.iinfo(dtype).min <= low < high <= np.iinfo(dtype).max + 1:
-            raise InvalidInput(f"range: input {name!r} is {dtype.name}, which does not hold {low:g} to {high:g}")
 
 
 class _Seeded:

@@ -60,7 +60,7 @@ def resolve_shapes(signature: Signature, given: dict[str, list[int]]) -> dict[st
     A symbol has one size: given for one input, it holds for the others that name it.
 
     Raises:
-        InvalidInput: an unknown input name, a wrong rank, a contradiction, a size below 1; or dimensions
+        InvalidInput: an unknown input name, a wrong rank, a contradiction, a size below 0; or dimensions
             that nobody has fixed, all of them in one message.
     """
     inputs = {tensor.name: tensor for tensor in signature.inputs}
@@ -120,8 +120,8 @@ def _size(dim: Dim, axis: int, symbols: dict[str, int]) -> int | None:
 
 
 def _check_given(tensor: TensorSignature, shape: list[int]) -> None:
-    if any(size < 1 for size in shape):
-        raise InvalidInput(f"input {tensor.name!r}: every size must be 1 or more, got {_joined(shape)}")
+    if any(size < 0 for size in shape):
+        raise InvalidInput(f"input {tensor.name!r}: every size must be 0 or more, got {_joined(shape)}")
     if tensor.dims is None:
         return
     if len(shape) != len(tensor.dims):
@@ -131,7 +131,10 @@ def _check_given(tensor: TensorSignature, shape: list[int]) -> None:
         )
     for axis, (dim, size) in enumerate(zip(tensor.dims, shape, strict=True)):
         if isinstance(dim, int) and dim != size:
-            raise InvalidInput(f"input {tensor.name!r}: dimension {axis} is fixed at {dim} in the model, got {size}")
+            raise InvalidInput(
+                f"input {tensor.name!r}: dimension {axis} is fixed at {dim} in the model, got {size}: "
+                f"--force-input {tensor.name}={_joined(shape)} overrides it, which most models can take"
+            )
 
 
 def _ask_for_missing(inputs: tuple[TensorSignature, ...], shapes: dict[str, tuple[int | None, ...] | None]) -> None:

@@ -9,24 +9,12 @@ import onnx
 from onnx.external_data_helper import load_external_data_for_model
 
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.operators.family import Key, key_of
 from tunefarm_coordinator.models.operators.rewriting import nodes_of, place_of
 
 logger = logging.getLogger(__name__)
-
-# What third-party graph code raises on a graph that it was not made for. Without simplification such a
-# model may still import, so this list is wide on purpose; it does not hold exits or interrupts.
-FOREIGN_FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NotImplementedError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 def load_static(path: Path, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelProto:

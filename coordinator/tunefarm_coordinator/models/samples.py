@@ -1,7 +1,10 @@
 """Input sets that a user brings, as one .npz file: arrays named as the inputs (one set), or `NAME/0`, `NAME/1`, ...
 (several sets)."""
 
+import io
+import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,14 +44,42 @@ def read_samples(path: Path, signature: Signature) -> list[InputSet]:
     return [{name: found[number] for name, found in sets.items()} for number in range(count)]
 
 
+def check_ranges(signature: Signature, ranges: Mapping[str, tuple[float, float]]) -> None:
+    """Raises InvalidInput for a range of an input that the model does not have, or of no value."""
+    inputs = {tensor.name: tensor for tensor in signature.inputs}
+    for name, (low, high) in ranges.items():
+        if name not in inputs:
+            raise InvalidInput(f"range: no input named {name!r}: the model has {', '.join(inputs) or 'no inputs'}")
+        if not -math.inf < low < high < math.inf:
+            raise InvalidInput(f"range: {name}={low:g}:{high:g}: write LOW:HIGH, where HIGH is above LOW and left out")
+        dtype = np.dtype(inputs[name].dtype)
+        if dtype.kind in "iu" and not np.iinfo(dtype).min <= low < high <= np.iinfo(dtype).max + 1:
+            raise InvalidInput(f"range: input {name!r} is {dtype.name}, which does not hold {low:g} to {high:g}")
+
+
+def npz_archive(arrays: InputSet) -> bytes:
+    """An .npz of arrays of any names, "file" included."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+    return buffer.getvalue()
+
+
 def _arrays(path: Path) -> InputSet:
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InvalidInput("samples: one array without a name; save an .npz with np.savez(FILE, NAME=array)")
-            return {name: archive[name] for name in archive.files}
+            return {name: _native(archive[name]) for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInput(f"samples: not an .npz file of plain arrays ({error})") from error
+
+
+def _native(value: NDArray[Any]) -> NDArray[Any]:
+    """In this machine's byte order."""
+    return value.astype(value.dtype.newbyteorder("="), copy=False)
 
 
 def _place(key: str, inputs: dict[str, TensorSignature]) -> tuple[str, int]:

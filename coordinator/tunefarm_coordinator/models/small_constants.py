@@ -12,7 +12,7 @@ from onnx import numpy_helper, shape_inference
 from onnx.inliner import inline_local_functions
 from onnx.reference import ReferenceEvaluator
 
-from tunefarm_coordinator.models.onnx_graph import FOREIGN_FAILURES
+from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 
 Sizes = tuple[int | None, ...]
 
@@ -39,7 +39,7 @@ class KnownGraph:
 
 def known_graph(model: onnx.ModelProto) -> KnownGraph:
     """What is known of `model`, whose inputs have static sizes. Weights outside the file need not be loaded."""
-    model = _inferred(_inlined(_without_weights(model)))
+    model = _inferred(_inlined(without_weights(model)))
     graphs = list(subgraphs(model.graph))
     sizes = {value.name: size for graph in graphs for value in _infos(graph) if (size := _sizes(value)) is not None}
     sizes |= {t.name: tuple(t.dims) for graph in graphs for t in graph.initializer}
@@ -73,7 +73,7 @@ def attribute_of(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     return next((onnx.helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
 
 
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+def without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with inputs in the place of its large initializers: shape inference copies what it is given."""
     light = onnx.ModelProto()
     light.ir_version = model.ir_version
@@ -106,7 +106,7 @@ def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return shape_inference.infer_shapes(model, data_prop=True)
-    except FOREIGN_FAILURES:
+    except (*FOREIGN_FAILURES, shape_inference.InferenceError):
         return model
 
 

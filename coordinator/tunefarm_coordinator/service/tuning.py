@@ -45,6 +45,16 @@ class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
             raise InvalidInput("the first message of an upload is its header")
         return _model(await self._library.add(_header(first.header), _chunks(request_iterator)))
 
+    async def UploadValues(
+        self, request_iterator: AsyncIterator[tuning_pb2.UploadValuesRequest], _context: object
+    ) -> tuning_pb2.Values:
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("part") != "header":
+            raise InvalidInput("the first message of an upload is its header")
+        data = (request.data async for request in request_iterator)
+        values_id = await self._library.values.add(first.header.size, first.header.sha256, data)
+        return tuning_pb2.Values(values_id=values_id)
+
     async def GetModel(self, request: tuning_pb2.GetModelRequest, _context: object) -> tuning_pb2.Model:
         return _model(await self._library.get(request.model_id))
 

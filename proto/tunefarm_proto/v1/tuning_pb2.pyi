@@ -111,6 +111,20 @@ class Model(_message.Message):
     created: _timestamp_pb2.Timestamp
     def __init__(self, model_id: _Optional[str] = ..., name: _Optional[str] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., digest: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_common_pb2.TensorSpec, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[_common_pb2.TensorSpec, _Mapping]]] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class UploadValuesRequest(_message.Message):
+    __slots__ = ("header", "data")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    header: FileHeader
+    data: bytes
+    def __init__(self, header: _Optional[_Union[FileHeader, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Values(_message.Message):
+    __slots__ = ("values_id",)
+    VALUES_ID_FIELD_NUMBER: _ClassVar[int]
+    values_id: str
+    def __init__(self, values_id: _Optional[str] = ...) -> None: ...
+
 class GetModelRequest(_message.Message):
     __slots__ = ("model_id",)
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -139,8 +153,24 @@ class AutoTVMOptions(_message.Message):
     random_trials: int
     def __init__(self, kernel_trials: _Optional[int] = ..., early_stopping_threshold: _Optional[int] = ..., exploration_trials: _Optional[int] = ..., random_trials: _Optional[int] = ...) -> None: ...
 
+class InputRange(_message.Message):
+    __slots__ = ("low", "high")
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    low: float
+    high: float
+    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
+
+class FrozenInput(_message.Message):
+    __slots__ = ("json", "values_id")
+    JSON_FIELD_NUMBER: _ClassVar[int]
+    VALUES_ID_FIELD_NUMBER: _ClassVar[int]
+    json: str
+    values_id: str
+    def __init__(self, json: _Optional[str] = ..., values_id: _Optional[str] = ...) -> None: ...
+
 class JobSpec(_message.Message):
-    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32")
+    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +178,20 @@ class JobSpec(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class InputRangesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: InputRange
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[InputRange, _Mapping]] = ...) -> None: ...
+    class FrozenInputsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: FrozenInput
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[FrozenInput, _Mapping]] = ...) -> None: ...
     MODEL_ID_FIELD_NUMBER: _ClassVar[int]
     TARGETS_FIELD_NUMBER: _ClassVar[int]
     SHAPE_SETS_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +207,10 @@ class JobSpec(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     ALLOW_TF32_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    INPUT_RANGES_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    FORCED_INPUTS_FIELD_NUMBER: _ClassVar[int]
     model_id: str
     targets: _containers.RepeatedCompositeFieldContainer[_common_pb2.TargetSpec]
     shape_sets: _containers.RepeatedCompositeFieldContainer[_common_pb2.ShapeSet]
@@ -178,7 +226,11 @@ class JobSpec(_message.Message):
     labels: _containers.ScalarMap[str, str]
     trace_id: str
     allow_tf32: bool
-    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ...) -> None: ...
+    input_samples: str
+    input_ranges: _containers.MessageMap[str, InputRange]
+    frozen_inputs: _containers.MessageMap[str, FrozenInput]
+    forced_inputs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PlanJobRequest(_message.Message):
     __slots__ = ("spec",)

@@ -43,6 +43,11 @@ class TuningServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.UploadModelRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_tuning__pb2.Model.FromString,
                 _registered_method=True)
+        self.UploadValues = channel.stream_unary(
+                '/tunefarm.v1.TuningService/UploadValues',
+                request_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.UploadValuesRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_tuning__pb2.Values.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/tunefarm.v1.TuningService/GetModel',
                 request_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.GetModelRequest.SerializeToString,
@@ -107,6 +112,15 @@ class TuningServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadValues(self, request_iterator, context):
+        """Sends values of inputs as a NumPy file: input sets (.npz), or one array (.npy) that freezes an input. The first
+        message says its size and digest. Idempotent: the id derives from the digest. A job that names it keeps it.
+        INVALID_ARGUMENT: a digest or a size that does not match. RESOURCE_EXHAUSTED: the coordinator's disk is full.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModel(self, request, context):
         """NOT_FOUND.
         """
@@ -117,7 +131,7 @@ class TuningServiceServicer:
     def PlanJob(self, request, context):
         """The tuner, the tasks, their weights and the total budget that a job would have; spends nothing.
         INVALID_ARGUMENT (also: AutoTVM, and no kernel of the model has a template; allow_tf32, and the target has no
-        TF32), NOT_FOUND (model),
+        TF32), NOT_FOUND (model, values),
         FAILED_PRECONDITION (no device serves the target).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -126,7 +140,7 @@ class TuningServiceServicer:
 
     def SubmitJob(self, request, context):
         """Starts a job. The same idempotency key returns the same job.
-        INVALID_ARGUMENT, NOT_FOUND (model), FAILED_PRECONDITION (no device serves the target),
+        INVALID_ARGUMENT, NOT_FOUND (model, values), FAILED_PRECONDITION (no device serves the target),
         ALREADY_EXISTS (the key was used for another spec).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -188,6 +202,11 @@ def add_TuningServiceServicer_to_server(servicer, server):
                     servicer.UploadModel,
                     request_deserializer=tunefarm__proto_dot_v1_dot_tuning__pb2.UploadModelRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.Model.SerializeToString,
+            ),
+            'UploadValues': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadValues,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_tuning__pb2.UploadValuesRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_tuning__pb2.Values.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModel,
@@ -266,6 +285,33 @@ class TuningService:
             '/tunefarm.v1.TuningService/UploadModel',
             tunefarm__proto_dot_v1_dot_tuning__pb2.UploadModelRequest.SerializeToString,
             tunefarm__proto_dot_v1_dot_tuning__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadValues(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/tunefarm.v1.TuningService/UploadValues',
+            tunefarm__proto_dot_v1_dot_tuning__pb2.UploadValuesRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_tuning__pb2.Values.FromString,
             options,
             channel_credentials,
             insecure,

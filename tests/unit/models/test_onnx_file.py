@@ -115,8 +115,7 @@ def test_all_open_sizes_are_asked_for_at_once() -> None:
         ({"imagee": [1, 3, 8, 8]}, r"no input named 'imagee': the model has image=n,3,h,h"),
         ({"image": [1, 3, 8]}, r"4 dimensions \(n,3,h,h\), got 3 \(1,3,8\)"),
         ({"image": [1, 4, 8, 8]}, r"dimension 1 is fixed at 3 in the model, got 4"),
-        ({"image": [1, 3, 0, 8]}, r"1 or more, got 1,3,0,8"),
-        ({"image": [1, 3, -2, 8]}, r"1 or more"),
+        ({"image": [1, 3, -2, 8]}, r"0 or more, got 1,3,-2,8"),
         ({"image": [1, 3, 8, 9]}, r"'h' of input 'image' is 9 here and 8 elsewhere"),
     ],
 )
