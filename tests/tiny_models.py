@@ -54,6 +54,54 @@ def save_tiny_cnn(path: Path, *, batch: int | str = 1, seed: int = 0) -> Path:
     return path
 
 
+def save_recogniser(path: Path, *, seed: int = 0) -> Path:
+    """What reads a line of text: (1, 3, 16, width) `image` to (1, width / 4, 40) `text`, and, from the mean over the
+    width, (1, 3) `script`. The kernels of `script` are the same at every width; He-random weights."""
+    random = np.random.default_rng(seed)
+
+    def weight(name: str, *shape: int, fan_in: int) -> onnx.TensorProto:
+        values = random.standard_normal(shape) * np.sqrt(2.0 / fan_in)
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    weights = [
+        weight("w1", 16, 3, 3, 3, fan_in=27),
+        weight("w2", 64, 16, 3, 3, fan_in=144),
+        weight("w3", 64, 40, fan_in=64),
+        weight("w4", 64, 256, fan_in=64),
+        weight("w5", 256, 3, fan_in=256),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], "conv1", pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], "conv2", pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["c2"], ["r2"], "relu2"),
+        helper.make_node("ReduceMean", ["r2"], ["line"], "height", axes=[2], keepdims=0),
+        helper.make_node("Transpose", ["line"], ["steps"], "steps", perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["steps", "w3"], ["letters"], "letters"),
+        helper.make_node("Softmax", ["letters"], ["text"], "text", axis=2),
+        helper.make_node("GlobalAveragePool", ["r2"], ["mean"], "pool"),
+        helper.make_node("Flatten", ["mean"], ["flat"], "flatten"),
+        helper.make_node("MatMul", ["flat", "w4"], ["hidden"], "hidden"),
+        helper.make_node("Relu", ["hidden"], ["r3"], "relu3"),
+        helper.make_node("MatMul", ["r3", "w5"], ["scores"], "scores"),
+        helper.make_node("Softmax", ["scores"], ["script"], "script", axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "recogniser",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 16, "width"])],
+        [
+            helper.make_tensor_value_info("text", TensorProto.FLOAT, [1, "steps", 40]),
+            helper.make_tensor_value_info("script", TensorProto.FLOAT, [1, 3]),
+        ],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return path
+
+
 def save_convolutions(path: Path, count: int = 29, *, seed: int = 0) -> Path:
     """A chain of `count` convolutions on a (1, 20, 6, 6) image, each with one output channel more than the one
     before: as many kernels, no two alike, and nothing else. Every fourth is 3x3, the others 1x1; He-random weights."""

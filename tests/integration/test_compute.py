@@ -242,7 +242,7 @@ async def check_package(compute: ComputeClient, request: PrepareModel, summary: 
     traces = {task.workload: summary.baselines[task.workload]}
     records = ((task.workload, traces[task.workload], (2e-5, 1e-5, 3e-5)),)
     folder = request.out_dir.parent / "package"
-    packaged: Packaged = await compute.ask(Package(request.out_dir, traces, records, folder, {"job_id": "j"}))
+    packaged: Packaged = await compute.ask(Package((request.out_dir,), traces, records, folder, {"job_id": "j"}))
     assert packaged.library.read_bytes()[:4] == b"\x7fELF"
     assert json.loads((folder / "manifest.json").read_text())["job_id"] == "j"
 

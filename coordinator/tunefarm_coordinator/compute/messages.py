@@ -190,11 +190,12 @@ class Expected:
 class Package:
     """Compile the prepared model with these traces (default schedule elsewhere) into `out_dir`.
 
+    `prepared`: folders of the model, one for each shape set.
     `records`: (workload, trace, samples in seconds) for the MetaSchedule database of the package.
     `manifest`: what the caller knows; the packager adds what it knows.
     """
 
-    prepared: Path
+    prepared: tuple[Path, ...]
     traces: dict[str, str]
     records: tuple[tuple[str, str, tuple[float, ...]], ...]
     out_dir: Path

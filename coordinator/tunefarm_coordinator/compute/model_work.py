@@ -29,7 +29,7 @@ from tunefarm_coordinator.models.expected import expected_outputs
 from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.matching import tolerance
 from tunefarm_coordinator.models.onnx_graph import with_sizes
-from tunefarm_coordinator.models.package import build_package
+from tunefarm_coordinator.models.package_sets import build_packages
 from tunefarm_coordinator.models.prepare import PreparedModel, TensorSpec, load_prepared, prepare
 from tunefarm_coordinator.models.reference import answers
 from tunefarm_coordinator.models.refused_inputs import freeze_hint
@@ -70,7 +70,7 @@ def package_model(request: Package) -> Packaged:
     """See `Package`. Weights lie inside the library."""
     started = time.monotonic()
     records = [(workload, trace, median(samples)) for workload, trace, samples in request.records]
-    packaged = build_package(request.prepared, request.traces, request.out_dir, request.manifest, records)
+    packaged = build_packages(request.prepared, request.traces, request.out_dir, request.manifest, records)
     return Packaged(packaged.library, None, time.monotonic() - started)
 
 

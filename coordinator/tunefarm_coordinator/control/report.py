@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tunefarm_coordinator.control.benchmarking import ONNXRUNTIME, TUNED, UNTUNED, latency_ms, spread_ms
 from tunefarm_coordinator.control.job import tuning_options
-from tunefarm_coordinator.control.packaging import ONNXRUNTIME, TUNED, UNTUNED, latency_ms, spread_ms
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.jobs.state import JobState
 from tunefarm_coordinator.jobs.task import TaskState

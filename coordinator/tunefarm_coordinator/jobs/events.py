@@ -191,8 +191,21 @@ class ModelTiming:
 
 
 @dataclass(frozen=True)
+class SetBenchmark:
+    """One shape set of a job that has several: its whole models timed in turn, on the named device."""
+
+    timings: tuple[ModelTiming, ...]
+    max_rel_error: float | None
+    device: str
+
+
+@dataclass(frozen=True)
 class Benchmarked:
-    """Whole models timed in turn; `max_rel_error` of the tuned build against the reference, and its verdict."""
+    """Whole models timed in turn; `max_rel_error` of the tuned build against the reference, and its verdict.
+
+    Of a job with several shape sets: timings of the first, the greatest error and the verdict of all, and `sets`, of
+    each what was measured; empty in a job with one.
+    """
 
     timings: tuple[ModelTiming, ...]
     max_rel_error: float | None
@@ -200,6 +213,7 @@ class Benchmarked:
     message: str
     device: str
     seconds: float = 0.0
+    sets: tuple[SetBenchmark, ...] = ()
     kind: Literal["benchmarked"] = "benchmarked"
 
 

@@ -1,6 +1,6 @@
 """Tuning records as a MetaSchedule JSON database, for whoever compiles with plain TVM."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import tvm
@@ -8,7 +8,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
 from tunefarm_coordinator.engines import trace_text
-from tunefarm_coordinator.models.prepare import PreparedModel
+from tunefarm_coordinator.models.task import TuningTask
 
 WORKLOAD_FILE = "database_workload.json"
 RECORD_FILE = "database_tuning_record.json"
@@ -17,16 +17,17 @@ RECORD_FILE = "database_tuning_record.json"
 TuningRecord = tuple[str, str, float]
 
 
-def write_database(directory: Path, prepared: PreparedModel, records: Sequence[TuningRecord]) -> None:
+def write_database(
+    directory: Path, target_json: str, tasks: Iterable[TuningTask], records: Sequence[TuningRecord]
+) -> None:
     """Write the two database files into `directory`, in place of any that are there.
 
-    They hold the records of the prepared model's own tasks; others are left out, for their modules are not
-    known here.
+    They hold the records of these tasks; others are left out, for their modules are not known here.
     """
     for name in (WORKLOAD_FILE, RECORD_FILE):
         (directory / name).write_text("")
-    target = Target(prepared.target)
-    modules = {task.workload: task.module for task in prepared.tasks}
+    target = Target(target_json)
+    modules = {task.workload: task.module for task in tasks}
     database = ms.database.JSONDatabase(str(directory / WORKLOAD_FILE), str(directory / RECORD_FILE))
     for workload, trace, seconds in records:
         if workload not in modules:

@@ -1,4 +1,4 @@
-"""From a prepared model and the traces of its kernels to a folder that runs.
+"""From a prepared model and the traces of its kernels to a folder that runs (`package_sets`: from several).
 
     model.so                        the model, weights included; VM function `main`
     manifest.json                   inputs, outputs, target, versions, kernels; and what the caller adds
@@ -99,19 +99,34 @@ def build_package(
         OSError: `out_dir` can't be written.
     """
     prepared, out_dir = load_prepared(prepared_dir), Path(out_dir)
+    packaged, facts = build_library(prepared, traces, out_dir)
+    complete_package(out_dir, [prepared], records, {**facts, **(manifest or {})})
+    return packaged
+
+
+def build_library(
+    prepared: PreparedModel, traces: dict[str, str], out_dir: Path
+) -> tuple[PackagedModel, dict[str, Any]]:
+    """Library, prepared module and weights of a model, and what its manifest says of it. Raises as `build_package`."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    module = prepared.module()
-    scheduled, tuned, untuned, kernels = _scheduled(module, traces, prepared.target)
+    scheduled, tuned, untuned, kernels = _scheduled(prepared.module(), traces, prepared.target)
     library = out_dir / LIBRARY_FILE
     module = _with_weights(scheduled, prepared)
     _export(module, prepared.target, library)
     for name in (MODULE_FILE, WEIGHTS_FILE):
         shutil.copyfile(prepared.directory / name, out_dir / name)
-    write_database(out_dir, prepared, records)
-    shutil.copyfile(_RUN, out_dir / "run.py")
     facts = {**_facts(prepared, tuned, untuned), "functions": _functions(module, kernels)}
-    (out_dir / MANIFEST_FILE).write_text(json.dumps({**facts, **(manifest or {})}, indent=2) + "\n")
-    return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned))
+    return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned)), facts
+
+
+def complete_package(
+    out_dir: Path, prepared: Sequence[PreparedModel], records: Sequence[TuningRecord], manifest: dict[str, Any]
+) -> None:
+    """What a package has once, however many models it holds: records, run.py and, last, the manifest."""
+    tasks = [task for model in prepared for task in model.tasks]
+    write_database(out_dir, prepared[0].target, tasks, records)
+    shutil.copyfile(_RUN, out_dir / "run.py")
+    (out_dir / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def build_untuned(prepared_dir: str | Path, out_dir: str | Path) -> PackagedModel:

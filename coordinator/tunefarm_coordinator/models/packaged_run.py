@@ -1,21 +1,173 @@
-"""Runs the model in this folder on random inputs. Needs TVM's runtime and NumPy alone:
+"""Runs the model in this folder. Needs TVM's runtime and NumPy alone:
 
-TVM_USE_RUNTIME_LIB=1 python run.py
+    TVM_USE_RUNTIME_LIB=1 python run.py                                    on random inputs, and times it
+    TVM_USE_RUNTIME_LIB=1 python run.py --inputs IN.npz --outputs OUT.npz  on yours, arrays by the inputs' names
+
+In a program of yours:
+
+    from run import Model
+    outputs = Model("this folder")({"x": array})                           # arrays by name, in and out
+
+A package for several sets of input shapes has a library for each: the inputs' shapes choose. Inputs that may be padded
+(`padding` in manifest.json: value by name) may be smaller than a set: they are padded at their ends to the next one
+that they fit. What that adds to an output is cut off where the sets say how: along an axis that is everywhere the same
+multiple of a padded one. Where they do not, the output stays as the padded input made it. A model that does not mask
+what is padded answers differently than it would without: its user has to know that it does, or that it is no matter.
 """
 
+import argparse
 import contextlib
 import ctypes
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tvm
+from numpy.typing import NDArray
 from tvm.runtime.vm import VirtualMachine
 
 CUDA_RUNTIME = "libcudart.so.13"
+CALLS = 20
+
+# What the manifest says of a set: its inputs and outputs, each with name, dtype and shape.
+Set = Mapping[str, Any]
+Shape = tuple[int, ...]
+
+
+class CannotRun(Exception):
+    """What is missing here, or wrong with the inputs, and what there is."""
+
+
+class Model:
+    """The model in a folder that tunefarm wrote; called with its inputs by name, it gives its outputs by name.
+
+    Attributes:
+        sets: of each set of input shapes, `inputs` and `outputs`, each with name, dtype and shape.
+        padding: value by name of the inputs that may be smaller than a set.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raises CannotRun where the device that it was compiled for is not there."""
+        self._folder = Path(folder)
+        manifest = json.loads((self._folder / "manifest.json").read_text())
+        self.device = device_for(manifest["target"]["kind"])
+        self.sets: list[Set] = manifest.get("shape_sets") or [manifest]
+        self.padding: dict[str, float] = manifest.get("padding", {})
+        self._machines: dict[int, VirtualMachine] = {}
+
+    def __call__(self, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        """Raises CannotRun for inputs that no set fits, and for ones of another kind of numbers."""
+        given = {name: np.asarray(value) for name, value in inputs.items()}
+        shapes = {name: value.shape for name, value in given.items()}
+        at = chosen(self.sets, self.padding, shapes)
+        wanted = self.sets[at]
+        tensors = [
+            tvm.runtime.tensor(self._prepared(spec, given[spec["name"]]), self.device) for spec in wanted["inputs"]
+        ]
+        outputs = as_list(self.machine(at)["main"](*tensors))
+        sizes = output_shapes(self.sets, at, shapes)
+        return {
+            spec["name"]: value.numpy()[tuple(slice(size) for size in shape)]
+            for spec, value, shape in zip(wanted["outputs"], outputs, sizes, strict=True)
+        }
+
+    def machine(self, at: int = 0) -> VirtualMachine:
+        """TVM's virtual machine with the library of the set, its entry `main`."""
+        if at not in self._machines:
+            library = tvm.runtime.load_module(str(self._folder / self.sets[at]["library"]))
+            self._machines[at] = VirtualMachine(library, self.device)
+        return self._machines[at]
+
+    def _prepared(self, spec: Mapping[str, Any], value: NDArray[Any]) -> NDArray[Any]:
+        try:
+            value = value.astype(spec["dtype"], order="C", casting="same_kind", copy=False)
+        except TypeError as error:
+            raise CannotRun(f"input {spec['name']!r} is {spec['dtype']}, not {value.dtype}") from error
+        return padded(value, tuple(spec["shape"]), self.padding.get(spec["name"], 0))
+
+
+def chosen(sets: Sequence[Set], padding: Mapping[str, float], shapes: Mapping[str, Shape]) -> int:
+    """Number of the set that the inputs' shapes are those of, or else of the smallest to which they can be padded.
+
+    Raises CannotRun if there is none, or if an input is missing or unknown.
+    """
+    names = {spec["name"] for spec in sets[0]["inputs"]}
+    if names != shapes.keys():
+        raise CannotRun(f"the inputs are {', '.join(sorted(names))}, not {', '.join(sorted(shapes)) or 'none'}")
+    fitting = [at for at, each in enumerate(sets) if all(_fits(spec, padding, shapes) for spec in each["inputs"])]
+    if not fitting:
+        there = " or ".join(_described(_shapes(each)) for each in sets)
+        may = f" ({', '.join(sorted(padding))} may be smaller)" if padding else ""
+        raise CannotRun(f"this package is for {there}{may}, not for {_described(shapes)}")
+    exact = [at for at in fitting if _shapes(sets[at]) == dict(shapes)]
+    return exact[0] if exact else min(fitting, key=lambda at: sum(map(_elements, _shapes(sets[at]).values())))
+
+
+def padded(value: NDArray[Any], shape: Shape, fill: float) -> NDArray[Any]:
+    """The value, with `fill` at the end of each axis that is shorter than `shape` has it."""
+    if value.shape == shape:
+        return value
+    whole = np.full(shape, fill, value.dtype)
+    whole[tuple(slice(size) for size in value.shape)] = value
+    return whole
+
+
+def output_shapes(sets: Sequence[Set], at: int, shapes: Mapping[str, Shape]) -> list[Shape]:
+    """What of each output of set `at` is left once that is cut off which comes of padding inputs of these `shapes`."""
+    return [
+        tuple(_size(sets, at, shapes, output, axis) for axis in range(len(spec["shape"])))
+        for output, spec in enumerate(sets[at]["outputs"])
+    ]
+
+
+def _size(sets: Sequence[Set], at: int, shapes: Mapping[str, Shape], output: int, axis: int) -> int:
+    """An output's size along an axis; cut where all input axes that it is a multiple of in every set say the same."""
+    sizes = [_axis(each["outputs"][output], axis) for each in sets]
+    whole: int = sizes[at]
+    if len(set(sizes)) == 1:
+        return whole
+    said = set()
+    for number, spec in enumerate(sets[at]["inputs"]):
+        for along, given in enumerate(shapes[spec["name"]]):
+            of_input = [_axis(each["inputs"][number], along) for each in sets]
+            if all(size * of_input[at] == whole * wanted for size, wanted in zip(sizes, of_input, strict=True)):
+                said.add(given * whole / of_input[at])
+    size = said.pop() if len(said) == 1 else whole
+    return int(size) if float(size).is_integer() else whole
+
+
+def _axis(spec: Mapping[str, Any], axis: int) -> int:
+    """Size along the axis; 0 where there is no such axis."""
+    shape = spec["shape"]
+    return int(shape[axis]) if axis < len(shape) else 0
+
+
+def _fits(spec: Mapping[str, Any], padding: Mapping[str, float], shapes: Mapping[str, Shape]) -> bool:
+    wanted, given = tuple(spec["shape"]), shapes[spec["name"]]
+    if wanted == given or spec["name"] not in padding:
+        return wanted == given
+    return len(wanted) == len(given) and all(0 < size <= most for size, most in zip(given, wanted, strict=True))
+
+
+def _shapes(each: Set) -> dict[str, Shape]:
+    return {spec["name"]: tuple(spec["shape"]) for spec in each["inputs"]}
+
+
+def _described(shapes: Mapping[str, Shape]) -> str:
+    return " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in sorted(shapes.items()))
+
+
+def _elements(shape: Shape) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def as_list(outputs: Any) -> list[Any]:
+    """One output comes by itself, several as an array."""
+    return [outputs] if hasattr(outputs, "shape") else list(outputs)
 
 
 def load_cuda() -> None:
@@ -30,10 +182,10 @@ def load_cuda() -> None:
     try:
         ctypes.CDLL(str(folder / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)
     except OSError as error:
-        sys.exit(
-            f"error: CUDA can't be loaded: {error}. This model needs NVIDIA's driver (libcuda.so.1) and CUDA's runtime "
+        raise CannotRun(
+            f"CUDA can't be loaded: {error}. This model needs NVIDIA's driver (libcuda.so.1) and CUDA's runtime "
             f"of major version 13 ({CUDA_RUNTIME}: CUDA's toolkit on LD_LIBRARY_PATH, or its Python package)"
-        )
+        ) from error
 
 
 def device_for(kind: str) -> Any:
@@ -42,33 +194,58 @@ def device_for(kind: str) -> Any:
         load_cuda()
     device = tvm.runtime.device("cpu" if kind == "llvm" else kind, 0)
     if not device.exist:
-        sys.exit(f"error: this model is for {kind}, and there is no such device here (nvidia-smi lists GPUs that work)")
+        raise CannotRun(f"this model is for {kind}, and there is no such device here (nvidia-smi lists GPUs that work)")
     return device
 
 
-def main() -> None:
-    here = Path(__file__).resolve().parent
-    manifest = json.loads((here / "manifest.json").read_text())
-    device = device_for(manifest["target"]["kind"])
-    machine = VirtualMachine(tvm.runtime.load_module(str(here / manifest["library"])), device)
-    generator = np.random.default_rng(0)
+def random_input(generator: np.random.Generator, spec: Mapping[str, Any]) -> NDArray[Any]:
+    integral = np.dtype(spec["dtype"]).kind in "iub"
+    values = generator.integers(0, 2, spec["shape"]) if integral else generator.standard_normal(spec["shape"])
+    return np.asarray(values).astype(spec["dtype"])
 
-    def random_input(shape: list[int], dtype: str) -> Any:
-        integral = np.dtype(dtype).kind in "iub"
-        values = generator.integers(0, 2, shape) if integral else generator.standard_normal(shape)
-        return tvm.runtime.tensor(values.astype(dtype), device)
 
-    inputs = [random_input(spec["shape"], spec["dtype"]) for spec in manifest["inputs"]]
-    outputs = machine["main"](*inputs)
-    for spec, value in zip(manifest["outputs"], [outputs] if hasattr(outputs, "shape") else outputs, strict=True):
+def time_set(model: Model, at: int) -> None:
+    """Runs one set on random inputs; prints its outputs and the latency."""
+    generator, machine, wanted = np.random.default_rng(0), model.machine(at), model.sets[at]
+    inputs = [tvm.runtime.tensor(random_input(generator, spec), model.device) for spec in wanted["inputs"]]
+    for spec, value in zip(wanted["outputs"], as_list(machine["main"](*inputs)), strict=True):
         print(f"{spec['name']}: {value.dtype} {tuple(value.shape)}")
     seconds = []
-    for _ in range(20):
+    for _ in range(CALLS):
         started = time.perf_counter()
         machine["main"](*inputs)
-        device.sync()
+        model.device.sync()
         seconds.append(time.perf_counter() - started)
     print(f"latency: {1e3 * float(np.median(seconds)):.3f} ms (median of {len(seconds)})")
+
+
+def run_files(model: Model, inputs: Path, outputs: Path | None) -> None:
+    """Runs the model on the arrays of a file; prints its outputs' shapes, and writes them to a file if one is named."""
+    with np.load(inputs) as archive:
+        found = model({name: archive[name] for name in archive.files})
+    for name, value in found.items():
+        print(f"{name}: {value.dtype} {value.shape}")
+    if outputs is not None:
+        arrays: dict[str, Any] = dict(found)
+        np.savez(outputs, **arrays)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=Path, metavar="IN.npz", help="arrays by the inputs' names")
+    parser.add_argument("--outputs", type=Path, metavar="OUT.npz", help="where the outputs go, with --inputs")
+    given = parser.parse_args()
+    try:
+        model = Model(Path(__file__).resolve().parent)
+        if given.inputs is not None:
+            run_files(model, given.inputs, given.outputs)
+            return
+        for at, each in enumerate(model.sets):
+            if len(model.sets) > 1:
+                print(_described(_shapes(each)))
+            time_set(model, at)
+    except CannotRun as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

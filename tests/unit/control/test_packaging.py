@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import cast
 
 from tunefarm_coordinator.compute.messages import Package, Packaged
+from tunefarm_coordinator.control.benchmarking import MANIFEST
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.job import JobSheet
 from tunefarm_coordinator.control.measuring import MeasuringStage
-from tunefarm_coordinator.control.packaging import MANIFEST, PackagingStage
+from tunefarm_coordinator.control.packaging import PackagingStage
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage

@@ -1,0 +1,85 @@
+"""A package's run.py: which set the inputs' shapes choose, what is padded, and what is cut off again."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tunefarm_coordinator.models.packaged_run import CannotRun, chosen, output_shapes, padded
+
+
+def described(inputs: dict[str, tuple[int, ...]], *outputs: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "inputs": [{"name": name, "dtype": "float32", "shape": list(shape)} for name, shape in inputs.items()],
+        "outputs": [{"name": f"y{at}", "dtype": "float32", "shape": list(shape)} for at, shape in enumerate(outputs)],
+    }
+
+
+def encoder(batch: int, length: int) -> dict[str, Any]:
+    """Ids and mask in; a vector for each id, for each pair of them, for three of every two, and one for all."""
+    sizes = (batch, length, 8), (batch, length, length), (batch, length * 3 // 2), (batch, 8)
+    return described({"ids": (batch, length), "mask": (batch, length)}, *sizes)
+
+
+SETS = [encoder(1, 64), encoder(1, 16), encoder(1, 32)]
+BOTH = {"ids": 0.0, "mask": 0.0}
+
+
+def shapes(length: int, batch: int = 1) -> dict[str, tuple[int, ...]]:
+    return {"ids": (batch, length), "mask": (batch, length)}
+
+
+@pytest.mark.parametrize(("length", "at"), [(64, 0), (16, 1), (32, 2), (17, 2), (1, 1), (33, 0)])
+def test_the_smallest_set_that_is_large_enough(length: int, at: int) -> None:
+    assert chosen(SETS, BOTH, shapes(length)) == at
+
+
+@pytest.mark.parametrize(
+    ("padding", "given", "said"),
+    [
+        ({}, shapes(17), "ids=1,64 mask=1,64 or ids=1,16 mask=1,16 or ids=1,32 mask=1,32, not for ids=1,17 mask=1,17"),
+        ({"ids": 0.0}, shapes(17), r"\(ids may be smaller\), not for"),
+        (BOTH, shapes(65), "not for ids=1,65"),
+        (BOTH, shapes(16, batch=2), "not for ids=2,16"),
+        (BOTH, {"ids": (16,), "mask": (1, 16)}, "not for ids=16 mask=1,16"),
+        (BOTH, {"ids": (1, 0), "mask": (1, 0)}, "not for ids=1,0"),
+        (BOTH, {"ids": (1, 16)}, "the inputs are ids, mask, not ids"),
+        (BOTH, {}, "the inputs are ids, mask, not none"),
+    ],
+)
+def test_what_fits_none_is_told(padding: dict[str, float], given: dict[str, tuple[int, ...]], said: str) -> None:
+    with pytest.raises(CannotRun, match=said):
+        chosen(SETS, padding, given)
+
+
+def test_inputs_may_be_padded_apart() -> None:
+    """The image is, its size in pixels is not."""
+    sets = [described({"image": (1, 8), "size": (2,)}), described({"image": (1, 16), "size": (2,)})]
+    assert chosen(sets, {"image": 0.0}, {"image": (1, 9), "size": (2,)}) == 1
+
+
+def test_padding_is_at_the_end() -> None:
+    value = np.ones((1, 2), np.int64)
+    assert padded(value, (2, 4), 7).tolist() == [[1, 1, 7, 7], [7, 7, 7, 7]]
+    assert padded(value, (2, 4), 7).dtype == np.int64
+    assert padded(value, (1, 2), 7) is value
+
+
+def test_outputs_are_cut_where_they_are_a_multiple() -> None:
+    assert output_shapes(SETS, 2, shapes(20)) == [(1, 20, 8), (1, 20, 20), (1, 30), (1, 8)]
+    assert output_shapes(SETS, 2, shapes(32)) == [(1, 32, 8), (1, 32, 32), (1, 48), (1, 8)]
+
+
+def test_outputs_stay_where_it_is_not_known() -> None:
+    # 21 x 3/2 is no size.
+    assert output_shapes(SETS, 2, shapes(21))[2] == (1, 48)
+    # Both inputs grow alike, but are padded by different sizes.
+    assert output_shapes(SETS, 2, {"ids": (1, 20), "mask": (1, 32)})[0] == (1, 32, 8)
+    # No multiple: a convolution without padding.
+    valid = [described({"x": (1, size)}, (1, size - 2)) for size in (16, 32)]
+    assert output_shapes(valid, 1, {"x": (1, 20)}) == [(1, 30)]
+    # The same in all sets, so nothing says what it comes of.
+    assert output_shapes([described({"x": (4, 16)}, (4, 16))], 0, {"x": (3, 16)}) == [(4, 16)]
+    # A number of axes that depends on the sets.
+    ranks = [described({"x": (1, 16)}, (16,)), described({"x": (1, 32)}, (1, 32))]
+    assert output_shapes(ranks, 1, {"x": (1, 20)}) == [(1, 32)]
