@@ -6,6 +6,7 @@ from tunefarm_coordinator.control.inputs import JobInputs
 from tunefarm_coordinator.control.job import JobSheet
 from tunefarm_coordinator.control.library import ModelLibrary, StoredModel
 from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.models.padding import check_padding
 from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
 
@@ -28,9 +29,10 @@ class Intake:
         return resolved
 
     async def sheet(self, job_id: str, spec: tuning_pb2.JobSpec, created: float) -> JobSheet:
-        """The sheet of a resolved spec. Raises NotFound (model, values), InvalidInput (shapes, values)."""
+        """The sheet of a resolved spec. Raises NotFound (model, values), InvalidInput (shapes, values, padding)."""
         stored: StoredModel = await self._library.get(spec.model_id)
         inputs = await JobInputs(self._library, spec).of(stored)
+        check_padding(inputs.model.signature, spec.input_padding)
         return JobSheet(
             job_id=job_id,
             spec=spec,

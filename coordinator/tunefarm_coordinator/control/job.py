@@ -116,8 +116,6 @@ def check_spec(spec: tuning_pb2.JobSpec) -> None:
     """Raises InvalidInput for what can't be served, before anything is spent."""
     if len(spec.targets) > 1:
         raise InvalidInput(f"{len(spec.targets)} targets: a job is served for one target; submit one job for each")
-    if len(spec.shape_sets) > 1:
-        raise InvalidInput(f"{len(spec.shape_sets)} shape sets: a job is served for one; submit one job for each")
     for field, value in tuning_options(spec).ListFields():
         if field.name in _AT_LEAST_ONE and value == 0:
             raise InvalidInput(f"{field.name} is 0: give at least 1")

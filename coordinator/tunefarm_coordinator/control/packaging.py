@@ -93,6 +93,7 @@ class PackagingStage:
             "coordinator_python": platform.python_version(),
             "trials": {"budget": brain.ledger.budget, "charged": brain.ledger.charged, "valid": brain.valid_trials},
             "notes": list(brain.notes),
+            **({"padding": dict(self._sheet.spec.input_padding)} if self._sheet.spec.input_padding else {}),
             "tasks": [
                 {
                     "workload": task.workload,

@@ -1,6 +1,7 @@
 """A job as users see it: the contract's `Job`."""
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,9 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tunefarm_coordinator.control.benchmarking import ONNXRUNTIME, TUNED, UNTUNED, latency_ms, spread_ms
 from tunefarm_coordinator.control.job import tuning_options
 from tunefarm_coordinator.control.runner import JobRunner
+from tunefarm_coordinator.jobs.events import ModelTiming
 from tunefarm_coordinator.jobs.state import JobState
 from tunefarm_coordinator.jobs.task import TaskState
-from tunefarm_proto.v1 import tuning_pb2
+from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
 # What follows the last trial, roughly: finals, package, benchmark.
 FINAL_SECONDS = 20.0
@@ -49,6 +51,7 @@ def job_message(runner: JobRunner) -> tuning_pb2.Job:
         message += _way_on(runner, kind)
         job.error.CopyFrom(tuning_pb2.JobError(kind=f"JOB_ERROR_KIND_{kind}", message=message))
     _add_benchmark(job, runner)
+    _add_shape_sets(job, runner)
     return job
 
 
@@ -104,6 +107,7 @@ def _task(task: TaskState) -> tuning_pb2.TaskProgress:
         failed=task.failed,
         baseline_seconds=task.baseline_seconds,
         best_seconds=task.best_seconds,
+        weights=task.spec.weights,
     )
 
 
@@ -134,10 +138,35 @@ def _add_benchmark(job: tuning_pb2.Job, runner: JobRunner) -> None:
     job.device = benchmark.device
     if benchmark.max_rel_error is not None:
         job.max_rel_error = benchmark.max_rel_error
-    for timing in benchmark.timings:
+    _add_latencies(job.latency_ms, benchmark.timings)
+
+
+def _add_shape_sets(job: tuning_pb2.Job, runner: JobRunner) -> None:
+    """Nothing where there is one set: the job says it of itself. A set not benchmarked yet has its shapes alone."""
+    sets = runner.sheet.shape_sets
+    if len(sets) == 1:
+        return
+    measured = runner.brain.benchmark.sets if runner.brain.benchmark is not None else ()
+    for at, shapes in enumerate(sets):
+        result = job.shape_sets.add(shapes=shape_set(shapes))
+        if at < len(measured):
+            _add_latencies(result.latency_ms, measured[at].timings)
+            result.device = measured[at].device
+            error = measured[at].max_rel_error
+            if error is not None:
+                result.max_rel_error = error
+
+
+def _add_latencies(message: tuning_pb2.LatencyMs, timings: Iterable[ModelTiming]) -> None:
+    for timing in timings:
         if timing.name not in (TUNED, UNTUNED, ONNXRUNTIME) or not timing.samples:
             continue
-        setattr(job.latency_ms, timing.name, latency_ms(timing.samples))
+        setattr(message, timing.name, latency_ms(timing.samples))
         spread = spread_ms(timing.samples)
         if spread is not None:
-            setattr(job.latency_ms, f"{timing.name}_spread", spread)
+            setattr(message, f"{timing.name}_spread", spread)
+
+
+def shape_set(shapes: Mapping[str, Sequence[int]]) -> common_pb2.ShapeSet:
+    """The shapes of all inputs on the wire."""
+    return common_pb2.ShapeSet(inputs={name: common_pb2.Shape(dims=shape) for name, shape in shapes.items()})

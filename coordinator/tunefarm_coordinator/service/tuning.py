@@ -10,7 +10,7 @@ from tunefarm_coordinator.control.job import AUTOTVM
 from tunefarm_coordinator.control.library import Chunk, ModelFile, ModelLibrary, StoredModel, UploadHeader
 from tunefarm_coordinator.control.planning import PlannedJob, Planner
 from tunefarm_coordinator.control.registry import JobRegistry
-from tunefarm_coordinator.control.report import timestamp
+from tunefarm_coordinator.control.report import shape_set, timestamp
 from tunefarm_coordinator.errors import InvalidInput, NotReady
 from tunefarm_coordinator.jobs.events import Resumed
 from tunefarm_coordinator.models.onnx_file import TensorSignature
@@ -163,6 +163,7 @@ def _plan(plan: PlannedJob) -> tuning_pb2.Plan:
         notes=plan.notes,
         estimated_seconds=plan.estimated_seconds,
         allow_tf32=plan.sheet.spec.allow_tf32,
+        shape_sets=[shape_set(shapes) for shapes in plan.sheet.shape_sets],
     )
     if plan.pace is not None:
         message.trials_per_second, message.measured_jobs = plan.pace.trials_per_second, plan.pace.jobs
@@ -181,6 +182,7 @@ def _planned_task(plan: PlannedJob, task: TuningTask) -> tuning_pb2.PlannedTask:
         first_round_trials=plan.outlook.first_rounds.get(task.workload, 0),
         template=plan.summary.templates.get(task.workload, "") if templated else "",
         trials=plan.outlook.quotas[task.workload],
+        weights=plan.summary.weights(task.workload),
     )
 
 

@@ -170,7 +170,7 @@ class FrozenInput(_message.Message):
     def __init__(self, json: _Optional[str] = ..., values_id: _Optional[str] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs")
+    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "input_padding", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -178,6 +178,13 @@ class JobSpec(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class InputPaddingEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     class InputRangesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -207,6 +214,7 @@ class JobSpec(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     ALLOW_TF32_FIELD_NUMBER: _ClassVar[int]
+    INPUT_PADDING_FIELD_NUMBER: _ClassVar[int]
     INPUT_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     INPUT_RANGES_FIELD_NUMBER: _ClassVar[int]
     FROZEN_INPUTS_FIELD_NUMBER: _ClassVar[int]
@@ -226,11 +234,12 @@ class JobSpec(_message.Message):
     labels: _containers.ScalarMap[str, str]
     trace_id: str
     allow_tf32: bool
+    input_padding: _containers.ScalarMap[str, float]
     input_samples: str
     input_ranges: _containers.MessageMap[str, InputRange]
     frozen_inputs: _containers.MessageMap[str, FrozenInput]
     forced_inputs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., input_padding: _Optional[_Mapping[str, float]] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PlanJobRequest(_message.Message):
     __slots__ = ("spec",)
@@ -239,7 +248,7 @@ class PlanJobRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[JobSpec, _Mapping]] = ...) -> None: ...
 
 class PlannedTask(_message.Message):
-    __slots__ = ("workload", "name", "weight", "flops", "known_records", "first_round_trials", "template", "trials")
+    __slots__ = ("workload", "name", "weight", "flops", "known_records", "first_round_trials", "template", "trials", "weights")
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -248,6 +257,7 @@ class PlannedTask(_message.Message):
     FIRST_ROUND_TRIALS_FIELD_NUMBER: _ClassVar[int]
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     TRIALS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     workload: str
     name: str
     weight: int
@@ -256,10 +266,11 @@ class PlannedTask(_message.Message):
     first_round_trials: int
     template: str
     trials: int
-    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ..., template: _Optional[str] = ..., trials: _Optional[int] = ...) -> None: ...
+    weights: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ..., template: _Optional[str] = ..., trials: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm", "allow_tf32")
+    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm", "allow_tf32", "shape_sets")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     TUNER_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
@@ -273,6 +284,7 @@ class Plan(_message.Message):
     AUTOSCHEDULER_FIELD_NUMBER: _ClassVar[int]
     AUTOTVM_FIELD_NUMBER: _ClassVar[int]
     ALLOW_TF32_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_SETS_FIELD_NUMBER: _ClassVar[int]
     target: str
     tuner: str
     tasks: _containers.RepeatedCompositeFieldContainer[PlannedTask]
@@ -286,7 +298,8 @@ class Plan(_message.Message):
     autoscheduler: AutoschedulerOptions
     autotvm: AutoTVMOptions
     allow_tf32: bool
-    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., allow_tf32: _Optional[bool] = ...) -> None: ...
+    shape_sets: _containers.RepeatedCompositeFieldContainer[_common_pb2.ShapeSet]
+    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., allow_tf32: _Optional[bool] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
     __slots__ = ("idempotency_key", "spec")
@@ -305,7 +318,7 @@ class JobError(_message.Message):
     def __init__(self, kind: _Optional[_Union[JobErrorKind, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class TaskProgress(_message.Message):
-    __slots__ = ("workload", "name", "weight", "charged", "valid", "failed", "baseline_seconds", "best_seconds")
+    __slots__ = ("workload", "name", "weight", "charged", "valid", "failed", "baseline_seconds", "best_seconds", "weights")
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -314,6 +327,7 @@ class TaskProgress(_message.Message):
     FAILED_FIELD_NUMBER: _ClassVar[int]
     BASELINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     BEST_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     workload: str
     name: str
     weight: int
@@ -322,7 +336,8 @@ class TaskProgress(_message.Message):
     failed: int
     baseline_seconds: float
     best_seconds: float
-    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., charged: _Optional[int] = ..., valid: _Optional[int] = ..., failed: _Optional[int] = ..., baseline_seconds: _Optional[float] = ..., best_seconds: _Optional[float] = ...) -> None: ...
+    weights: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., charged: _Optional[int] = ..., valid: _Optional[int] = ..., failed: _Optional[int] = ..., baseline_seconds: _Optional[float] = ..., best_seconds: _Optional[float] = ..., weights: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Trials(_message.Message):
     __slots__ = ("budget", "charged", "valid", "in_flight", "failed", "refunded")
@@ -379,8 +394,20 @@ class LatencyMs(_message.Message):
     onnxruntime_spread: float
     def __init__(self, tuned: _Optional[float] = ..., untuned: _Optional[float] = ..., onnxruntime: _Optional[float] = ..., tuned_spread: _Optional[float] = ..., untuned_spread: _Optional[float] = ..., onnxruntime_spread: _Optional[float] = ...) -> None: ...
 
+class ShapeSetResult(_message.Message):
+    __slots__ = ("shapes", "latency_ms", "max_rel_error", "device")
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_REL_ERROR_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    shapes: _common_pb2.ShapeSet
+    latency_ms: LatencyMs
+    max_rel_error: float
+    device: str
+    def __init__(self, shapes: _Optional[_Union[_common_pb2.ShapeSet, _Mapping]] = ..., latency_ms: _Optional[_Union[LatencyMs, _Mapping]] = ..., max_rel_error: _Optional[float] = ..., device: _Optional[str] = ...) -> None: ...
+
 class Job(_message.Message):
-    __slots__ = ("job_id", "state", "spec", "target", "tuner", "trials", "measurements", "tasks", "estimated_latency_ms", "trials_per_second", "seconds_left", "latency_ms", "max_rel_error", "seconds", "error", "has_package", "created", "ended", "sequence", "notes", "model_name", "device")
+    __slots__ = ("job_id", "state", "spec", "target", "tuner", "trials", "measurements", "tasks", "estimated_latency_ms", "trials_per_second", "seconds_left", "latency_ms", "max_rel_error", "seconds", "error", "has_package", "created", "ended", "sequence", "notes", "model_name", "device", "shape_sets")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
@@ -403,6 +430,7 @@ class Job(_message.Message):
     NOTES_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_SETS_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     state: JobState
     spec: JobSpec
@@ -425,7 +453,8 @@ class Job(_message.Message):
     notes: _containers.RepeatedScalarFieldContainer[str]
     model_name: str
     device: str
-    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., target: _Optional[str] = ..., tuner: _Optional[str] = ..., trials: _Optional[_Union[Trials, _Mapping]] = ..., measurements: _Optional[int] = ..., tasks: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., estimated_latency_ms: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., seconds_left: _Optional[float] = ..., latency_ms: _Optional[_Union[LatencyMs, _Mapping]] = ..., max_rel_error: _Optional[float] = ..., seconds: _Optional[_Union[StageSeconds, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., has_package: _Optional[bool] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ..., model_name: _Optional[str] = ..., device: _Optional[str] = ...) -> None: ...
+    shape_sets: _containers.RepeatedCompositeFieldContainer[ShapeSetResult]
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[JobSpec, _Mapping]] = ..., target: _Optional[str] = ..., tuner: _Optional[str] = ..., trials: _Optional[_Union[Trials, _Mapping]] = ..., measurements: _Optional[int] = ..., tasks: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., estimated_latency_ms: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., seconds_left: _Optional[float] = ..., latency_ms: _Optional[_Union[LatencyMs, _Mapping]] = ..., max_rel_error: _Optional[float] = ..., seconds: _Optional[_Union[StageSeconds, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., has_package: _Optional[bool] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., notes: _Optional[_Iterable[str]] = ..., model_name: _Optional[str] = ..., device: _Optional[str] = ..., shape_sets: _Optional[_Iterable[_Union[ShapeSetResult, _Mapping]]] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("job_id",)

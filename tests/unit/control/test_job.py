@@ -23,7 +23,6 @@ def sheet(spec: tuning_pb2.JobSpec) -> JobSheet:
     ("spec", "told"),
     [
         (tuning_pb2.JobSpec(targets=[common_pb2.TargetSpec(text="a"), common_pb2.TargetSpec(text="b")]), "targets"),
-        (tuning_pb2.JobSpec(shape_sets=[common_pb2.ShapeSet(), common_pb2.ShapeSet()]), "shape sets"),
         (tuning_pb2.JobSpec(autotvm=Templated(kernel_trials=0)), "kernel_trials"),
         (tuning_pb2.JobSpec(autotvm=Templated(early_stopping_threshold=0)), "early_stopping_threshold"),
         (tuning_pb2.JobSpec(autoscheduler=Options(top_trials_per_kernel=0)), "top_trials_per_kernel"),
