@@ -76,7 +76,10 @@ class GpuWatch:
     def look(self, inside: bool = False) -> GpuReading:
         """What is known now. `inside`: a process of ours has the GPU open for certain."""
         now = self.clock()
-        if self._last is None or now - self._looked >= _FRESH_SECONDS:
+        # Until it is known whose numbers these are, the first look from inside may be the last for long: a lease of
+        # short kernels is over sooner than a look gets old.
+        learns = inside and self._numbers_are_ours is None
+        if self._last is None or learns or now - self._looked >= _FRESH_SECONDS:
             self._last, self._looked = self._read(now, inside), now
         return self._last
 

@@ -145,3 +145,13 @@ def test_looks_in_quick_succession_ask_the_driver_once(watched: Watched) -> None
     watched.watch.look()
     watched.watch.look()
     assert len(watched.nvml.asked) == asked
+
+
+def test_a_lease_that_is_over_sooner_than_a_look_gets_old_tells_whose_numbers_these_are(watched: Watched) -> None:
+    watched.look()
+    watched.nvml.processes = [OURS]
+    with watched.watch.at_work():
+        watched.watch.look(inside=True)
+    watched.nvml.processes = [THEIRS]
+    assert watched.look().by == f"a process (pid {THEIRS})"
+
