@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,10 @@ from tests.hostile_kernels import HOSTILE, hostile
 from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 SHAPE = (64, 64)
+# What an idle host promises. Where others take its cores everything takes longer, an ordinary lease too.
+_AT_ONCE_SECONDS = 2.0
+_LEASES_OF_TIME = 10
+_STARTS_OF_TIME = 3
 # Seconds: for a candidate that ends by itself, and for one that never does.
 RUN_TIMEOUT = 20.0
 NEVER_ENDS_TIMEOUT = 1.0
@@ -158,6 +163,19 @@ def kind(report: farm_pb2.OutcomeReport) -> str:
     outcome = report.WhichOneof("outcome")
     name = common_pb2.FailureKind.Name(report.failed.kind).removeprefix("FAILURE_KIND_")
     return name if outcome == "failed" else str(outcome)
+
+
+def at_once(ordinary: float) -> float:
+    """Seconds within which a device takes its next work, on a host where an ordinary lease takes `ordinary`."""
+    return max(_AT_ONCE_SECONDS, _LEASES_OF_TIME * ordinary)
+
+
+async def at_once_anew() -> float:
+    """The same where a new measuring process is needed: most of the time goes into its import of TVM."""
+    began = time.monotonic()
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import tunefarm_agent.measurer")
+    assert await process.wait() == 0
+    return max(_AT_ONCE_SECONDS, _STARTS_OF_TIME * (time.monotonic() - began))
 
 
 async def none_left(agent: AgentProcess) -> None:

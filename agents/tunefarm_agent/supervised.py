@@ -57,14 +57,17 @@ class SupervisedProcess:
         self._household = household
         self._children_first = children_first
         self._process: asyncio.subprocess.Process | None = None
+        self._ready = False
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and self._process.returncode is None
+        """Started, ready, and not known to be dead."""
+        return self._ready and self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
         """Start, and wait until it is ready. Raises ProcessDied."""
         async with self._household.changing:
+            self._ready = False
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", self._module, str(os.getpid())),
                 stdin=asyncio.subprocess.PIPE,
@@ -78,6 +81,7 @@ class SupervisedProcess:
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._reply()
+            self._ready = True
         except TimeoutError as error:
             await self.kill()
             raise ProcessDied(f"{self._module} did not start within {_START_SECONDS:g} s") from error
@@ -110,7 +114,7 @@ class SupervisedProcess:
 
         Goes on to its end if the caller is cancelled: half a kill would leave orphans.
         """
-        process, self._process = self._process, None
+        process, self._process, self._ready = self._process, None, False
         if process is not None:
             await asyncio.shield(asyncio.ensure_future(self._kill(process)))
 
@@ -182,11 +186,12 @@ class SupervisedProcess:
             raise ProcessDied(f"{self._module} died") from error
 
     async def _reply(self) -> Json:
-        if self._process is None or self._process.stdout is None:
+        process = self._process
+        if process is None or process.stdout is None:
             raise ProcessDied(f"{self._module} is not running")
-        line = await self._process.stdout.readline()
+        line = await process.stdout.readline()
         if not line.endswith(b"\n"):
-            code = await self._process.wait()
+            code = await process.wait()
             raise ProcessDied(f"{self._module} died with exit code {code}")
         reply: Json = json.loads(line)
         return reply

@@ -389,11 +389,10 @@ def test_invited_joined_tuned_revoked(farm: Farm, tmp_path: Path) -> None:
         done = tunefarm(farm.home, "tune", str(tmp_path / "tiny.onnx"), *reach, *arguments)
         assert done.returncode == 0, done.stderr
         assert document(done)["state"] == "SUCCEEDED"
-        began = time.monotonic()
         revoked = tunefarm(farm.home, "farm", "revoke", "board", *reach, "--reason", "sold")
         assert revoked.returncode == 0, revoked.stderr
-        assert program.ended(10) == 2
-        assert time.monotonic() - began < 5.0
+        # Well before a session without a sign of life would be given up.
+        assert program.ended(20) == 2
         assert "was revoked: sold" in program.text()
     finally:
         program.stop()

@@ -1,5 +1,5 @@
-# Small files are what the tests watch.
-# ruff: noqa: ASYNC240
+# Small files and processes are what the tests watch.
+# ruff: noqa: ASYNC110, ASYNC240
 """A real agent process against the fake coordinator: every kind of work, on kernels and models built by TVM."""
 
 import asyncio
@@ -36,6 +36,9 @@ from tests.agent_process import (
 )
 from tests.farm_stand_in import FakeCoordinator
 from tests.hostile_kernels import good, hostile, library
+from tunefarm_agent.commands import Place
+from tunefarm_agent.stand import Stand
+from tunefarm_agent.supervised import Household
 from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 TARGET = {"kind": "llvm", "num-cores": 2}
@@ -330,3 +333,22 @@ async def test_a_stopped_worker_loses_its_permit_and_its_life(farm: FakeCoordina
         measure(farm, "m", good())
         await farm.reports("m", 1)
         assert await searcher.process.wait() == -9
+
+
+async def test_a_lease_that_is_cancelled_while_the_measuring_process_starts_harms_nobody(tmp_path: Path) -> None:
+    others = psutil.Process().children()
+    stand = Stand(tmp_path, Household(), (0,), 0, 0, Place())
+    starting = asyncio.create_task(stand.warm_up())
+    try:
+        async with asyncio.timeout(60):
+            while psutil.Process().children() == others:
+                await asyncio.sleep(0.005)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01), stand.set_up():
+                    pass
+            await starting
+            async with stand.set_up() as scratch:
+                assert scratch.exists()
+    finally:
+        await stand.close()
+    assert not scratch.exists()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,11 @@ async def compute() -> AsyncIterator[ComputeClient]:
     client.start()
     await client.ask(WarmUp())
     yield client
+    child = client._child
     await client.close()
+    assert child is not None
+    assert child.session is not None
+    assert members(child.session) == []
 
 
 def opening(task: TuningTask, job: str, *history: Observation) -> OpenTask:
@@ -154,7 +159,8 @@ async def test_a_crash_and_a_hang_cost_one_candidate_each(compute: ComputeClient
     assert "ended its process" in crashed.message
     assert isinstance(hung, BuildFailed)
     assert hung.kind == "BUILD_TIMEOUT"
-    assert 0.5 <= hung.seconds < 3
+    # Nowhere near the hour that it would have taken.
+    assert 0.5 <= hung.seconds < 30
     assert all(isinstance(answer, Built) for answer in others)
     assert len(workers(compute, "Builder")) == 2
 
@@ -354,11 +360,27 @@ async def test_a_request_that_is_cancelled_is_given_up(compute: ComputeClient, m
     assert all(isinstance(answer, BuildFailed) for answer in answers)
 
 
-async def test_a_lost_child_is_replaced_and_close_leaves_nothing() -> None:
+@dataclass
+class Mortal:
+    """A client whose children end, one after another, and the states that it told."""
+
+    client: ComputeClient
+    states: list[tuple[ComputeState, str]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mortal() -> AsyncIterator[Mortal]:
     states: list[tuple[ComputeState, str]] = []
     client = ComputeClient(ComputeSettings(), on_state=lambda *change: states.append(change))
     client.start()
     await client.ask(WarmUp())
+    yield Mortal(client, states)
+    await client.close()
+
+
+async def test_a_lost_child_is_replaced(mortal: Mortal) -> None:
+    client, states = mortal.client, mortal.states
+    assert names(states) == ["starting", "ready"]
     child = client._child
     assert child is not None
     assert child.session is not None
@@ -372,32 +394,17 @@ async def test_a_lost_child_is_replaced_and_close_leaves_nothing() -> None:
     assert any(state is ComputeState.LOST and "Ray's gcs_server ended" in reason for state, reason in states)
     await client.ask(WarmUp())
     assert client.generation == 2
-    assert names(states)[-1] == "ready"
-    second = client._child
-    assert second is not None
-    assert second.session is not None
-    await client.close()
-    assert members(second.session) == []
-    assert names(states) == ["starting", "ready", "lost", "starting", "ready", "closed"]
-    with pytest.raises(ComputeLost):
-        await client.ask(WarmUp())
+    assert names(states) == ["starting", "ready", "lost", "starting", "ready"]
 
 
-async def test_what_is_asked_of_an_ending_child_waits_for_the_next() -> None:
-    client = ComputeClient(ComputeSettings())
-    client.start()
+async def test_what_is_asked_of_an_ending_child_waits_for_the_next(mortal: Mortal) -> None:
+    client = mortal.client
     await client.ask(WarmUp())
+    generation = client.generation
     await kill(client)
     # Four times at once, because that is how often a job asks again.
     await asyncio.gather(*(client.ask(WarmUp()) for _ in range(4)))
-    assert client.generation == 2
-    await kill(client)
-    waiting = asyncio.create_task(client.ask(WarmUp()))
-    client.set_gates(())
-    await asyncio.sleep(0)
-    await client.close()
-    with pytest.raises(ComputeLost, match="closed"):
-        await waiting
+    assert client.generation == generation + 1
 
 
 async def kill(client: ComputeClient) -> None:
@@ -411,20 +418,36 @@ async def kill(client: ComputeClient) -> None:
     assert client._child is child
 
 
-async def test_a_child_that_stands_still_is_replaced() -> None:
-    client = ComputeClient(ComputeSettings(child_timeout=20.0))
-    client.start()
+async def test_a_child_that_stands_still_is_replaced_and_close_leaves_nothing(mortal: Mortal) -> None:
+    client = mortal.client
     await client.ask(WarmUp())
-    child = client._child
+    child, generation = client._child, client.generation
     assert child is not None
     assert child.session is not None
     os.kill(child.session, signal.SIGSTOP)
-    with pytest.raises(ComputeLost, match="it said nothing for 20 s"):
+    # Ray's start, which this time includes, may take longer where others use the cores: a short one only from now on.
+    child._timeout = 6.0
+    pinging = asyncio.create_task(child._ping())
+    with pytest.raises(ComputeLost, match="it said nothing for 6 s"):
         await client.ask(WarmUp())
+    await pinging
     assert members(child.session) == []
     await client.ask(WarmUp())
-    assert client.generation == 2
+    assert client.generation == generation + 1
+    last = client._child
+    assert last is not None
+    assert last.session is not None
+    await kill(client)
+    waiting = asyncio.create_task(client.ask(WarmUp()))
+    client.set_gates(())
+    await asyncio.sleep(0)
     await client.close()
+    with pytest.raises(ComputeLost, match="closed"):
+        await waiting
+    assert members(last.session) == []
+    assert names(mortal.states)[-1] == "closed"
+    with pytest.raises(ComputeLost):
+        await client.ask(WarmUp())
 
 
 async def test_a_ray_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,4 +154,3 @@ def test_a_lease_that_is_over_sooner_than_a_look_gets_old_tells_whose_numbers_th
         watched.watch.look(inside=True)
     watched.nvml.processes = [THEIRS]
     assert watched.look().by == f"a process (pid {THEIRS})"
-
