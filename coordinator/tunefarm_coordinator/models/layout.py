@@ -189,7 +189,8 @@ class _Rewriter:
             return self._pool
         if name in _REDUCTIONS:
             return self._reduction
-        return {"relax.concat": self._concat, "relax.image.resize2d": self._resize}.get(name)
+        rules = {"relax.concat": self._concat, "relax.image.resize2d": self._resize, "relax.nn.pad": self._pad}
+        return rules.get(name)
 
     def _convolution(self, call: Any) -> Any:
         attrs = call.attrs
@@ -261,6 +262,12 @@ class _Rewriter:
     def _concat(self, call: Any) -> Any:
         fields = [self._as_last(field) for field in call.args[0].fields]
         return relax.op.concat(fields, LAST_AXIS[int(call.attrs.axis) % 4])
+
+    def _pad(self, call: Any) -> Any:
+        widths = [int(width) for width in call.attrs.pad_width]
+        ordered = [width for axis in TO_LAST for width in widths[2 * axis : 2 * axis + 2]]
+        value = getattr(call.attrs, "pad_value", 0)
+        return relax.op.nn.pad(self._as_last(call.args[0]), ordered, call.attrs.pad_mode, value)
 
     def _resize(self, call: Any) -> Any:
         attrs = call.attrs

@@ -4,10 +4,22 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from tunefarm_coordinator.models.operators import elementwise
+from tunefarm_coordinator.models.operators import (
+    elementwise,
+    integer_products,
+    quantised_graphs,
+    quantised_microsoft,
+    quantize_linear,
+)
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Rewrite
 
-FAMILIES: tuple[ModuleType, ...] = (elementwise,)
+FAMILIES: tuple[ModuleType, ...] = (
+    elementwise,
+    integer_products,
+    quantised_graphs,
+    quantised_microsoft,
+    quantize_linear,
+)
 
 
 def _joined(table: str) -> dict[Key, Any]:

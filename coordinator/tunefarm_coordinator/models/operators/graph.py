@@ -27,6 +27,7 @@ class Graph:
         self._types = _types(model)
         self._names = _names(model.graph)
         self._outputs = {value.name for value in model.graph.output}
+        self._producers = {name: node for node in model.graph.node for name in node.output if name}
 
     def constant(self, name: str) -> NDArray[Any] | None:
         """The value, where it is known before the model runs."""
@@ -45,6 +46,10 @@ class Graph:
             return None
         dims = found.shape.dim
         return tuple(int(d.dim_value) for d in dims) if all(d.HasField("dim_value") for d in dims) else None
+
+    def producer(self, name: str) -> onnx.NodeProto | None:
+        """The node that gives a value, as it stood when the pass began; None for inputs and initializers."""
+        return self._producers.get(name)
 
     def is_output(self, name: str) -> bool:
         """Whether the model gives the value back."""

@@ -1,0 +1,199 @@
+"""Products and convolutions of integers of 8 bits, added up in int32.
+
+Zero points are taken out by arithmetic: sum (a - za)(b - zb) = sum ab - za sum b - zb sum a + K za zb. Where the
+weights are constants, so is what they bring in, and one sum for each filter is left, which the kernel adds at its end.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tvm import relax
+
+from tunefarm_coordinator.models.constants import constant
+from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Unsupported
+from tunefarm_coordinator.models.operators.quantisation import (
+    along,
+    cast,
+    combined,
+    count,
+    is_zero,
+    known,
+    quantised,
+    shaped,
+    sizes,
+)
+
+_CONVOLUTIONS: dict[int, Callable[..., Any]] = {
+    1: relax.op.nn.conv1d,
+    2: relax.op.nn.conv2d,
+    3: relax.op.nn.conv3d,
+}
+
+
+def _integer_matmul(operator: Operator) -> Any:
+    return product(operator, *(operator.input(index) for index in range(4)))
+
+
+def _quantised_matmul(operator: Operator) -> Any:
+    left, left_scale, left_zero, right, right_scale, right_zero, scale, zero = operator.inputs
+    total = product(operator, left, right, left_zero, right_zero)
+    if count(left_scale) > 1 and len(sizes(left_scale)) == 1:
+        left_scale = shaped(operator, left_scale, (count(left_scale), 1))
+    return requantised(operator, total, (left_scale, right_scale, scale), zero)
+
+
+def _integer_convolution(operator: Operator) -> Any:
+    return convolution(operator, *(operator.input(index) for index in range(4)))
+
+
+def _quantised_convolution(operator: Operator) -> Any:
+    data, data_scale, data_zero, weight, weight_scale, weight_zero, scale, zero = operator.inputs[:8]
+    total = convolution(operator, data, weight, data_zero, weight_zero)
+    bias = operator.input(8)
+    if bias is not None:
+        total = operator.emit(relax.op.add(total, along(operator, bias, total, 1)))
+    weight_scale = along(operator, weight_scale, total, 1)
+    return requantised(operator, total, (data_scale, weight_scale, scale), zero)
+
+
+def requantised(operator: Operator, total: Any, scales: tuple[Any, Any, Any], zero: Any) -> Any:
+    """total * (first scale * second / third), rounded and saturated to the type of the zero point."""
+    first, second, third = (shaped(operator, each, ()) if count(each) == 1 else each for each in scales)
+    factor = combined(operator, relax.op.multiply, first, second)
+    factor = combined(operator, relax.op.divide, factor, third)
+    value = operator.emit(relax.op.multiply(cast(operator, total, "float32"), cast(operator, factor, "float32")))
+    one = constant(np.float32(1))
+    return quantised(operator, value, one, shaped(operator, zero, ()), str(zero.ty.dtype))
+
+
+def product(operator: Operator, left: Any, right: Any, left_zero: Any, right_zero: Any) -> Any:
+    """The matrix product of integers of 8 bits, in int32. A zero point is None, one number, or one for each row of
+    `left` or column of `right`."""
+    right, right_zero = _centred(right, right_zero, -1)
+    total = operator.emit(relax.op.matmul(left, right, out_dtype="int32"))
+    left_zero, right_zero = _by_line(operator, left_zero, -1), _by_line(operator, right_zero, -2)
+    if left_zero is not None:
+        columns = _sums(operator, right, -2 if len(sizes(right)) > 1 else -1)
+        if right_zero is not None:
+            inner = constant(np.int32(sizes(left)[-1]))
+            columns = combined(
+                operator, relax.op.subtract, columns, combined(operator, relax.op.multiply, right_zero, inner)
+            )
+        total = _less(operator, total, left_zero, columns)
+    if right_zero is not None:
+        total = _less(operator, total, right_zero, _sums(operator, left, -1))
+    return total
+
+
+def convolution(operator: Operator, data: Any, weight: Any, data_zero: Any, weight_zero: Any) -> Any:
+    """The convolution of integers of 8 bits, in int32, padded with the data's zero point. Zero points are None or one
+    number; the weight's may be one for each filter."""
+    rank = len(sizes(data)) - 2
+    convolve = _CONVOLUTIONS.get(rank)
+    if convolve is None:
+        raise Unsupported(f"a convolution over {rank} axes")
+    weight, weight_zero = _centred(weight, weight_zero, 0)
+    pads = _pads(operator, sizes(data)[2:], sizes(weight)[2:])
+    if weight_zero is not None:
+        weight = _widened(operator, weight, _first(operator, weight_zero, rank + 1))
+    number = None if data_zero is None else known(data_zero)
+    if data_zero is not None and number is None and any(pads):
+        data, data_zero = _widened(operator, data, shaped(operator, data_zero, ())), None
+    if any(pads):
+        widths = [0, 0, 0, 0, *(pads[side * rank + axis] for axis in range(rank) for side in (0, 1))]
+        value = 0 if data_zero is None or number is None else int(number.reshape(-1)[0])
+        data = operator.emit(relax.op.nn.pad(data, widths, pad_value=value))
+    attributes = operator.attributes
+    total = operator.emit(
+        convolve(
+            data,
+            weight,
+            strides=attributes.get("strides", [1] * rank),
+            dilation=attributes.get("dilations", [1] * rank),
+            groups=attributes.get("group", 1),
+            out_dtype="int32",
+        )
+    )
+    if is_zero(data_zero):
+        return total
+    sums = _sums(operator, weight, tuple(range(1, rank + 2)))
+    filters = shaped(operator, sums, (1, count(sums), *[1] * rank))
+    return _less(operator, total, cast(operator, shaped(operator, data_zero, ()), "int32"), filters)
+
+
+def _centred(weight: Any, zero: Any, axis: int) -> tuple[Any, Any]:
+    """(weight, zero point), the zero point None where it is zero or could be taken off constants of 8 bits."""
+    if is_zero(zero):
+        return weight, None
+    value, number = known(weight), known(zero)
+    if value is None or number is None:
+        return weight, zero
+    number = number.astype(np.int32)
+    if number.size > 1 and number.ndim == 1:
+        number = number.reshape([number.size if i == axis % value.ndim else 1 for i in range(value.ndim)])
+    less = value.astype(np.int32) - (number.reshape(()) if number.size == 1 else number)
+    if less.size and less.min() >= -128 and less.max() <= 127:
+        return constant(less.astype(np.int8)), None
+    return weight, zero
+
+
+def _by_line(operator: Operator, zero: Any, axis: int) -> Any:
+    """A zero point of a product in int32, so shaped that it broadcasts over it; None for 0."""
+    if is_zero(zero):
+        return None
+    zero = cast(operator, zero, "int32")
+    if count(zero) == 1:
+        return shaped(operator, zero, ())
+    if len(sizes(zero)) == 1:
+        return shaped(operator, zero, (count(zero), 1) if axis == -1 else (1, count(zero)))
+    return zero
+
+
+def _sums(operator: Operator, data: Any, axes: int | tuple[int, ...]) -> Any:
+    """Over `axes`, which stay with one element each, in int32."""
+    value: NDArray[Any] | None = known(data)
+    if value is not None:
+        return constant(value.astype(np.int32).sum(axes, dtype=np.int32, keepdims=True))
+    wide = cast(operator, data, "int32")
+    return operator.emit(relax.op.sum(wide, [axes] if isinstance(axes, int) else list(axes), keepdims=True))
+
+
+def _less(operator: Operator, total: Any, left: Any, right: Any) -> Any:
+    return operator.emit(relax.op.subtract(total, combined(operator, relax.op.multiply, left, right)))
+
+
+def _first(operator: Operator, zero: Any, rest: int) -> Any:
+    return shaped(operator, zero, (count(zero), *[1] * rest))
+
+
+def _widened(operator: Operator, data: Any, zero: Any) -> Any:
+    """data - zero in 16 bits, which hold every difference of two integers of 8 bits."""
+    return combined(operator, relax.op.subtract, cast(operator, data, "int16"), cast(operator, zero, "int16"))
+
+
+def _pads(operator: Operator, extents: tuple[int, ...], window: tuple[int, ...]) -> list[int]:
+    """All begins, then all ends."""
+    attributes = operator.attributes
+    kind = attributes.get("auto_pad", "NOTSET")
+    rank = len(window)
+    if kind == "VALID":
+        return [0] * 2 * rank
+    if kind == "NOTSET":
+        return [int(pad) for pad in attributes.get("pads", [0] * 2 * rank)]
+    strides, dilations = attributes.get("strides", [1] * rank), attributes.get("dilations", [1] * rank)
+    totals = [
+        max((-(-extent // stride) - 1) * stride + (size - 1) * dilation + 1 - extent, 0)
+        for extent, size, stride, dilation in zip(extents, window, strides, dilations, strict=True)
+    ]
+    less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return [*less, *more] if kind == "SAME_UPPER" else [*more, *less]
+
+
+CONVERSIONS: dict[Key, Conversion] = {
+    ("", "MatMulInteger"): _integer_matmul,
+    ("", "QLinearMatMul"): _quantised_matmul,
+    ("", "ConvInteger"): _integer_convolution,
+    ("", "QLinearConv"): _quantised_convolution,
+}
