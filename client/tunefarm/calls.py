@@ -88,6 +88,11 @@ class Calls:
         answer = self._unary(self._tuning().UploadModel, parts(), limit)
         return cast(tuning_pb2.Model, answer)
 
+    def upload_values(self, parts: Callable[[], Iterator[tuning_pb2.UploadValuesRequest]], size: int) -> str:
+        """Sends a NumPy file of `size` bytes, as `upload` sends a model; its values_id."""
+        limit = QUICK_SECONDS * 2 + size / UPLOAD_BYTES_PER_SECOND
+        return str(self._unary(self._tuning().UploadValues, parts(), limit).values_id)
+
     def plan(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.Plan:
         request = tuning_pb2.PlanJobRequest(spec=spec)
         return cast(tuning_pb2.Plan, self._unary(self._tuning().PlanJob, request, PLAN_SECONDS))

@@ -6,7 +6,7 @@ import dataclasses
 import getpass
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -17,20 +17,22 @@ from tunefarm.calls import Calls
 from tunefarm.channel import check_security
 from tunefarm.embedded import Embedded, EmbeddedSettings
 from tunefarm.errors import NoDevice
+from tunefarm.input_wishes import InputWishes, wishes_of
 from tunefarm.job import Device, Job, JobState, Plan
-from tunefarm.model_files import model_files
+from tunefarm.model_files import declared_inputs, model_files
 from tunefarm.options import TuningOptions
 from tunefarm.remote import Remote
 from tunefarm.request import (
     InputShapes,
     JobRequest,
+    SentInputs,
     TuningParameters,
     caps_of,
     check_shapes,
     target_text,
     tuning_of,
 )
-from tunefarm.transfer import TransferProgress, header_of, upload
+from tunefarm.transfer import TransferProgress, header_of, upload, upload_values
 from tunefarm.wire import devices_from, job_from, job_spec, plan_from, wire_state
 from tunefarm.workflow import Workflow
 from tunefarm_proto.v1 import tuning_pb2
@@ -98,17 +100,27 @@ class Client:
         path: str | Path,
         input_shapes: InputShapes | None = None,
         *,
+        input_samples: str | Path | None = None,
+        input_ranges: Mapping[str, Sequence[float]] | None = None,
+        freeze: Mapping[str, Any] | None = None,
+        force_inputs: InputShapes | None = None,
         project: str = "",
         name: str = "",
         progress: TransferProgress | None = None,
     ) -> ModelVariant:
         """Sends an ONNX file, with its external data, and returns it as something to optimize.
 
-        `input_shapes` fixes inputs whose shape the model leaves open. `progress` is given (bytes done,
-        bytes in all). Raises InvalidInput before anything is started if the file can't be a model.
+        `input_shapes` fixes inputs whose shape the model leaves open, `force_inputs` also those whose sizes it fixes.
+        `input_samples`: an .npz file of input sets to check and time with (arrays named as the inputs; NAME/0, NAME/1,
+        ... for several sets); `input_ranges`: (low, high) of seeded values, high left out. `freeze` makes constants of
+        inputs: numbers, lists, arrays, or the Path of an .npy file. `progress` is given (bytes done, bytes in all).
+        Raises InvalidInput before anything is started if the file can't be a model, or does not go with the rest.
         """
         shapes = check_shapes(input_shapes or {})
+        wishes = wishes_of(input_samples, input_ranges, freeze, force_inputs)
         files = model_files(Path(path))
+        if wishes:
+            wishes.check(declared_inputs(Path(path)))
         header = tuning_pb2.UploadModelHeader(
             name=name or Path(path).stem,
             project=project,
@@ -117,7 +129,18 @@ class Client:
             trace_id=uuid.uuid4().hex,
         )
         model = upload(self._calls, files, header, progress)
-        return ModelVariant(self, model, shapes)
+        return ModelVariant(self, model, {**wishes.forced, **shapes}, self._sent(wishes))
+
+    def _sent(self, wishes: InputWishes) -> SentInputs:
+        """The wishes, their files uploaded."""
+        frozen = wishes.frozen.items()
+        return SentInputs(
+            samples=upload_values(self._calls, wishes.samples) if wishes.samples is not None else "",
+            ranges=wishes.ranges,
+            frozen_json={name: value for name, value in frozen if isinstance(value, str)},
+            frozen_files={name: upload_values(self._calls, value) for name, value in frozen if isinstance(value, Path)},
+            forced=tuple(wishes.forced),
+        )
 
     def plan(
         self,
@@ -187,13 +210,16 @@ class Client:
 class ModelVariant:
     """An uploaded model with its input shapes."""
 
-    def __init__(self, client: Client, model: tuning_pb2.Model, shapes: InputShapes) -> None:
+    def __init__(
+        self, client: Client, model: tuning_pb2.Model, shapes: InputShapes, sent: SentInputs | None = None
+    ) -> None:
         self._client = client
         self.id = model.model_id
         self.name = model.name
         self.project = model.project
         self.inputs = tuple(ModelInput(i.name, tuple(i.shape), i.dtype) for i in model.inputs)
         self.input_shapes = dict(shapes)
+        self._sent = sent or SentInputs()
 
     def __repr__(self) -> str:
         return f"ModelVariant({self.id!r}, name={self.name!r})"
@@ -238,6 +264,7 @@ class ModelVariant:
             tuning=tuning_of(tuning_options, parameters),
             project=self.project,
             owner=_owner(),
+            inputs=self._sent,
             **caps,
         )
 

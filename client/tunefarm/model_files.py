@@ -32,8 +32,14 @@ _FIELDS: dict[str, list[tuple[str, int, bool, str]]] = {
     "Graph": [
         ("node", 1, True, "Node"),
         ("initializer", 5, True, "Tensor"),
+        ("input", 11, True, "Value"),
         ("sparse_initializer", 15, True, "Sparse"),
     ],
+    "Value": [("name", 1, False, "string"), ("type", 2, False, "Type")],
+    "Type": [("tensor_type", 1, False, "TensorType")],
+    "TensorType": [("elem_type", 1, False, "int64"), ("shape", 2, False, "Shape")],
+    "Shape": [("dim", 1, True, "Dim")],
+    "Dim": [("dim_value", 1, False, "int64")],
     "Node": [("attribute", 5, True, "Attribute")],
     "Attribute": [
         ("t", 5, False, "Tensor"),
@@ -55,6 +61,33 @@ class ModelFile:
 
     source: Path
     path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class DeclaredInput:
+    """An input as the model's file declares it. `dtype` is None where NumPy has no name for it, `dims` where even
+    the rank is open; a dim is None where its size is."""
+
+    name: str
+    dtype: str | None
+    dims: tuple[int | None, ...] | None
+
+
+# TensorProto.DataType of onnx.proto.
+_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+}
 
 
 @functools.cache
@@ -87,6 +120,21 @@ def model_files(model: Path) -> list[ModelFile]:
     for location in sorted(set(_locations(parsed))):
         files.append(_external_file(model, location))
     return files
+
+
+def declared_inputs(model: Path) -> list[DeclaredInput]:
+    """The model's inputs, initializers left out. Raises InvalidInput as `model_files` does."""
+    graph = _parse(model).graph
+    initializers = {tensor.name for tensor in graph.initializer}
+    return [_declared(value) for value in graph.input if value.name not in initializers]
+
+
+def _declared(value: Any) -> DeclaredInput:
+    tensor_type = value.type.tensor_type
+    known = tensor_type.HasField("shape")
+    # Exporters write 0 or -1 for what is not known.
+    dims = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor_type.shape.dim) if known else None
+    return DeclaredInput(value.name, _DTYPES.get(tensor_type.elem_type), dims)
 
 
 def _parse(model: Path) -> Any:

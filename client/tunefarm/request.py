@@ -39,6 +39,18 @@ class TuningParameters(TypedDict, total=False):
 
 
 @dataclasses.dataclass(frozen=True)
+class SentInputs:
+    """What was said of a model's inputs (`input_wishes.InputWishes`), its files uploaded. `samples`: a values_id, or
+    empty; `frozen_json`, `frozen_files` (values_ids): by input; `forced`: names."""
+
+    samples: str = ""
+    ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    frozen_json: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    frozen_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    forced: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class JobRequest:
     """One job on one uploaded model. `target`: "host", a name that the coordinator knows, or TVM's JSON."""
 
@@ -53,6 +65,7 @@ class JobRequest:
     max_seconds: float | None = None
     seed: int | None = None
     allow_tf32: bool = False
+    inputs: SentInputs = dataclasses.field(default_factory=SentInputs)
     priority: int = 0
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -144,25 +157,27 @@ def target_text(platform: str | Mapping[str, object]) -> str:
 
 
 def check_shapes(shapes: InputShapes) -> dict[str, tuple[int, ...]]:
-    """The shapes as tuples. Raises InvalidInput for a dimension that is not a positive whole number."""
+    """The shapes as tuples. Raises InvalidInput for a dimension that is no whole number, or negative."""
     for name, dims in shapes.items():
         if not isinstance(dims, list | tuple):
             raise InvalidInput(f"the shape of input {name!r} is a list of numbers, not {dims!r}")
         for dim in dims:
-            if isinstance(dim, bool) or not isinstance(dim, int) or not 0 < dim < 2**63:
-                raise InvalidInput(f"the shape of input {name!r} has {dim!r}: every dimension is 1 or more")
+            if isinstance(dim, bool) or not isinstance(dim, int) or not 0 <= dim < 2**63:
+                raise InvalidInput(
+                    f"the shape of input {name!r} has {dim!r}: every dimension is a whole number, 0 or more"
+                )
     return {name: tuple(dims) for name, dims in shapes.items()}
 
 
-def parse_inputs(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """`NAME=1,3,224,224` strings -> shapes by input name. Raises InvalidInput, quoting the text."""
+def parse_inputs(texts: Sequence[str], option: str = "--input") -> dict[str, tuple[int, ...]]:
+    """`NAME=1,3,224,224` strings of an option -> shapes by input name. Raises InvalidInput, quoting the text."""
     shapes: dict[str, tuple[int, ...]] = {}
     for text in texts:
         name, equals, dims = text.rpartition("=")
         parts = [part.strip() for part in dims.split(",")]
         if not equals or not name.strip() or not all(part.isascii() and part.isdigit() for part in parts):
-            raise InvalidInput(f"--input {text!r}: write NAME=1,3,224,224")
+            raise InvalidInput(f"{option} {text!r}: write NAME=1,3,224,224")
         if name in shapes:
-            raise InvalidInput(f"--input {text!r}: {name!r} was given before")
+            raise InvalidInput(f"{option} {text!r}: {name!r} was given before")
         shapes[name] = tuple(int(part) for part in parts)
     return check_shapes(shapes)

@@ -64,6 +64,26 @@ def upload(
             sleep(outage.next_pause(error))
 
 
+def upload_values(calls: Calls, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> str:
+    """Sends a NumPy file; its values_id. Tries again from the start when the connection breaks."""
+    (header,) = header_of([ModelFile(path, path.name)])
+    outage = Outage(_OUTAGE_SECONDS, time.monotonic)
+
+    def parts() -> Iterator[tuning_pb2.UploadValuesRequest]:
+        yield tuning_pb2.UploadValuesRequest(header=header)
+        with path.open("rb") as stream:
+            while data := stream.read(CHUNK_BYTES):
+                yield tuning_pb2.UploadValuesRequest(data=data)
+
+    while True:
+        try:
+            return calls.upload_values(parts, header.size)
+        except Unreachable:
+            raise
+        except Unavailable as error:
+            sleep(outage.next_pause(error))
+
+
 def fetch_package(
     calls: Calls, job_id: str, folder: Path, *, sleep: Callable[[float], None] = time.sleep
 ) -> list[Path]:

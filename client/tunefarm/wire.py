@@ -21,7 +21,7 @@ from tunefarm.job import (
     Trials,
 )
 from tunefarm.options import AutoschedulerOptions, AutoTVMOptions, TuningOptions
-from tunefarm.request import JobRequest, ResumeTotals
+from tunefarm.request import JobRequest, ResumeTotals, SentInputs
 from tunefarm_proto.v1 import common_pb2, farm_pb2, tuning_pb2
 
 
@@ -46,6 +46,7 @@ def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:
         spec.shape_sets.append(common_pb2.ShapeSet(inputs=inputs))
     if request.tuning is not None:
         _set_tuning(spec, request.tuning)
+    _set_inputs(spec, request.inputs)
     return spec
 
 
@@ -60,6 +61,17 @@ def _set_tuning(spec: tuning_pb2.JobSpec, tuning: TuningOptions) -> None:
         spec.autoscheduler.CopyFrom(tuning_pb2.AutoschedulerOptions(**given))
     else:
         spec.autotvm.CopyFrom(tuning_pb2.AutoTVMOptions(**given))
+
+
+def _set_inputs(spec: tuning_pb2.JobSpec, inputs: SentInputs) -> None:
+    spec.input_samples = inputs.samples
+    spec.forced_inputs.extend(inputs.forced)
+    for name, (low, high) in inputs.ranges.items():
+        spec.input_ranges[name].CopyFrom(tuning_pb2.InputRange(low=low, high=high))
+    for name, text in inputs.frozen_json.items():
+        spec.frozen_inputs[name].CopyFrom(tuning_pb2.FrozenInput(json=text))
+    for name, values_id in inputs.frozen_files.items():
+        spec.frozen_inputs[name].CopyFrom(tuning_pb2.FrozenInput(values_id=values_id))
 
 
 def plan_from(wire: tuning_pb2.Plan) -> Plan:

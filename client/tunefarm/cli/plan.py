@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 def plan(
     model: tuning.Model,
     inputs: tuning.Inputs = None,
+    samples: tuning.Samples = None,
+    ranges: tuning.Ranges = None,
+    frozen: tuning.Frozen = None,
+    forced: tuning.Forced = None,
     target: tuning.Target = "host",
     tuner: tuning.Tuner = None,
     trials_per_kernel: tuning.TrialsPerKernel = None,
@@ -47,6 +51,10 @@ def plan(
     request = tuning.TuningRequest(
         model=model,
         inputs=tuple(inputs or ()),
+        samples=samples,
+        ranges=tuple(ranges or ()),
+        frozen=tuple(frozen or ()),
+        forced=tuple(forced or ()),
         target=target,
         tuner=tuner,
         trials_per_kernel=trials_per_kernel,
@@ -64,7 +72,9 @@ def plan(
     )
     reach = Reach(connect, token, insecure, data_dir)
     with open_view(as_json) as view, reach.client(agent=True, view=view) as client:
-        variant = client.upload_model(model, request.shapes, project=project, name=name, progress=view.transferred)
+        variant = client.upload_model(
+            model, request.shapes, project=project, name=name, progress=view.transferred, **request.said_of_inputs
+        )
         view.notice("preparing the model")
         planned = variant.plan(target, request.options, **request.caps)
     if as_json:

@@ -31,6 +31,10 @@ Detach = Annotated[bool, typer.Option("--detach", help="Return when the job is a
 def tune(
     model: tuning.Model,
     inputs: tuning.Inputs = None,
+    samples: tuning.Samples = None,
+    ranges: tuning.Ranges = None,
+    frozen: tuning.Frozen = None,
+    forced: tuning.Forced = None,
     target: tuning.Target = "host",
     tuner: tuning.Tuner = None,
     trials_per_kernel: tuning.TrialsPerKernel = None,
@@ -57,6 +61,10 @@ def tune(
     request = tuning.TuningRequest(
         model=model,
         inputs=tuple(inputs or ()),
+        samples=samples,
+        ranges=tuple(ranges or ()),
+        frozen=tuple(frozen or ()),
+        forced=tuple(forced or ()),
         target=target,
         tuner=tuner,
         trials_per_kernel=trials_per_kernel,
@@ -89,6 +97,7 @@ def _submit(request: tuning.TuningRequest, client: Client, view: View) -> Workfl
         project=request.project,
         name=request.name,
         progress=view.transferred,
+        **request.said_of_inputs,
     )
     view.notice("submitting the job")
     return variant.optimize(request.target, request.options, **request.caps)

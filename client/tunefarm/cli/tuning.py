@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tunefarm.errors import InvalidInput
+from tunefarm.input_wishes import InputArguments, parse_frozen, parse_ranges, wishes_of
 from tunefarm.options import TuningOptions, options_of_tuner, pick_tuner
 from tunefarm.request import JobRequest, TuningParameters, parse_inputs, target_text
 
@@ -16,6 +17,32 @@ Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX mode
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME=1,3,224,224", help="Fixes an input's shape; may be repeated."),
+]
+Samples = Annotated[
+    Path | None,
+    typer.Option(
+        "--samples",
+        metavar="FILE.npz",
+        help="Inputs to check and time with: arrays named as the inputs; NAME/0, NAME/1, ... for several sets.",
+    ),
+]
+Ranges = Annotated[
+    list[str] | None,
+    typer.Option("--range", metavar="NAME=LOW:HIGH", help="Seeded values of an input, HIGH left out; may be repeated."),
+]
+Frozen = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--freeze",
+        metavar="NAME=VALUE|@FILE.npy",
+        help="Makes a constant of an input (1,16 is a list); may be repeated.",
+    ),
+]
+Forced = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--force-input", metavar="NAME=1,3,224,224", help="An input's shape, whatever the file fixes; may be repeated."
+    ),
 ]
 Target = Annotated[
     str,
@@ -80,6 +107,10 @@ class TuningRequest:
 
     model: Path
     inputs: tuple[str, ...]
+    samples: Path | None
+    ranges: tuple[str, ...]
+    frozen: tuple[str, ...]
+    forced: tuple[str, ...]
     target: str
     tuner: str | None
     trials_per_kernel: int | None
@@ -100,6 +131,7 @@ class TuningRequest:
             raise InvalidInput(f"no such file: {self.model}")
         if not self.model.is_file():
             raise InvalidInput(f"{self.model} is not a file")
+        wishes_of(**self.said_of_inputs)
         JobRequest(  # checks the rest as the SDK would, before anything starts
             model_id="",
             target=target_text(self.target),
@@ -118,6 +150,16 @@ class TuningRequest:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Input shapes by name."""
         return parse_inputs(self.inputs)
+
+    @property
+    def said_of_inputs(self) -> InputArguments:
+        """What is said of the inputs beside their shapes, as `Client.upload_model` takes it."""
+        return InputArguments(
+            input_samples=self.samples,
+            input_ranges=parse_ranges(self.ranges),
+            freeze=parse_frozen(self.frozen),
+            force_inputs=parse_inputs(self.forced, "--force-input"),
+        )
 
     @property
     def options(self) -> TuningOptions | None:

@@ -25,14 +25,14 @@ def test_parses_input_shapes(texts: list[str], shapes: dict[str, tuple[int, ...]
 
 
 @pytest.mark.parametrize(
-    "texts", [["x"], ["x="], ["=1"], ["x=1,,2"], ["x=a"], ["x=-1"], ["x=0"], ["x=1.5"], ["x=²"], ["x=1", "x=2"]]
+    "texts", [["x"], ["x="], ["=1"], ["x=1,,2"], ["x=a"], ["x=-1"], ["x=1.5"], ["x=²"], ["x=1", "x=2"]]
 )
 def test_refuses_other_input_shapes(texts: list[str]) -> None:
     with pytest.raises(InvalidInput):
         parse_inputs(texts)
 
 
-@pytest.mark.parametrize("dims", [3, "13", [1.0], [True], [0], [2**63]])
+@pytest.mark.parametrize("dims", [3, "13", [1.0], [True], [-1], [2**63]])
 def test_refuses_shapes_that_are_none(dims: Any) -> None:
     with pytest.raises(InvalidInput, match="'x'"):
         check_shapes({"x": dims})
