@@ -10,6 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 GPU_ARGS ?=
+CONFORMANCE_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -19,7 +20,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile gpu-check clean
+.PHONY: help setup compiler lint test test-slow explore protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile gpu-check conformance clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -94,6 +95,9 @@ bench-cuda-compile: setup ## CUDA candidates a second with NVRTC and with nvcc, 
 
 gpu-check: setup ## on a machine with an NVIDIA GPU: tunes four models, times them against PyTorch; some minutes (GPU_ARGS)
 	tests/gpu/check.sh $(GPU_ARGS)
+
+conformance: setup ## ONNX's own backend tests, operator by operator, into docs/conformance.md; ten minutes (CONFORMANCE_ARGS)
+	OPENBLAS_NUM_THREADS=1 TVM_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.conformance.suite $(CONFORMANCE_ARGS)
 
 clean: ## removes all that make has made, .venv too
 	rm -rf .venv $(DEMO) bench-* gpu-check *.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -22,6 +22,7 @@ from tunefarm_coordinator.models.onnx_graph import (
 from tunefarm_coordinator.models.operators.families import CONVERSIONS, REWRITES
 from tunefarm_coordinator.models.operators.family import Key, Operator, Unsupported, attributes_of, key_of
 from tunefarm_coordinator.models.operators.rewriting import expanded, place_of, rewritten
+from tunefarm_coordinator.models.operators.shape_arithmetic import resolved
 
 # TVM's importer looks at no domain: these of its operators are ONNX Runtime's, with Gelu in both domains.
 _MICROSOFT = "com.microsoft"
@@ -83,7 +84,7 @@ def importable_form(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
         if not changed:
             break
         try:
-            model, again = rewritten(simplified(model))
+            model, again = rewritten(simplified(resolved(model)))
         except Unsupported as error:
             raise InvalidInput(f"{path}: {error}") from error
         without_functions = expanded(model, importable)

@@ -34,6 +34,10 @@ class Graph:
         tensor = self._constants.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
+    def is_constant(self, name: str) -> bool:
+        """Whether `constant` knows the value; costs nothing, however large it is."""
+        return name in self._constants
+
     def dtype(self, name: str) -> int | None:
         """`onnx.TensorProto.DataType` of a value; None where it is not known."""
         found = self._types.get(name)
