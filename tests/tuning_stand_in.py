@@ -70,7 +70,13 @@ def job_at(state: str, sequence: int, charged: int = 0, **extra: Any) -> tuning_
 def succeeding() -> list[tuning_pb2.Job]:
     """A job's life, one entry a change."""
     latency = tuning_pb2.LatencyMs(
-        tuned=2.0, untuned=9.0, onnxruntime=3.0, tuned_spread=0.1, untuned_spread=0.2, onnxruntime_spread=0.3
+        tuned=2.0,
+        untuned=9.0,
+        onnxruntime=3.0,
+        tuned_spread=0.1,
+        untuned_spread=0.2,
+        onnxruntime_spread=0.3,
+        tuned_mean=2.5,  # the others as a coordinator that sends no means
     )
     end = job_at("SUCCEEDED", 7, 8, latency_ms=latency, max_rel_error=2e-6, has_package=True, device="cpu0")
     return [

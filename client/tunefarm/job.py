@@ -79,10 +79,14 @@ class StageSeconds:
 class Metrics:
     """Milliseconds of one inference on the device; None where it can't run there.
 
-    Spreads are half the interquartile range of the samples. `max_rel_error`: the greatest difference from
+    Medians are what is compared and shown; means are of the same samples (None too from a coordinator that does not
+    send them); spreads are half the samples' interquartile range. `max_rel_error`: the greatest difference from
     the reference outputs, over their greatest magnitude.
     """
 
+    latency_median_ms: float | None
+    untuned_latency_median_ms: float | None
+    onnxruntime_latency_median_ms: float | None
     latency_mean_ms: float | None
     untuned_latency_mean_ms: float | None
     onnxruntime_latency_mean_ms: float | None
@@ -93,13 +97,13 @@ class Metrics:
 
     @property
     def speedup(self) -> float | None:
-        """Untuned over tuned latency."""
-        return _ratio(self.untuned_latency_mean_ms, self.latency_mean_ms)
+        """Untuned over tuned latency, of the medians."""
+        return _ratio(self.untuned_latency_median_ms, self.latency_median_ms)
 
     @property
     def onnxruntime_speedup(self) -> float | None:
-        """ONNX Runtime's latency over the tuned one."""
-        return _ratio(self.onnxruntime_latency_mean_ms, self.latency_mean_ms)
+        """ONNX Runtime's latency over the tuned one, of the medians."""
+        return _ratio(self.onnxruntime_latency_median_ms, self.latency_median_ms)
 
 
 def _ratio(above: float | None, below: float | None) -> float | None:

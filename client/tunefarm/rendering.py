@@ -108,16 +108,16 @@ def _outcome(job: Job) -> Text:
 def _latency_table(job: Job) -> Table:
     metrics = job.metrics
     rows = (
-        ("tuned", metrics.latency_mean_ms, metrics.latency_spread_ms),
-        ("untuned", metrics.untuned_latency_mean_ms, metrics.untuned_latency_spread_ms),
-        ("ONNX Runtime", metrics.onnxruntime_latency_mean_ms, metrics.onnxruntime_latency_spread_ms),
+        ("tuned", metrics.latency_median_ms, metrics.latency_spread_ms),
+        ("untuned", metrics.untuned_latency_median_ms, metrics.untuned_latency_spread_ms),
+        ("ONNX Runtime", metrics.onnxruntime_latency_median_ms, metrics.onnxruntime_latency_spread_ms),
     )
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("build", no_wrap=True)
     table.add_column("latency", justify="right", no_wrap=True)
     table.add_column("tuned is", justify="right", no_wrap=True)
     for name, latency, spread in rows:
-        against = "" if name == "tuned" else _speed_up(metrics.latency_mean_ms, latency)
+        against = "" if name == "tuned" else _speed_up(metrics.latency_median_ms, latency)
         table.add_row(name, milliseconds(latency, spread), against)
     return table
 

@@ -179,9 +179,12 @@ def _metrics(wire: tuning_pb2.Job) -> Metrics:
         for field in latency.DESCRIPTOR.fields
     }
     return Metrics(
-        latency_mean_ms=values["tuned"],
-        untuned_latency_mean_ms=values["untuned"],
-        onnxruntime_latency_mean_ms=values["onnxruntime"],
+        latency_median_ms=values["tuned"],
+        untuned_latency_median_ms=values["untuned"],
+        onnxruntime_latency_median_ms=values["onnxruntime"],
+        latency_mean_ms=values["tuned_mean"],
+        untuned_latency_mean_ms=values["untuned_mean"],
+        onnxruntime_latency_mean_ms=values["onnxruntime_mean"],
         latency_spread_ms=values["tuned_spread"],
         untuned_latency_spread_ms=values["untuned_spread"],
         onnxruntime_latency_spread_ms=values["onnxruntime_spread"],

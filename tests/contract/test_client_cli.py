@@ -30,7 +30,18 @@ from tunefarm.cli import main
 from tunefarm.cli.parameters import Reach
 from tunefarm.diagnosis import Finding
 
-KEYS = ["job_id", "state", "tasks", "trials", "measurements", "latency_ms", "max_rel_error", "seconds", "package"]
+KEYS = [
+    "job_id",
+    "state",
+    "tasks",
+    "trials",
+    "measurements",
+    "latency_ms",
+    "latency_mean_ms",
+    "max_rel_error",
+    "seconds",
+    "package",
+]
 
 
 @pytest.fixture
@@ -79,6 +90,7 @@ def test_tune_json_is_the_promised_document(
     assert list(document) == KEYS
     assert document["package"] == str(folder / "m-tuned")
     assert document["latency_ms"] == {"tuned": 2.0, "untuned": 9.0, "onnxruntime": 3.0}
+    assert document["latency_mean_ms"] == {"tuned": 2.5, "untuned": None, "onnxruntime": None}
     assert (folder / "m-tuned" / "run.py").is_file()
 
 

@@ -52,6 +52,7 @@ def check_package(out: Path) -> None:
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["tasks"]
     assert manifest["latency_ms"]["tuned"] > 0
+    assert manifest["latency_mean_ms"]["tuned"] > 0
     # Whatever left the default schedule did so because it was faster inside the model.
     for task in manifest["tasks"]:
         if task["schedule"] == "tuned":

@@ -58,7 +58,7 @@ def _job_table(listed: list[Job]) -> RenderableType:
     table.add_column("tuned", justify="right", no_wrap=True)
     for job in listed:
         trials = f"{job.trials.charged}/{job.trials.budget}"
-        latency = milliseconds(job.metrics.latency_mean_ms)
+        latency = milliseconds(job.metrics.latency_median_ms)
         table.add_row(job.job_id, str(job.state), job.model_name or job.name, trials, latency)
     return table
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import fmean, median, quantiles
 from typing import Any
 
 from tunefarm_coordinator.compute.messages import Reference
@@ -233,6 +233,11 @@ def summed_up(found: Sequence[ev.Benchmarked]) -> ev.Benchmarked:
 def latency_ms(samples: tuple[float, ...]) -> float | None:
     """Median of one inference in milliseconds."""
     return median(samples) * 1e3 if samples else None
+
+
+def mean_ms(samples: tuple[float, ...]) -> float | None:
+    """Arithmetic mean of one inference in milliseconds."""
+    return fmean(samples) * 1e3 if samples else None
 
 
 def spread_ms(samples: tuple[float, ...]) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunefarm_coordinator.compute.messages import Package, Packaged
-from tunefarm_coordinator.control.benchmarking import MANIFEST, ModelBenchmarks, latency_ms, read_manifest
+from tunefarm_coordinator.control.benchmarking import MANIFEST, ModelBenchmarks, latency_ms, mean_ms, read_manifest
 from tunefarm_coordinator.control.measuring import MeasuringStage
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
@@ -134,11 +134,11 @@ class PackagingStage:
             if task["workload"] in in_model:
                 tuned, default = in_model[task["workload"]]
                 task["seconds_in_model"] = {"tuned": tuned, "default": default}
-        manifest["latency_ms"] = _latencies(event.timings)
+        manifest |= _latencies(event.timings)
         manifest["max_rel_error"] = event.max_rel_error
         manifest["device"] = event.device
         for of_set, measured in zip(manifest.get("shape_sets", []), event.sets, strict=False):
-            of_set["latency_ms"] = _latencies(measured.timings)
+            of_set |= _latencies(measured.timings)
             of_set["max_rel_error"], of_set["device"] = measured.max_rel_error, measured.device
         manifest["benchmarked"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         draft = path.with_suffix(".tmp")
@@ -146,8 +146,11 @@ class PackagingStage:
         draft.replace(path)
 
 
-def _latencies(timings: tuple[ev.ModelTiming, ...]) -> dict[str, float | None]:
-    return {timing.name: latency_ms(timing.samples) for timing in timings}
+def _latencies(timings: tuple[ev.ModelTiming, ...]) -> dict[str, dict[str, float | None]]:
+    return {
+        "latency_ms": {timing.name: latency_ms(timing.samples) for timing in timings},
+        "latency_mean_ms": {timing.name: mean_ms(timing.samples) for timing in timings},
+    }
 
 
 def _put_in_place(draft: Path, package: Path) -> None:

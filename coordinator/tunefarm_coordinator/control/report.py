@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tunefarm_coordinator.control.benchmarking import ONNXRUNTIME, TUNED, UNTUNED, latency_ms, spread_ms
+from tunefarm_coordinator.control.benchmarking import ONNXRUNTIME, TUNED, UNTUNED, latency_ms, mean_ms, spread_ms
 from tunefarm_coordinator.control.job import tuning_options
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.jobs.events import ModelTiming
@@ -162,6 +162,7 @@ def _add_latencies(message: tuning_pb2.LatencyMs, timings: Iterable[ModelTiming]
         if timing.name not in (TUNED, UNTUNED, ONNXRUNTIME) or not timing.samples:
             continue
         setattr(message, timing.name, latency_ms(timing.samples))
+        setattr(message, f"{timing.name}_mean", mean_ms(timing.samples))
         spread = spread_ms(timing.samples)
         if spread is not None:
             setattr(message, f"{timing.name}_spread", spread)

@@ -248,7 +248,7 @@ class PlanJobRequest(_message.Message):
     def __init__(self, spec: _Optional[_Union[JobSpec, _Mapping]] = ...) -> None: ...
 
 class PlannedTask(_message.Message):
-    __slots__ = ("workload", "name", "weight", "flops", "known_records", "first_round_trials", "template", "trials", "weights")
+    __slots__ = ("workload", "name", "weight", "flops", "known_records", "first_round_trials", "template", "trials", "weights", "nodes")
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -258,6 +258,7 @@ class PlannedTask(_message.Message):
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     TRIALS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
     workload: str
     name: str
     weight: int
@@ -267,7 +268,8 @@ class PlannedTask(_message.Message):
     template: str
     trials: int
     weights: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ..., template: _Optional[str] = ..., trials: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ...) -> None: ...
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ..., template: _Optional[str] = ..., trials: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ..., nodes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Plan(_message.Message):
     __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm", "allow_tf32", "shape_sets")
@@ -318,7 +320,7 @@ class JobError(_message.Message):
     def __init__(self, kind: _Optional[_Union[JobErrorKind, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class TaskProgress(_message.Message):
-    __slots__ = ("workload", "name", "weight", "charged", "valid", "failed", "baseline_seconds", "best_seconds", "weights")
+    __slots__ = ("workload", "name", "weight", "charged", "valid", "failed", "baseline_seconds", "best_seconds", "weights", "nodes")
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
@@ -328,6 +330,7 @@ class TaskProgress(_message.Message):
     BASELINE_SECONDS_FIELD_NUMBER: _ClassVar[int]
     BEST_SECONDS_FIELD_NUMBER: _ClassVar[int]
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
     workload: str
     name: str
     weight: int
@@ -337,7 +340,8 @@ class TaskProgress(_message.Message):
     baseline_seconds: float
     best_seconds: float
     weights: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., charged: _Optional[int] = ..., valid: _Optional[int] = ..., failed: _Optional[int] = ..., baseline_seconds: _Optional[float] = ..., best_seconds: _Optional[float] = ..., weights: _Optional[_Iterable[int]] = ...) -> None: ...
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., charged: _Optional[int] = ..., valid: _Optional[int] = ..., failed: _Optional[int] = ..., baseline_seconds: _Optional[float] = ..., best_seconds: _Optional[float] = ..., weights: _Optional[_Iterable[int]] = ..., nodes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Trials(_message.Message):
     __slots__ = ("budget", "charged", "valid", "in_flight", "failed", "refunded")
@@ -379,20 +383,26 @@ class StageSeconds(_message.Message):
     def __init__(self, total: _Optional[float] = ..., prepare: _Optional[float] = ..., search: _Optional[float] = ..., build: _Optional[float] = ..., measure: _Optional[float] = ..., package: _Optional[float] = ...) -> None: ...
 
 class LatencyMs(_message.Message):
-    __slots__ = ("tuned", "untuned", "onnxruntime", "tuned_spread", "untuned_spread", "onnxruntime_spread")
+    __slots__ = ("tuned", "untuned", "onnxruntime", "tuned_spread", "untuned_spread", "onnxruntime_spread", "tuned_mean", "untuned_mean", "onnxruntime_mean")
     TUNED_FIELD_NUMBER: _ClassVar[int]
     UNTUNED_FIELD_NUMBER: _ClassVar[int]
     ONNXRUNTIME_FIELD_NUMBER: _ClassVar[int]
     TUNED_SPREAD_FIELD_NUMBER: _ClassVar[int]
     UNTUNED_SPREAD_FIELD_NUMBER: _ClassVar[int]
     ONNXRUNTIME_SPREAD_FIELD_NUMBER: _ClassVar[int]
+    TUNED_MEAN_FIELD_NUMBER: _ClassVar[int]
+    UNTUNED_MEAN_FIELD_NUMBER: _ClassVar[int]
+    ONNXRUNTIME_MEAN_FIELD_NUMBER: _ClassVar[int]
     tuned: float
     untuned: float
     onnxruntime: float
     tuned_spread: float
     untuned_spread: float
     onnxruntime_spread: float
-    def __init__(self, tuned: _Optional[float] = ..., untuned: _Optional[float] = ..., onnxruntime: _Optional[float] = ..., tuned_spread: _Optional[float] = ..., untuned_spread: _Optional[float] = ..., onnxruntime_spread: _Optional[float] = ...) -> None: ...
+    tuned_mean: float
+    untuned_mean: float
+    onnxruntime_mean: float
+    def __init__(self, tuned: _Optional[float] = ..., untuned: _Optional[float] = ..., onnxruntime: _Optional[float] = ..., tuned_spread: _Optional[float] = ..., untuned_spread: _Optional[float] = ..., onnxruntime_spread: _Optional[float] = ..., tuned_mean: _Optional[float] = ..., untuned_mean: _Optional[float] = ..., onnxruntime_mean: _Optional[float] = ...) -> None: ...
 
 class ShapeSetResult(_message.Message):
     __slots__ = ("shapes", "latency_ms", "max_rel_error", "device")

@@ -24,6 +24,7 @@ def test_the_job_document_has_every_promised_key() -> None:
         "trials",
         "measurements",
         "latency_ms",
+        "latency_mean_ms",
         "max_rel_error",
         "seconds",
         "package",

@@ -82,3 +82,13 @@ def test_the_totals_of_the_last_resumption_are_the_jobs() -> None:
     assert (job.spec.autoscheduler.trials_per_kernel, job.spec.max_trials) == (7, 9)
     assert job.spec.autoscheduler.early_stopping_threshold == 250
     assert not job.has_package
+
+
+def test_median_and_mean_of_a_benchmark_are_told_apart() -> None:
+    runner = rebuilt()
+    tuned = ev.ModelTiming("tuned", (1e-3, 2e-3, 6e-3))
+    runner.brain.benchmark = ev.Benchmarked((tuned, ev.ModelTiming("onnxruntime")), 0.0, True, "", "cpu0")
+    latency = job_message(runner).latency_ms
+    assert latency.tuned == pytest.approx(2.0)
+    assert latency.tuned_mean == pytest.approx(3.0)
+    assert not latency.HasField("onnxruntime_mean")
