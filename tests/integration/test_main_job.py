@@ -57,7 +57,7 @@ def check_package(out: Path) -> None:
     for task in manifest["tasks"]:
         if task["schedule"] == "tuned":
             assert 0 < task["seconds_in_model"]["tuned"] < 1.5 * task["seconds_in_model"]["default"]
-    assert {path.name for path in out.iterdir()} >= {"manifest.json", "run.py", manifest["library"]}
+    assert {path.name for path in out.iterdir()} >= {"manifest.json", "run.py", "inputs.npz", manifest["library"]}
     done = subprocess.run([sys.executable, "run.py"], cwd=out, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
 

@@ -1,12 +1,15 @@
 """Whole models on a device: a job's builds and ONNX Runtime in turn, one shape set after the other."""
 
 import asyncio
+import io
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Any
+
+import numpy as np
 
 from tunefarm_coordinator.compute.messages import Reference
 from tunefarm_coordinator.control import leases
@@ -18,11 +21,14 @@ from tunefarm_coordinator.farm.messages import Deliver, ItemLost
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.models.compare import compare_outputs
+from tunefarm_coordinator.models.samples import npz_archive
 from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 # Input sets on which the tuned model must answer as ONNX Runtime does.
 REFERENCE_SEEDS = (0, 1, 2)
 MANIFEST = "manifest.json"
+# Beside each library: one set of its inputs.
+SAMPLE_FILE = "inputs.npz"
 TUNED, UNTUNED, ONNXRUNTIME = "tuned", "untuned", "onnxruntime"
 
 
@@ -92,6 +98,8 @@ class ModelBenchmarks:
         self, wanted: ins.Benchmark, tuned: Path, untuned: Path, at: int
     ) -> ev.Benchmarked | ev.BenchmarkLost:
         inputs, reference = await self._reference(at)
+        library = (await self._set(tuned, at))["library"]
+        await asyncio.to_thread((tuned / library).with_name(SAMPLE_FILE).write_bytes, first_set(inputs))
         work = farm_pb2.BenchmarkWork(
             contenders=[
                 await self._tvm(TUNED, tuned, at, report_outputs=True),
@@ -99,7 +107,7 @@ class ModelBenchmarks:
                 await self._onnxruntime(at),
             ],
             inputs=await self._put(inputs),
-            input_sets=len(REFERENCE_SEEDS),
+            input_sets=count_sets(reference),
             rounds=leases.BENCHMARK_ROUNDS,
             calls_per_round=leases.CALLS_PER_ROUND,
         )
@@ -160,7 +168,7 @@ class ModelBenchmarks:
         return [common_pb2.TensorSpec(name=t.name, shape=t.shape, dtype=t.dtype) for t in prepared.inputs]
 
     async def _reference(self, at: int) -> tuple[bytes, bytes]:
-        """Seeded inputs of the set's model, and ONNX Runtime's outputs for them."""
+        """Input sets of the model with these shapes, and ONNX Runtime's outputs for them."""
         answer: tuple[bytes, bytes] = await self._tuning.ask(
             Reference(self._sheet.model, self._sheet.shape_sets[at], REFERENCE_SEEDS, self._sheet.values)
         )
@@ -198,6 +206,19 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def sets_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """What a manifest says of each shape set; a package with one set says it of itself."""
     return manifest.get("shape_sets") or [manifest]
+
+
+def count_sets(reference: bytes) -> int:
+    """Input sets that an archive of `Reference`'s answer has outputs for."""
+    with np.load(io.BytesIO(reference)) as archive:
+        return len({name.partition("_")[0] for name in archive.files})
+
+
+def first_set(inputs: bytes) -> bytes:
+    """The first set of an archive of `Reference`'s answer, as users bring theirs: arrays named as the inputs."""
+    prefix = "s0_in"
+    with np.load(io.BytesIO(inputs)) as archive:
+        return npz_archive({n.removeprefix(prefix): archive[n] for n in archive.files if n.startswith(prefix)})
 
 
 def added_up(timings: Sequence[Sequence[ev.KernelTiming]]) -> tuple[ev.KernelTiming, ...]:

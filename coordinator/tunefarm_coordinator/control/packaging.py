@@ -18,6 +18,7 @@ from tunefarm_coordinator.farm.placement import parse_target
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_proto.v1 import tuning_pb2
 
 
 class PackagingStage:
@@ -94,6 +95,7 @@ class PackagingStage:
             "trials": {"budget": brain.ledger.budget, "charged": brain.ledger.charged, "valid": brain.valid_trials},
             "notes": list(brain.notes),
             **({"padding": dict(self._sheet.spec.input_padding)} if self._sheet.spec.input_padding else {}),
+            **{name: found for name, found in _changed_inputs(self._sheet.spec).items() if found},
             "tasks": [
                 {
                     "workload": task.workload,
@@ -144,6 +146,11 @@ class PackagingStage:
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(manifest, indent=2) + "\n")
         draft.replace(path)
+
+
+def _changed_inputs(spec: tuning_pb2.JobSpec) -> dict[str, list[str]]:
+    """Inputs of the user's file that the package does not have, or has with other sizes."""
+    return {"frozen_inputs": sorted(spec.frozen_inputs), "forced_inputs": sorted(spec.forced_inputs)}
 
 
 def _latencies(timings: tuple[ev.ModelTiming, ...]) -> dict[str, dict[str, float | None]]:

@@ -1,6 +1,6 @@
 """Runs the model in this folder. Needs TVM's runtime and NumPy alone:
 
-    TVM_USE_RUNTIME_LIB=1 python run.py                                    on random inputs, and times it
+    TVM_USE_RUNTIME_LIB=1 python run.py                                    on the inputs beside it, and times it
     TVM_USE_RUNTIME_LIB=1 python run.py --inputs IN.npz --outputs OUT.npz  on yours, arrays by the inputs' names
 
 In a program of yours:
@@ -32,6 +32,7 @@ from tvm.runtime.vm import VirtualMachine
 
 CUDA_RUNTIME = "libcudart.so.13"
 CALLS = 20
+SAMPLE_FILE = "inputs.npz"
 
 # What the manifest says of a set: its inputs and outputs, each with name, dtype and shape.
 Set = Mapping[str, Any]
@@ -81,6 +82,15 @@ class Model:
             library = tvm.runtime.load_module(str(self._folder / self.sets[at]["library"]))
             self._machines[at] = VirtualMachine(library, self.device)
         return self._machines[at]
+
+    def sample(self, at: int = 0) -> dict[str, NDArray[Any]]:
+        """Inputs for the set: those that it was benchmarked with, random ones where there are none."""
+        path = (self._folder / self.sets[at]["library"]).with_name(SAMPLE_FILE)
+        if path.exists():
+            with np.load(path) as archive:
+                return {name: archive[name] for name in archive.files}
+        generator = np.random.default_rng(0)
+        return {spec["name"]: random_input(generator, spec) for spec in self.sets[at]["inputs"]}
 
     def _prepared(self, spec: Mapping[str, Any], value: NDArray[Any]) -> NDArray[Any]:
         try:
@@ -205,9 +215,9 @@ def random_input(generator: np.random.Generator, spec: Mapping[str, Any]) -> NDA
 
 
 def time_set(model: Model, at: int) -> None:
-    """Runs one set on random inputs; prints its outputs and the latency."""
-    generator, machine, wanted = np.random.default_rng(0), model.machine(at), model.sets[at]
-    inputs = [tvm.runtime.tensor(random_input(generator, spec), model.device) for spec in wanted["inputs"]]
+    """Runs one set on its sample; prints its outputs and the latency."""
+    machine, wanted, sample = model.machine(at), model.sets[at], model.sample(at)
+    inputs = [tvm.runtime.tensor(sample[spec["name"]], model.device) for spec in wanted["inputs"]]
     for spec, value in zip(wanted["outputs"], as_list(machine["main"](*inputs)), strict=True):
         print(f"{spec['name']}: {value.dtype} {tuple(value.shape)}")
     seconds = []

@@ -1,6 +1,11 @@
 """The benchmarks of several shape sets, as the one that the job's brain is told of."""
 
-from tunefarm_coordinator.control.benchmarking import added_up, sets_of, summed_up
+import io
+from typing import Any
+
+import numpy as np
+
+from tunefarm_coordinator.control.benchmarking import added_up, count_sets, first_set, sets_of, summed_up
 from tunefarm_coordinator.jobs import events as ev
 
 
@@ -42,3 +47,17 @@ def test_a_journal_of_a_job_with_one_set_says_nothing_of_sets() -> None:
 def test_a_manifest_without_sets_is_its_own() -> None:
     assert sets_of({"library": "model.so"}) == [{"library": "model.so"}]
     assert sets_of({"library": "model.so", "shape_sets": [{"library": "a"}, {"library": "b"}]})[1] == {"library": "b"}
+
+
+def archive(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_the_package_keeps_the_first_set_under_the_inputs_names() -> None:
+    arrays = {"s0_infile": np.array(5), "s0_ina/b": np.ones(2), "s1_infile": np.array(6), "s10_infile": np.array(7)}
+    inputs = archive(**arrays)
+    assert count_sets(archive(s0_out0=np.ones(1), s0_out1=np.ones(1), s1_out0=np.ones(1))) == 2
+    with np.load(io.BytesIO(first_set(inputs))) as kept:
+        assert {name: kept[name].tolist() for name in kept.files} == {"file": 5, "a/b": [1, 1]}
