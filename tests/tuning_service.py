@@ -82,6 +82,7 @@ class TuningService:
     ) -> None:
         self.address = ""
         self.interrupted: Sequence[str] = ()
+        self.left: set[str] = set()  # what was still under way when it had stopped
         self.compute = PreparingCompute(templates)
         self._folder = folder
         self._target = target
@@ -146,3 +147,5 @@ class TuningService:
         await registry.stop()
         await self._farm.stop()
         await server.stop(0.5)
+        coroutines = [task.get_coro() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        self.left = {coroutine.__qualname__ for coroutine in coroutines if asyncio.iscoroutine(coroutine)}

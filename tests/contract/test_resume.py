@@ -222,3 +222,12 @@ def test_without_being_told_to_leave_them_jobs_go_on(folder: Path, model: Path) 
     with TuningService(folder) as service, Client(service.address) as client:
         assert service.interrupted == []
         assert next(client.job(job_id).watch()).notes == ()
+
+
+def test_a_coordinator_that_stops_under_a_watch_leaves_no_task_behind(
+    service: TuningService, client: Client, model: Path
+) -> None:
+    watch = client.upload_model(model).optimize().watch()
+    assert not next(watch).state.terminal
+    service.stop()
+    assert service.left == set()

@@ -16,7 +16,7 @@ from tunefarm_coordinator.control.report import job_message, timestamp
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.stages import stages
-from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound, NotReady, TunefarmError
+from tunefarm_coordinator.errors import Conflict, InvalidInput, NotFound, NotReady, TunefarmError, Unavailable
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs.events import Resumed
 from tunefarm_coordinator.schedules.changes import AddJob, UpdateJob
@@ -42,6 +42,7 @@ class JobRegistry:
         self._interrupted: dict[str, JobRunner] = {}
         self._ending: dict[str, JobRunner] = {}
         self._submitting = asyncio.Lock()
+        self._stopped = False
 
     # ---- life
 
@@ -63,8 +64,11 @@ class JobRegistry:
         return list(self._interrupted)
 
     async def stop(self) -> None:
-        """Lets go of every job without ending it."""
+        """Lets go of every job without ending it, and of whoever waits for one."""
+        self._stopped = True
         await asyncio.gather(*(runner.stop() for runner in self._running.values()))
+        for runner in self._running.values():
+            runner.announce()
 
     def running(self) -> list[JobRunner]:
         """Every job that has not ended, and is not interrupted."""
@@ -162,10 +166,13 @@ class JobRegistry:
             )
 
     async def wait_change(self, job_id: str, after: int) -> None:
-        """Returns once the job has moved past sequence `after`; at once if it has ended."""
+        """Returns once the job has moved past sequence `after`; at once if it has ended. Raises Unavailable: the
+        coordinator stops."""
         runner = self._running.get(job_id)
         if runner is not None:
             await runner.wait_change(after)
+        if self._stopped:
+            raise Unavailable("the coordinator is stopping: ask again in a moment")
 
     async def cancel(self, job_id: str, reason: str) -> tuning_pb2.Job:
         """Ends the job, also one that was interrupted; one that has ended stays as it is."""

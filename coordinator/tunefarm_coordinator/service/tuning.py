@@ -1,6 +1,7 @@
 """TuningService on the wire: validate, call, convert."""
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -82,9 +83,10 @@ class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
         if job.sequence > seen or job.state in TERMINAL or not seen:
             yield tuning_pb2.JobUpdate(sequence=job.sequence, job=job)
         while job.state not in TERMINAL:
-            changed = asyncio.ensure_future(self._registry.wait_change(request.job_id, job.sequence))
-            await asyncio.wait([changed], timeout=QUIET_SECONDS)
-            changed.cancel()
+            # In this task: one of its own would be left behind by a call that is cancelled meanwhile.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_SECONDS):
+                    await self._registry.wait_change(request.job_id, job.sequence)
             await asyncio.sleep(WATCH_SECONDS)
             job = await self._registry.get(request.job_id)
             yield tuning_pb2.JobUpdate(sequence=job.sequence, job=job)
