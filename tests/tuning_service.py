@@ -4,6 +4,7 @@ every model alike and searches nothing."""
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -148,4 +149,4 @@ class TuningService:
         await self._farm.stop()
         await server.stop(0.5)
         coroutines = [task.get_coro() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        self.left = {coroutine.__qualname__ for coroutine in coroutines if asyncio.iscoroutine(coroutine)}
+        self.left = {str(coroutine) for coroutine in coroutines if inspect.iscoroutine(coroutine)}
