@@ -20,7 +20,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile gpu-check conformance clean
+.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile gpu-check conformance clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -71,6 +71,9 @@ demo: setup ## tunes SqueezeNet on this machine, in under 10 minutes on two core
 	@rm -rf $(DEMO)/package
 	$(BIN)/python -m tunefarm_coordinator.models.seeded squeezenet $(DEMO)/squeezenet.onnx
 	$(BIN)/tunefarm tune $(DEMO)/squeezenet.onnx --trials-per-kernel 8 --out $(DEMO)/package
+
+zoo: setup ## tunes 28 real models of every kind at 2 trials per kernel; half an hour
+	$(BIN)/python tests/benchmarks/real_models.py $(BENCH_ARGS)
 
 bench: setup ## against plain TVM and ONNX Runtime; half an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/against_plain.py $(BENCH_ARGS)

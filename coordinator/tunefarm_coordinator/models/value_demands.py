@@ -158,7 +158,7 @@ def _difference(walk: _Walk, node: onnx.NodeProto, out: Demand) -> None:
 
 def _product(walk: _Walk, node: onnx.NodeProto, out: Demand) -> None:
     constants = [walk.value(node, position) for position in (0, 1)]
-    if constants == [None, None]:
+    if all(constant is None for constant in constants):
         for name in node.input:
             walk.ask(name, Demand(use=Use.FACTOR))
         return
