@@ -28,10 +28,10 @@ from tunefarm.request import (
     SentInputs,
     TuningParameters,
     caps_of,
-    check_shapes,
     target_text,
     tuning_of,
 )
+from tunefarm.shape_sets import Shapes, check_shape_sets
 from tunefarm.transfer import TransferProgress, header_of, upload, upload_values
 from tunefarm.wire import devices_from, job_from, job_spec, plan_from, wire_state
 from tunefarm.workflow import Workflow
@@ -98,26 +98,30 @@ class Client:
     def upload_model(
         self,
         path: str | Path,
-        input_shapes: InputShapes | None = None,
+        input_shapes: InputShapes | Sequence[InputShapes] | None = None,
         *,
         input_samples: str | Path | None = None,
         input_ranges: Mapping[str, Sequence[float]] | None = None,
         freeze: Mapping[str, Any] | None = None,
         force_inputs: InputShapes | None = None,
+        input_padding: Mapping[str, float] | None = None,
         project: str = "",
         name: str = "",
         progress: TransferProgress | None = None,
     ) -> ModelVariant:
         """Sends an ONNX file, with its external data, and returns it as something to optimize.
 
-        `input_shapes` fixes inputs whose shape the model leaves open, `force_inputs` also those whose sizes it fixes.
+        `input_shapes` fixes inputs whose shape the model leaves open, `force_inputs` also those whose sizes it fixes. A
+        list of such sets compiles the model for each, and the package chooses by its inputs' shapes. `input_padding`:
+        value by name of the inputs that the package takes in smaller sizes and pads to the next set; a model that does
+        not mask what is padded answers differently.
         `input_samples`: an .npz file of input sets to check and time with (arrays named as the inputs; NAME/0, NAME/1,
         ... for several sets); `input_ranges`: (low, high) of seeded values, high left out. `freeze` makes constants of
         inputs: numbers, lists, arrays, or the Path of an .npy file. `progress` is given (bytes done, bytes in all).
         Raises InvalidInput before anything is started if the file can't be a model, or does not go with the rest.
         """
-        shapes = check_shapes(input_shapes or {})
-        wishes = wishes_of(input_samples, input_ranges, freeze, force_inputs)
+        sets = check_shape_sets(input_shapes)
+        wishes = wishes_of(input_samples, input_ranges, freeze, force_inputs, input_padding)
         files = model_files(Path(path))
         if wishes:
             wishes.check(declared_inputs(Path(path)))
@@ -129,7 +133,9 @@ class Client:
             trace_id=uuid.uuid4().hex,
         )
         model = upload(self._calls, files, header, progress)
-        return ModelVariant(self, model, {**wishes.forced, **shapes}, self._sent(wishes))
+        forced = dict(wishes.forced)
+        sets = tuple({**forced, **shapes} for shapes in sets or ([{}] if forced else []))
+        return ModelVariant(self, model, sets, self._sent(wishes))
 
     def _sent(self, wishes: InputWishes) -> SentInputs:
         """The wishes, their files uploaded."""
@@ -140,6 +146,7 @@ class Client:
             frozen_json={name: value for name, value in frozen if isinstance(value, str)},
             frozen_files={name: upload_values(self._calls, value) for name, value in frozen if isinstance(value, Path)},
             forced=tuple(wishes.forced),
+            padding=wishes.padding,
         )
 
     def plan(
@@ -208,17 +215,19 @@ class Client:
 
 
 class ModelVariant:
-    """An uploaded model with its input shapes."""
+    """An uploaded model with its input shapes. `shape_sets`: what was given of them, for each set (`input_shapes`: for
+    the first)."""
 
     def __init__(
-        self, client: Client, model: tuning_pb2.Model, shapes: InputShapes, sent: SentInputs | None = None
+        self, client: Client, model: tuning_pb2.Model, shape_sets: Sequence[Shapes], sent: SentInputs | None = None
     ) -> None:
         self._client = client
         self.id = model.model_id
         self.name = model.name
         self.project = model.project
         self.inputs = tuple(ModelInput(i.name, tuple(i.shape), i.dtype) for i in model.inputs)
-        self.input_shapes = dict(shapes)
+        self.shape_sets = tuple(shape_sets)
+        self.input_shapes = dict(self.shape_sets[0]) if self.shape_sets else {}
         self._sent = sent or SentInputs()
 
     def __repr__(self) -> str:
@@ -260,7 +269,7 @@ class ModelVariant:
         return JobRequest(
             model_id=self.id,
             target=target_text(platform),
-            shapes=self.input_shapes,
+            shape_sets=self.shape_sets,
             tuning=tuning_of(tuning_options, parameters),
             project=self.project,
             owner=_owner(),

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tunefarm.job import Device, Job, Plan
+from tunefarm.job import Device, Job, Metrics, Plan, ShapeSetResult
 
 Document = dict[str, Any]
 
@@ -29,11 +29,7 @@ def job_document(job: Job, package: str | None = None) -> Document:
             "refunded": job.trials.refunded,
         },
         "measurements": job.measurements,
-        "latency_ms": {
-            "tuned": metrics.latency_median_ms,
-            "untuned": metrics.untuned_latency_median_ms,
-            "onnxruntime": metrics.onnxruntime_latency_median_ms,
-        },
+        "latency_ms": _latencies(metrics),
         "latency_mean_ms": {
             "tuned": metrics.latency_mean_ms,
             "untuned": metrics.untuned_latency_mean_ms,
@@ -43,9 +39,28 @@ def job_document(job: Job, package: str | None = None) -> Document:
         "seconds": dataclasses.asdict(job.seconds),
         "package": package,
     }
+    if job.shape_sets:
+        document["shape_sets"] = [_shape_set(each) for each in job.shape_sets]
     if job.error is not None:
         document["error"] = dataclasses.asdict(job.error)
     return document
+
+
+def _latencies(metrics: Metrics) -> Document:
+    return {
+        "tuned": metrics.latency_median_ms,
+        "untuned": metrics.untuned_latency_median_ms,
+        "onnxruntime": metrics.onnxruntime_latency_median_ms,
+    }
+
+
+def _shape_set(result: ShapeSetResult) -> Document:
+    return {
+        "shapes": dict(result.shapes),
+        "latency_ms": _latencies(result.metrics),
+        "max_rel_error": result.metrics.max_rel_error,
+        "device": result.device,
+    }
 
 
 def jobs_document(jobs: Sequence[Job]) -> Document:

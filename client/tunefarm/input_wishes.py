@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from tunefarm.errors import InvalidInput
 from tunefarm.numpy_files import ArrayHeader, npy_header, npz_headers
 from tunefarm.request import InputShapes, check_shapes
+from tunefarm.shape_sets import check_padding
 
 if TYPE_CHECKING:
     from tunefarm.model_files import DeclaredInput
@@ -30,12 +31,14 @@ class InputWishes:
         ranges: by input, seeded values from the first number up to the second, which is left out.
         frozen: by input, what it always is: JSON, or an .npy file.
         forced: sizes of inputs, whatever the file fixes.
+        padding: by input, what the package pads it with to the next shape set.
     """
 
     samples: Path | None = None
     ranges: Mapping[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     frozen: Mapping[str, str | Path] = dataclasses.field(default_factory=dict)
     forced: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    padding: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.ranges.items():
@@ -48,12 +51,18 @@ class InputWishes:
                 )
 
     def __bool__(self) -> bool:
-        return bool(self.samples or self.ranges or self.frozen or self.forced)
+        return bool(self.samples or self.ranges or self.frozen or self.forced or self.padding)
 
     def check(self, inputs: Sequence[DeclaredInput]) -> None:
         """Raises InvalidInput for a name, a dtype or a shape that is not an input's, and for an unreadable file."""
         known = {each.name: each for each in inputs}
-        for option, names in (("--range", self.ranges), ("--freeze", self.frozen), ("--force-input", self.forced)):
+        named = {
+            "--range": self.ranges,
+            "--freeze": self.frozen,
+            "--force-input": self.forced,
+            "--pad": self.padding,
+        }
+        for option, names in named.items():
             for name in names:
                 if name not in known:
                     raise InvalidInput(f"{option}: no input is called {name!r}: {_has(known)}")
@@ -85,6 +94,7 @@ class InputArguments(TypedDict, total=False):
     input_ranges: Mapping[str, Sequence[float]] | None
     freeze: Mapping[str, Any] | None
     force_inputs: InputShapes | None
+    input_padding: Mapping[str, float] | None
 
 
 def wishes_of(
@@ -92,6 +102,7 @@ def wishes_of(
     input_ranges: Mapping[str, Sequence[float]] | None = None,
     freeze: Mapping[str, Any] | None = None,
     force_inputs: InputShapes | None = None,
+    input_padding: Mapping[str, float] | None = None,
 ) -> InputWishes:
     """The wishes of the SDK's arguments. A frozen value is a number, a bool, lists of them, an array, or the Path of an
     .npy file. Raises InvalidInput."""
@@ -100,6 +111,7 @@ def wishes_of(
         ranges={name: _pair(name, pair) for name, pair in (input_ranges or {}).items()},
         frozen={name: _frozen(name, value) for name, value in (freeze or {}).items()},
         forced=check_shapes(force_inputs or {}),
+        padding=check_padding(input_padding or {}),
     )
 
 

@@ -32,7 +32,8 @@ class JobState(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class TaskProgress:
-    """One tuning task of a job. `weight`: how often the model runs it; latencies are of one call."""
+    """One tuning task of a job. `weight`: how often the model runs it, the sum of the `weights` of several shape sets;
+    latencies are of one call."""
 
     workload: str
     name: str
@@ -42,6 +43,7 @@ class TaskProgress:
     failed: int
     baseline_seconds: float | None
     best_seconds: float | None
+    weights: tuple[int, ...] = ()
 
     @property
     def contribution_seconds(self) -> float:
@@ -111,6 +113,15 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 
 
 @dataclasses.dataclass(frozen=True)
+class ShapeSetResult:
+    """One shape set of a job that has several: the shapes of all inputs, what was measured, and on which device."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    metrics: Metrics
+    device: str
+
+
+@dataclasses.dataclass(frozen=True)
 class JobError:
     """Why a job ended FAILED; `kind` is the contract's, without its prefix: "NO_VALID_TRIAL"."""
 
@@ -120,7 +131,8 @@ class JobError:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job at one moment; `sequence` grows with every change."""
+    """A job at one moment; `sequence` grows with every change. `metrics` are the first shape set's; all of them are in
+    `shape_sets`, which is empty in a job with one."""
 
     job_id: str
     state: JobState
@@ -144,6 +156,7 @@ class Job:
     ended: datetime.datetime | None
     sequence: int
     notes: tuple[str, ...]
+    shape_sets: tuple[ShapeSetResult, ...] = ()
 
     @property
     def progress(self) -> Progress:
@@ -183,7 +196,8 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class PlannedTask:
-    """One task that a job would have. `first_round_trials` 0: it gets nothing.
+    """One task that a job would have. `first_round_trials` 0: it gets nothing. `weight` is the sum of the `weights` of
+    several shape sets.
 
     `template` and `trials` (the most that it will be given) are AutoTVM's: a task without a template keeps its
     default schedule. Auto-scheduler decides as it goes: no template, `trials` None.
@@ -197,6 +211,7 @@ class PlannedTask:
     first_round_trials: int
     template: str
     trials: int | None
+    weights: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +220,7 @@ class Plan:
 
     `options`: the tuner's, defaults filled in; None from a coordinator that does not tell. `estimated_seconds` comes
     from the pace (`trials_per_second`) of the last `measured_jobs` jobs like it; None: nothing was measured there yet.
-    `allow_tf32`: float32 products may round their factors to TF32.
+    `allow_tf32`: float32 products may round their factors to TF32. `shape_sets`: the shapes of all inputs, of each set.
     """
 
     target: str
@@ -220,6 +235,7 @@ class Plan:
     trials_per_second: float | None
     measured_jobs: int
     allow_tf32: bool = False
+    shape_sets: tuple[Mapping[str, tuple[int, ...]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tunefarm.formats import duration, failures, kernel_time, milliseconds
-from tunefarm.job import Job, JobState, TaskProgress
+from tunefarm.job import Job, JobState, Metrics, TaskProgress
+from tunefarm.shape_sets import described, differing
 
 STAGES = {
     JobState.UNSPECIFIED: "working",
@@ -87,7 +88,7 @@ def summary(job: Job, package: Path | None, next_command: str | None) -> Rendera
     """What came of a job: latencies with spread, speed-up, difference, where the package is, what to try."""
     parts: list[RenderableType] = [_outcome(job)]
     if job.state is JobState.SUCCEEDED:
-        parts.append(_latency_table(job))
+        parts += _latency_tables(job)
         if job.metrics.max_rel_error is not None:
             parts.append(Text(f"greatest output difference  {job.metrics.max_rel_error:.2g} (relative)"))
     parts.append(Text(_spending(job)))
@@ -105,8 +106,18 @@ def _outcome(job: Job) -> Text:
     return Text.assemble(stage, f"  {job.model_name or job.name}{on}  (job {job.job_id})")
 
 
-def _latency_table(job: Job) -> Table:
-    metrics = job.metrics
+def _latency_tables(job: Job) -> list[RenderableType]:
+    """One; or one for each shape set, under what tells it from the others."""
+    if not job.shape_sets:
+        return [_latency_table(job.metrics)]
+    names = differing([each.shapes for each in job.shape_sets])
+    parts: list[RenderableType] = []
+    for each in job.shape_sets:
+        parts += [_labelled("inputs", described(each.shapes, names)), _latency_table(each.metrics)]
+    return parts
+
+
+def _latency_table(metrics: Metrics) -> Table:
     rows = (
         ("tuned", metrics.latency_median_ms, metrics.latency_spread_ms),
         ("untuned", metrics.untuned_latency_median_ms, metrics.untuned_latency_spread_ms),

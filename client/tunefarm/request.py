@@ -48,6 +48,7 @@ class SentInputs:
     frozen_json: Mapping[str, str] = dataclasses.field(default_factory=dict)
     frozen_files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     forced: tuple[str, ...] = ()
+    padding: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ class JobRequest:
 
     model_id: str
     target: str
-    shapes: InputShapes
+    shape_sets: Sequence[InputShapes]
     tuning: TuningOptions | None
     project: str
     owner: str

@@ -16,6 +16,7 @@ from tunefarm.job import (
     Metrics,
     Plan,
     PlannedTask,
+    ShapeSetResult,
     StageSeconds,
     TaskProgress,
     Trials,
@@ -40,9 +41,10 @@ def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:
         max_seconds=request.max_seconds,
         seed=request.seed,
         allow_tf32=request.allow_tf32,
+        input_padding=dict(request.inputs.padding),
     )
-    if request.shapes:
-        inputs = {name: common_pb2.Shape(dims=dims) for name, dims in request.shapes.items()}
+    for shapes in request.shape_sets:
+        inputs = {name: common_pb2.Shape(dims=dims) for name, dims in shapes.items()}
         spec.shape_sets.append(common_pb2.ShapeSet(inputs=inputs))
     if request.tuning is not None:
         _set_tuning(spec, request.tuning)
@@ -89,6 +91,7 @@ def plan_from(wire: tuning_pb2.Plan) -> Plan:
         trials_per_second=wire.trials_per_second if wire.HasField("trials_per_second") else None,
         measured_jobs=wire.measured_jobs,
         allow_tf32=wire.allow_tf32,
+        shape_sets=tuple(_shapes(each) for each in wire.shape_sets),
     )
 
 
@@ -102,7 +105,12 @@ def _planned_task(wire: tuning_pb2.PlannedTask) -> PlannedTask:
         first_round_trials=wire.first_round_trials,
         template=wire.template,
         trials=wire.trials if wire.HasField("trials") else None,
+        weights=tuple(wire.weights),
     )
+
+
+def _shapes(wire: common_pb2.ShapeSet) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(shape.dims) for name, shape in sorted(wire.inputs.items())}
 
 
 def _planned_options(wire: tuning_pb2.Plan) -> TuningOptions | None:
@@ -131,6 +139,7 @@ def job_from(wire: tuning_pb2.Job) -> Job:
         trials_per_second=wire.trials_per_second,
         seconds_left=_optional(wire, "seconds_left"),
         metrics=_metrics(wire),
+        shape_sets=tuple(ShapeSetResult(_shapes(each.shapes), _metrics(each), each.device) for each in wire.shape_sets),
         seconds=_seconds(wire.seconds),
         error=_error(wire),
         has_package=wire.has_package,
@@ -169,10 +178,11 @@ def _task(wire: tuning_pb2.TaskProgress) -> TaskProgress:
         wire.failed,
         baseline_seconds=wire.baseline_seconds if wire.HasField("baseline_seconds") else None,
         best_seconds=wire.best_seconds if wire.HasField("best_seconds") else None,
+        weights=tuple(wire.weights),
     )
 
 
-def _metrics(wire: tuning_pb2.Job) -> Metrics:
+def _metrics(wire: tuning_pb2.Job | tuning_pb2.ShapeSetResult) -> Metrics:
     latency = wire.latency_ms
     values = {
         field.name: getattr(latency, field.name) if latency.HasField(field.name) else None
@@ -236,7 +246,7 @@ def devices_from(wire: farm_pb2.ListDevicesResponse) -> list[Device]:
     return [device_from(status) for status in wire.devices]
 
 
-def _optional(wire: tuning_pb2.Job, name: Any) -> float | None:
+def _optional(wire: tuning_pb2.Job | tuning_pb2.ShapeSetResult, name: Any) -> float | None:
     value: float = getattr(wire, name)
     return value if wire.HasField(name) else None
 

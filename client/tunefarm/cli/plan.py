@@ -12,6 +12,7 @@ from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, T
 from tunefarm.documents import plan_document
 from tunefarm.formats import duration
 from tunefarm.printable import printable_value
+from tunefarm.shape_sets import described, differing
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 def plan(
     model: tuning.Model,
     inputs: tuning.Inputs = None,
+    shape_sets: tuning.ShapeSets = None,
+    padded: tuning.Padded = None,
     samples: tuning.Samples = None,
     ranges: tuning.Ranges = None,
     frozen: tuning.Frozen = None,
@@ -51,6 +54,8 @@ def plan(
     request = tuning.TuningRequest(
         model=model,
         inputs=tuple(inputs or ()),
+        shape_sets=tuple(shape_sets or ()),
+        padded=tuple(padded or ()),
         samples=samples,
         ranges=tuple(ranges or ()),
         frozen=tuple(frozen or ()),
@@ -94,6 +99,9 @@ def _plan_table(plan: Plan) -> RenderableType:
         parts.append(Text(f"options: {_options_text(plan.options)}"))
     parts.append(Text(f"estimated time: {_estimate_text(plan)}"))
     parts.append(Text(f"target: {plan.target}", overflow="fold"))
+    if len(plan.shape_sets) > 1:
+        names = differing(plan.shape_sets)
+        parts.append(Text("shape sets: " + "; ".join(described(each, names) for each in plan.shape_sets)))
     if plan.layout:
         parts.append(Text(f"layout: {plan.layout}"))
     if plan.allow_tf32:
@@ -113,7 +121,8 @@ def _task_table(plan: Plan) -> RenderableType:
     for heading in ("x", "GFLOP", "known", "first", *(["trials"] if templated else [])):
         table.add_column(heading, justify="right", no_wrap=True)
     for task in plan.tasks:
-        numbers: list[object] = [task.weight, f"{task.flops / 1e9:.3f}", task.known_records, task.first_round_trials]
+        calls = "+".join(map(str, task.weights)) or str(task.weight)
+        numbers: list[object] = [calls, f"{task.flops / 1e9:.3f}", task.known_records, task.first_round_trials]
         names = [task.name]
         if templated:
             names.append(task.template or "none: default schedule")

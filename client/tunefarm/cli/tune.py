@@ -31,6 +31,8 @@ Detach = Annotated[bool, typer.Option("--detach", help="Return when the job is a
 def tune(
     model: tuning.Model,
     inputs: tuning.Inputs = None,
+    shape_sets: tuning.ShapeSets = None,
+    padded: tuning.Padded = None,
     samples: tuning.Samples = None,
     ranges: tuning.Ranges = None,
     frozen: tuning.Frozen = None,
@@ -61,6 +63,8 @@ def tune(
     request = tuning.TuningRequest(
         model=model,
         inputs=tuple(inputs or ()),
+        shape_sets=tuple(shape_sets or ()),
+        padded=tuple(padded or ()),
         samples=samples,
         ranges=tuple(ranges or ()),
         frozen=tuple(frozen or ()),

@@ -12,11 +12,28 @@ from tunefarm.errors import InvalidInput
 from tunefarm.input_wishes import InputArguments, parse_frozen, parse_ranges, wishes_of
 from tunefarm.options import TuningOptions, options_of_tuner, pick_tuner
 from tunefarm.request import JobRequest, TuningParameters, parse_inputs, target_text
+from tunefarm.shape_sets import Shapes, parse_padding, parse_shape_sets
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The ONNX model.")]
 Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME=1,3,224,224", help="Fixes an input's shape; may be repeated."),
+]
+ShapeSets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape-set",
+        metavar="'NAME=1,16 ...'",
+        help="One of several sets of input shapes: repeat it. The package chooses as it runs; --input is for all.",
+    ),
+]
+Padded = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pad",
+        metavar="NAME[=VALUE]",
+        help="The package pads this input (with 0) to the next shape set: for models that mask it; may be repeated.",
+    ),
 ]
 Samples = Annotated[
     Path | None,
@@ -107,6 +124,8 @@ class TuningRequest:
 
     model: Path
     inputs: tuple[str, ...]
+    shape_sets: tuple[str, ...]
+    padded: tuple[str, ...]
     samples: Path | None
     ranges: tuple[str, ...]
     frozen: tuple[str, ...]
@@ -135,7 +154,7 @@ class TuningRequest:
         JobRequest(  # checks the rest as the SDK would, before anything starts
             model_id="",
             target=target_text(self.target),
-            shapes=self.shapes,
+            shape_sets=self.shapes,
             tuning=self.options,
             project=self.project,
             owner="",
@@ -147,9 +166,9 @@ class TuningRequest:
         )
 
     @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Input shapes by name."""
-        return parse_inputs(self.inputs)
+    def shapes(self) -> tuple[Shapes, ...]:
+        """Input shapes by name, of each set."""
+        return parse_shape_sets(self.inputs, self.shape_sets)
 
     @property
     def said_of_inputs(self) -> InputArguments:
@@ -159,6 +178,7 @@ class TuningRequest:
             input_ranges=parse_ranges(self.ranges),
             freeze=parse_frozen(self.frozen),
             force_inputs=parse_inputs(self.forced, "--force-input"),
+            input_padding=parse_padding(self.padded),
         )
 
     @property

@@ -102,7 +102,7 @@ def test_copies_keep_what_was_given() -> None:
 
 
 def _spec(tuning: Any, **caps: Any) -> Any:
-    request = JobRequest("m", "host", {"x": (1, 3)}, tuning, project="p", owner="o", name="n", **caps)
+    request = JobRequest("m", "host", [{"x": (1, 3)}], tuning, project="p", owner="o", name="n", **caps)
     return job_spec(request, "trace")
 
 

@@ -36,6 +36,21 @@ def test_the_job_document_has_every_promised_key() -> None:
     assert len(document["tasks"]) == 3
 
 
+def test_a_job_with_several_shape_sets_has_them_all() -> None:
+    job = succeeding()[-1]
+    result = job.shape_sets.add(device="cpu0", max_rel_error=1e-6)
+    result.shapes.inputs["x"].dims.extend((1, 16))
+    result.latency_ms.tuned = 2.0
+    assert job_document(job_from(job))["shape_sets"] == [
+        {
+            "shapes": {"x": (1, 16)},
+            "latency_ms": {"tuned": 2.0, "untuned": None, "onnxruntime": None},
+            "max_rel_error": 1e-6,
+            "device": "cpu0",
+        }
+    ]
+
+
 def test_what_is_absent_is_null_and_a_failure_has_its_error() -> None:
     document = job_document(job_from(failing("NO_VALID_TRIAL", "none ran")[-1]))
     assert document["latency_ms"] == {"tuned": None, "untuned": None, "onnxruntime": None}

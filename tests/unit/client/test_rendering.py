@@ -30,6 +30,19 @@ def test_progress_fits_the_terminal(width: int) -> None:
     assert "RUN_ERROR 1" in text
 
 
+def test_each_shape_set_has_its_latencies_under_what_tells_it_apart() -> None:
+    job = succeeding()[-1]
+    for width, latency in ((320, 2.0), (640, 5.0)):
+        result = job.shape_sets.add()
+        result.shapes.inputs["image"].dims.extend((1, 3, 48, width))
+        result.shapes.inputs["scale"].dims.append(1)
+        result.latency_ms.tuned, result.latency_ms.onnxruntime = latency, 2 * latency
+    lines = [line.split() for line in _text(summary(job_from(job), None, None), 80).splitlines()]
+    assert ["inputs:", "image=1,3,48,320"] in lines
+    assert ["ONNX", "Runtime", "4.00", "ms", "2.00x", "faster"] in lines
+    assert lines.index(["tuned", "5.00", "ms"]) > lines.index(["inputs:", "image=1,3,48,640"])
+
+
 def test_progress_tells_rate_estimate_and_time_left() -> None:
     text = _text(progress_lines(job_from(job_at("TUNING", 3, 4)), 75.0, width=60, height=24), 60)
     for part in ("1m15s", "2.5 trials/s", "model about 3.00 ms", "12s left", "1.00 ms", "333.3 us"):

@@ -61,7 +61,7 @@ def test_targets() -> None:
 )
 def test_refuses_caps_that_cannot_be_served(caps: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        JobRequest("m", "host", {}, None, project="", owner="", name="", **caps)
+        JobRequest("m", "host", [], None, project="", owner="", name="", **caps)
 
 
 def test_a_parameter_that_nobody_has_is_a_type_error() -> None:
