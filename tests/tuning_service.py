@@ -18,7 +18,15 @@ import grpc.aio
 
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.compute.client import ComputeClient
-from tunefarm_coordinator.compute.messages import ComputeFailed, PreparedSummary, PrepareModel, ResolveTarget, WarmUp
+from tunefarm_coordinator.compute.messages import (
+    Checked,
+    CheckModel,
+    ComputeFailed,
+    PreparedSummary,
+    PrepareModel,
+    ResolveTarget,
+    WarmUp,
+)
 from tunefarm_coordinator.control.attachment import Hello
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
@@ -65,6 +73,8 @@ class PreparingCompute:
                     outputs=(),
                     templates=self._templates,
                 )
+            case CheckModel():
+                return Checked()
             case ResolveTarget():
                 raise InvalidInput(f"no such target: {request.text}")
             case WarmUp() if self.holds:

@@ -13,6 +13,10 @@ class InvalidInput(TunefarmError):
     """The caller's input can't be served as it is; asking again changes nothing."""
 
 
+class NoDesignSpace(InvalidInput):
+    """No schedules can be generated for a kernel; its default one is all that there is."""
+
+
 class NotFound(TunefarmError):
     """The named thing does not exist (or not for this caller)."""
 

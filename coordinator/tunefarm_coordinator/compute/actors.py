@@ -16,6 +16,8 @@ from tunefarm_coordinator.compute.messages import (
     BuildFailed,
     BuildReference,
     Built,
+    Checked,
+    CheckModel,
     Expected,
     ExpectedOf,
     Gate,
@@ -237,6 +239,12 @@ class ModelWorker(Worker):
         from tunefarm_coordinator.compute.model_work import prepare_model
 
         return prepare_model(request)
+
+    def check(self, request: CheckModel) -> Checked:
+        """See `CheckModel`."""
+        from tunefarm_coordinator.compute.model_check import check_model
+
+        return check_model(request)
 
     def expected(self, request: ExpectedOf) -> Expected:
         """See `ExpectedOf`."""

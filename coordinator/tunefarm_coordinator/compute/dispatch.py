@@ -7,12 +7,14 @@ from typing import Any
 import ray
 
 from tunefarm_coordinator.compute import actors
+from tunefarm_coordinator.compute.check_desk import check
 from tunefarm_coordinator.compute.cluster import Cluster, make_actor
 from tunefarm_coordinator.compute.messages import (
     Build,
     BuildFailed,
     BuildReference,
     Built,
+    CheckModel,
     CloseJob,
     ComputeFailed,
     ExpectedOf,
@@ -73,6 +75,7 @@ class Dispatcher:
         self._building = 0
         self._rest: asyncio.TimerHandle | None = None
         self._handlers: dict[type, Callable[[Any], Awaitable[object]]] = {
+            CheckModel: lambda request: check(self._models, request),
             Build: lambda request: self._build("build", request),
             BuildReference: lambda request: self._build("build_reference", request),
             OpenTask: self._search.open,

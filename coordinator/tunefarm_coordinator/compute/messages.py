@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tunefarm_coordinator.engines.candidate import BuiltCandidate, Proposal
+from tunefarm_coordinator.models.compare import Bound
 from tunefarm_coordinator.models.input_values import SEEDED, InputValues
 from tunefarm_coordinator.models.task import TuningTask
 
@@ -60,7 +61,7 @@ class Tensor:
 @dataclass(frozen=True)
 class PreparedSummary:
     """What the coordinator needs to know of a prepared model. `baselines`: default trace by workload; `templates`: name
-    of the template that engine "autotvm" has for a workload, none for the others."""
+    of the template that engine "autotvm" has for a workload, none for the others; `bounds`: see `Checked`."""
 
     target: str
     layout: str
@@ -71,6 +72,7 @@ class PreparedSummary:
     outputs: tuple[Tensor, ...]
     notes: tuple[str, ...] = ()
     templates: dict[str, str] = field(default_factory=dict)
+    bounds: tuple[Bound, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,30 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class CheckModel:
+    """Run a prepared model, untuned, on this side, and compare its outputs with ONNX Runtime's. Answer: Checked.
+
+    Raises InvalidInput: it can't be compiled, fails, ends its process, or answers otherwise; or ONNX Runtime can't
+    serve it. What was found is kept in the prepared folder.
+
+    Attributes:
+        prepared: folder of the prepared model.
+        reference: the inputs to check with, and the model that they are for.
+    """
+
+    prepared: Path
+    reference: Reference
+
+
+@dataclass(frozen=True)
+class Checked:
+    """`bounds`: how far each output may be from the reference's, also at the job's end."""
+
+    bounds: tuple[Bound, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ResolveTarget:
     """What the user asked to compile for ("host", a name, TVM's JSON) as TVM's JSON. Raises InvalidInput."""
 
@@ -270,6 +296,7 @@ Request = (
     | ExpectedOf
     | Package
     | Reference
+    | CheckModel
     | WarmUp
     | CloseJob
     | SetGates

@@ -30,8 +30,9 @@ class ModelPool:
         """Those that run, or start."""
         return [*self._idle, *self._busy]
 
-    async def call(self, method: str, request: object) -> Any:
-        """Has a model worker do `method`; one that was gone before it began is replaced.
+    async def call(self, method: str, request: object, limit: float | None = None) -> Any:
+        """Has a model worker do `method`; one that was gone before it began is replaced. `limit`: seconds, if fewer
+        than for other requests.
 
         Raises as `Worker.call`, ComputeFailed where the process died, or none comes up.
         """
@@ -39,7 +40,7 @@ class ModelPool:
             for _ in range(len(self._idle) + START_ATTEMPTS):
                 worker = self._take()
                 try:
-                    return await worker.call(method, request, limit=self._time_limit)
+                    return await worker.call(method, request, limit=min(limit or self._time_limit, self._time_limit))
                 except WorkerDied as error:
                     raise ComputeFailed(f"{method} ended its process: {error}") from error
                 except WorkerGone as error:

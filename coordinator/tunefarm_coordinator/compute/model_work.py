@@ -1,6 +1,7 @@
 """What model workers do: the model pipeline's functions in terms of the messages. Imports TVM."""
 
 import io
+import shutil
 import time
 from statistics import median
 from typing import Any
@@ -29,12 +30,14 @@ from tunefarm_coordinator.models.expected import expected_outputs
 from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.matching import tolerance
 from tunefarm_coordinator.models.onnx_graph import with_sizes
+from tunefarm_coordinator.models.package import LIBRARY_FILE, MANIFEST_FILE
 from tunefarm_coordinator.models.package_sets import build_packages
 from tunefarm_coordinator.models.prepare import PreparedModel, TensorSpec, load_prepared, prepare
 from tunefarm_coordinator.models.reference import answers
 from tunefarm_coordinator.models.refused_inputs import freeze_hint
 from tunefarm_coordinator.models.target import resolve_target
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION
+from tunefarm_coordinator.models.untuned_check import UNTUNED_FOLDER
 
 
 def prepare_model(request: PrepareModel) -> PreparedSummary:
@@ -67,8 +70,10 @@ def expected_of(request: ExpectedOf) -> Expected:
 
 
 def package_model(request: Package) -> Packaged:
-    """See `Package`. Weights lie inside the library."""
+    """See `Package`. Weights lie inside the library. The untuned package is there since the model was checked."""
     started = time.monotonic()
+    if not (request.traces or request.manifest) and _copied(request):
+        return Packaged(request.out_dir / LIBRARY_FILE, None, time.monotonic() - started)
     records = [(workload, trace, median(samples)) for workload, trace, samples in request.records]
     packaged = build_packages(request.prepared, request.traces, request.out_dir, request.manifest, records)
     return Packaged(packaged.library, None, time.monotonic() - started)
@@ -83,6 +88,15 @@ def reference_of(request: Reference) -> tuple[bytes, bytes]:
         inputs |= {f"s{number}_in{name}": value for name, value in given.items()}
         outputs |= {f"s{number}_out{index}": value for index, value in enumerate(answer)}
     return _archive(inputs), _archive(outputs)
+
+
+def _copied(request: Package) -> bool:
+    """Whether the untuned package of the model's one shape set could be copied."""
+    checked = request.prepared[0] / UNTUNED_FOLDER
+    if len(request.prepared) > 1 or not (checked / MANIFEST_FILE).exists():
+        return False
+    shutil.copytree(checked, request.out_dir, dirs_exist_ok=True)
+    return True
 
 
 def _prepared_now(request: PrepareModel, target: str) -> PreparedModel:

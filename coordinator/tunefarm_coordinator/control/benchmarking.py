@@ -11,21 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from tunefarm_coordinator.compute.messages import Reference
 from tunefarm_coordinator.control import leases
 from tunefarm_coordinator.control.measuring import MeasuringStage
+from tunefarm_coordinator.control.preparing import references_of
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
 from tunefarm_coordinator.farm.messages import Deliver, ItemLost
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
-from tunefarm_coordinator.models.compare import compare_outputs
+from tunefarm_coordinator.models.compare import Bound, compare_outputs
 from tunefarm_coordinator.models.samples import npz_archive
 from tunefarm_proto.v1 import common_pb2, farm_pb2
 
-# Input sets on which the tuned model must answer as ONNX Runtime does.
-REFERENCE_SEEDS = (0, 1, 2)
 MANIFEST = "manifest.json"
 # Beside each library: one set of its inputs.
 SAMPLE_FILE = "inputs.npz"
@@ -114,9 +112,11 @@ class ModelBenchmarks:
         answer = await self._measuring.benchmark(self._name(f"b{wanted.number}", at), wanted, work)
         if isinstance(answer, ItemLost):
             return ev.BenchmarkLost(answer.message)
-        return await self._judge(*answer, reference)
+        return await self._judge(*answer, reference, (await self._tuning.summary()).sets[at].bounds)
 
-    async def _judge(self, delivered: Deliver, report: farm_pb2.OutcomeReport, reference: bytes) -> ev.Benchmarked:
+    async def _judge(
+        self, delivered: Deliver, report: farm_pb2.OutcomeReport, reference: bytes, bounds: Sequence[Bound]
+    ) -> ev.Benchmarked:
         timings = leases.model_timings(report)
         error, matches, message = None, False, ""
         tuned = next((timing for timing in report.benchmark.timings if timing.name == TUNED), None)
@@ -129,7 +129,9 @@ class ModelBenchmarks:
         else:
             path = self._services.artifacts.path(tuned.outputs_digest)
             actual = await asyncio.to_thread(path.read_bytes)
-            comparison = await asyncio.to_thread(compare_outputs, actual, reference, self._sheet.spec.allow_tf32)
+            comparison = await asyncio.to_thread(
+                compare_outputs, actual, reference, bounds, allow_tf32=self._sheet.spec.allow_tf32
+            )
             error, matches, message = comparison.max_rel_error, comparison.ok, comparison.message
         seconds = report.conditions.elapsed
         return ev.Benchmarked(timings, error, matches, message, delivered.device.name, seconds)
@@ -169,9 +171,7 @@ class ModelBenchmarks:
 
     async def _reference(self, at: int) -> tuple[bytes, bytes]:
         """Input sets of the model with these shapes, and ONNX Runtime's outputs for them."""
-        answer: tuple[bytes, bytes] = await self._tuning.ask(
-            Reference(self._sheet.model, self._sheet.shape_sets[at], REFERENCE_SEEDS, self._sheet.values)
-        )
+        answer: tuple[bytes, bytes] = await self._tuning.ask(references_of(self._sheet)[at])
         return answer
 
     async def _put(self, content: bytes | Path) -> str:

@@ -126,8 +126,8 @@ def check_spec(spec: tuning_pb2.JobSpec) -> None:
 
 
 def check_templates(tuner: str, summary: PreparedSets) -> None:
-    """Raises InvalidInput for AutoTVM on a model of which no kernel has a template: it would spend nothing."""
-    if tuner == AUTOTVM and not summary.templates:
+    """Raises InvalidInput for AutoTVM on a model that could be tuned, of which no kernel has a template."""
+    if tuner == AUTOTVM and summary.tasks and not summary.templates:
         raise InvalidInput(
             f"none of the model's {len(summary.tasks)} kernels has an AutoTVM template for this target: "
             "use --tuner autoscheduler"

@@ -19,8 +19,9 @@ from tunefarm_coordinator.control.job import (
 )
 from tunefarm_coordinator.control.library import as_sent
 from tunefarm_coordinator.control.pace import MOST_JOBS, FinishedJob, Pace, pace_of
+from tunefarm_coordinator.control.preparing import prepare
 from tunefarm_coordinator.control.services import Services
-from tunefarm_coordinator.control.shape_sets import PreparedSets, joined
+from tunefarm_coordinator.control.shape_sets import PreparedSets
 from tunefarm_coordinator.errors import InvalidInput, TunefarmError, Unavailable
 from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.policy import Outlook, outlook
@@ -116,9 +117,8 @@ class Planner:
         return PlannedJob(sheet, summary, known, outlook(sheet.options, specs), pace)
 
     async def _prepared(self, sheet: JobSheet) -> PreparedSets:
-        wanted = sheet.preparations(self._services.folders)
         try:
-            return joined([await self._services.compute.ask(preparation) for preparation in wanted])
+            return await prepare(self._services.compute.ask, sheet, self._services.folders)
         except ComputeLost as error:
             raise Unavailable(f"the model could not be prepared now, try again: {error}") from error
         except ComputeFailed as error:

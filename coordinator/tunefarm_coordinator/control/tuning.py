@@ -25,10 +25,12 @@ from tunefarm_coordinator.compute.messages import (
     WarmUp,
 )
 from tunefarm_coordinator.control import targets
+from tunefarm_coordinator.control.preparing import prepare
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
-from tunefarm_coordinator.control.shape_sets import PreparedSets, joined
+from tunefarm_coordinator.control.shape_sets import PreparedSets
 from tunefarm_coordinator.engines.candidate import BuiltCandidate
+from tunefarm_coordinator.errors import NoDesignSpace
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.models.task import TuningTask
@@ -97,8 +99,7 @@ class TuningStage:
         return await asyncio.shield(self._summary)
 
     async def _prepare(self) -> PreparedSets:
-        wanted = self._sheet.preparations(self._services.folders)
-        return joined([await self.ask(preparation) for preparation in wanted])
+        return await prepare(self.ask, self._sheet, self._services.folders)
 
     async def _task(self, workload: str) -> TuningTask:
         summary = await self.summary()
@@ -129,7 +130,12 @@ class TuningStage:
         """One round of search; the task is opened with its history where the searcher does not hold it."""
         # What a candidate's outputs must be is needed by the time that it is built.
         self._begin_expected(wanted.workload)
-        answer = await self._with_task(wanted.workload, Propose(self._key(wanted.workload), wanted.count))
+        try:
+            answer = await self._with_task(wanted.workload, Propose(self._key(wanted.workload), wanted.count))
+        except NoDesignSpace as error:
+            name = (await self._task(wanted.workload)).name
+            await self._runner.record(ev.Proposed(wanted.round, (), 0.0, f"{name} keeps its default schedule: {error}"))
+            return
         rows = tuple(CandidateTrace(wanted.workload, new.identity, new.trace) for new in answer.proposals)
         self._traces.update({(row.workload, row.identity): row.trace for row in rows})
         identities = tuple(proposal.identity for proposal in answer.proposals)

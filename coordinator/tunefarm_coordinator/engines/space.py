@@ -18,7 +18,7 @@ from tvm.target import Target
 from tunefarm_coordinator.engines import intrinsics
 from tunefarm_coordinator.engines.thread_blocks import TileSampler, may_fit, shared_bytes
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
-from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.errors import InvalidInput, NoDesignSpace
 
 _LARGEST_SEED = 2**31 - 1
 _NAMED_RULE = re.compile(r'"schedule_rule": "([\w.]+)"')
@@ -57,7 +57,7 @@ class DesignSpace:
     """
 
     def __init__(self, module: IRModule, target: Target, rng: random.Random) -> None:
-        """Generates the sketches; raises `InvalidInput` where MetaSchedule has none for this task."""
+        """Generates the sketches; raises `NoDesignSpace` where MetaSchedule has none for this task."""
         _check_target(target)
         intrinsics.enter_lazy_package()
         self.module = module
@@ -72,7 +72,7 @@ class DesignSpace:
                 )
                 sketches = self.context.generate_design_space()
         except TVM_ERRORS as error:
-            raise InvalidInput(f"no design space could be generated for this task: {first_line(error)}") from error
+            raise NoDesignSpace(f"no design space could be generated for this task: {first_line(error)}") from error
         self._sketches = [TileSampler(sketch.trace.simplified(True)) for sketch in sketches]
         limit = target.attrs.get("max_shared_memory_per_block")
         self._shared_bytes = None if limit is None else int(limit)

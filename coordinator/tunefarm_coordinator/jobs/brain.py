@@ -127,7 +127,7 @@ class JobBrain:
         for spec in event.tasks:
             self.tasks[spec.workload] = TaskState.of(spec, self.options, allotment.quotas[spec.workload])
         self.ledger = Ledger(allotment.budget)
-        if self.options.tuner == "autotvm" and not any(spec.template for spec in event.tasks):
+        if self.options.tuner == "autotvm" and event.tasks and not any(spec.template for spec in event.tasks):
             return self._end_with_error("INVALID_INPUT", NO_TEMPLATE)
         self._enter(JobState.TUNING)
         return self._begin()
@@ -174,6 +174,8 @@ class JobBrain:
         if round_ is None or round_.stage is not Stage.PROPOSING:
             return []
         self.seconds["search"] += event.seconds
+        if event.message not in self.notes:
+            self._note(event.message)
         return self._fill(round_, event.identities[: round_.asked])
 
     def _fill(self, round_: Round, identities: tuple[str, ...]) -> list[ins.Instruction]:

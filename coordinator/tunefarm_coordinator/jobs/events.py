@@ -80,11 +80,13 @@ class StageFailed:
 
 @dataclass(frozen=True)
 class Proposed:
-    """Search answered a round. Fewer identities than asked: the task's space has no more."""
+    """Search answered a round. Fewer identities than asked: the task's space has no more. `message`: why there is no
+    space at all."""
 
     round: int
     identities: tuple[str, ...]
     seconds: float
+    message: str = ""
     kind: Literal["proposed"] = "proposed"
 
 

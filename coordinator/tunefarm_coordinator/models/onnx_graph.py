@@ -51,7 +51,8 @@ _KEPT = ["FusionGemm"]
 def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     """Constants folded, shape arithmetic resolved, batch norm folded into convolutions (onnxslim).
 
-    A graph that the simplifier can't handle is returned as it was: import may still serve it.
+    A graph that the simplifier can't handle is returned as it was: import may still serve it. Inputs that nothing reads
+    stay inputs: whoever runs the model passes them.
     """
     # It brings SymPy with it: a second that who only packages need not wait for.
     import onnxslim
@@ -65,7 +66,11 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     except FOREIGN_FAILURES as error:
         logger.warning("simplification failed, going on without it: %s", error)
         return original
-    return slim if isinstance(slim, onnx.ModelProto) else original
+    if not isinstance(slim, onnx.ModelProto):
+        return original
+    del slim.graph.input[:]
+    slim.graph.input.extend(original.graph.input)
+    return slim
 
 
 def unsupported(model: onnx.ModelProto, importable: Callable[[Key], bool]) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule
 from tunefarm_coordinator.models.gpu_executable import ENTRY, ENTRY_BY_KERNEL, build_for_gpu
+from tunefarm_coordinator.models.layout_split import split_layouts
 from tunefarm_coordinator.models.prepare import (
     MODULE_FILE,
     WEIGHTS_FILE,
@@ -58,6 +59,7 @@ MANIFEST_FILE = "manifest.json"
 _TRANSFORM = "main_transform_params"
 # What SplitLayoutRewritePreproc appends to the name of a kernel whose weights it lays out beforehand.
 _PREPACKED = "_prepacked"
+_NO_KERNEL = "tunefarm_no_kernel"
 _RUN = Path(__file__).with_name("packaged_run.py")
 
 
@@ -134,6 +136,14 @@ def build_untuned(prepared_dir: str | Path, out_dir: str | Path) -> PackagedMode
     return build_package(prepared_dir, {}, out_dir)
 
 
+def build_untuned_for(prepared_dir: str | Path, target_json: str, library: Path) -> None:
+    """The library of a model without schedules of its own, for a CPU that is not the one that it was prepared for.
+    Raises as `build_package` does."""
+    prepared = replace(load_prepared(prepared_dir), target=target_json)
+    scheduled, *_ = _scheduled(prepared.module(), {}, target_json)
+    _export(_with_weights(scheduled, prepared), target_json, library)
+
+
 def _scheduled(
     module: Any, traces: dict[str, str], target_json: str
 ) -> tuple[Any, list[str], list[str], dict[str, str]]:
@@ -193,18 +203,18 @@ def _default(kernel: Any, target_json: str) -> Any | None:
 def _with_weights(module: Any, prepared: PreparedModel) -> Any:
     """The module with its weights as constants, in the layouts that its kernels read."""
     weights: Sequence[Any] = prepared.weights()
-    if weights:
+    # Of a model without inputs nothing would be left to run.
+    if weights and prepared.inputs:
         target = Target(prepared.target)
-        passes = [relax.transform.LiftTransformParams()]
-        if target.kind.name != "cuda":
-            # Schedules for GPUs read weights as they lie; TVM's search for layouts fails on kernels that come bound.
-            passes.insert(0, relax.transform.SplitLayoutRewritePreproc())
         with target:
-            module = tvm.ir.transform.Sequential(passes)(module)
+            if target.kind.name != "cuda":
+                # Schedules for GPUs read weights as they lie.
+                module = split_layouts(module)
+            module = relax.transform.LiftTransformParams()(module)
         weights = prepacked(module, weights)
-        parameters = module["main"].params[len(prepared.inputs) :]
-        bound = relax.transform.BindParams("main", dict(zip(parameters, weights, strict=True)))
-        module = bound(module)
+    parameters = module["main"].params[len(prepared.inputs) :]
+    if parameters:
+        module = relax.transform.BindParams("main", dict(zip(parameters, weights, strict=True)))(module)
     return relax.transform.DeadCodeElimination(["main"])(module)
 
 
@@ -220,6 +230,9 @@ def prepacked(module: Any, weights: Sequence[NDArray[Any]]) -> list[Any]:
 
 def _export(module: Any, target_json: str, library: Path) -> None:
     target = Target(target_json)
+    if not any(isinstance(function, tvm.tirx.PrimFunc) for function in module.functions.values()):
+        # Inputs that are the outputs: without any code TVM writes C, which a linker can't read.
+        module[_NO_KERNEL] = tvm.tirx.PrimFunc([], tvm.tirx.Evaluate(0)).with_attr("global_symbol", _NO_KERNEL)
     executable = build_for_gpu(module, target) if target.kind.name == "cuda" else relax.build(module, target=target)
     triple = host_triple(target)
 

@@ -10,10 +10,11 @@ A prepared model is a folder; whoever packages it may be another process:
     prepared.json           target, layout, precision, inputs, outputs, tasks
     prepared_module.json    the module (`tvm.ir.load_json`); plain TVM compiles it, with a database or without
     weights.npz             w0, w1, ...: main's parameters after the inputs, in order
+    host/                   the same of a model for a GPU, lowered for this machine's CPU: what can be checked here
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,15 @@ from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.layout import convert_layout
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.parallel_products import join_products
+from tunefarm_coordinator.models.target import host_target
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, kernels_of, tasks_of
 from tunefarm_coordinator.models.tf32 import mark_tf32
 
 MODULE_FILE = "prepared_module.json"
 WEIGHTS_FILE = "weights.npz"
-_SUMMARY_FILE = "prepared.json"
+SUMMARY_FILE = "prepared.json"
+_HOST_FOLDER = "host"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,16 @@ class PreparedModel:
     outputs: tuple[TensorSpec, ...]
     kernels: int
     tasks: tuple[TuningTask, ...]
+
+    @property
+    def for_cpu(self) -> bool:
+        """Whether what was prepared can be compiled for this machine's CPU as well."""
+        return bool(tvm.target.Target(self.target).kind.name == "llvm")
+
+    @property
+    def host_directory(self) -> Path:
+        """The same model prepared for this machine's CPU: this one, unless it is for a GPU."""
+        return self.directory if self.for_cpu else self.directory / _HOST_FOLDER
 
     def module(self) -> Any:
         """The prepared IRModule."""
@@ -111,8 +124,7 @@ def prepare(
     _refuse_unlowered(path, lowered)
     if allow_tf32 and target.kind.name == "cuda":
         lowered = mark_tf32(lowered, target)
-    mod, weights = weights_as_parameters(lowered)
-    mod = relax.transform.AttachAttrLayoutFreeBuffers()(mod)
+    mod, weights = _parametrised(lowered)
     kernels = kernels_of(mod)
     prepared = PreparedModel(
         directory=out_dir,
@@ -128,6 +140,10 @@ def prepare(
         tasks=tuple(tasks_of(kernels)),
     )
     _save(prepared, mod, weights)
+    if not prepared.for_cpu:
+        host = host_target()
+        mod, weights = _parametrised(_lowered(converted, tvm.target.Target(host)))
+        _save(replace(prepared, directory=prepared.host_directory, target=host, tasks=()), mod, weights)
     return prepared
 
 
@@ -138,7 +154,7 @@ def load_prepared(directory: str | Path) -> PreparedModel:
         OSError: no prepared model there.
     """
     directory = Path(directory)
-    summary = json.loads((directory / _SUMMARY_FILE).read_text())
+    summary = json.loads((directory / SUMMARY_FILE).read_text())
     return PreparedModel(
         directory=directory,
         pipeline_version=summary["pipeline_version"],
@@ -162,6 +178,11 @@ def weights_as_parameters(mod: Any) -> tuple[Any, list[NDArray[Any]]]:
     new_mod = mod.clone()
     new_mod["main"] = function.with_attrs({**main.attrs, "num_input": len(main.params)})
     return relax.transform.Normalize()(new_mod), [value for _, value in lifter.lifted]
+
+
+def _parametrised(lowered: Any) -> tuple[Any, list[NDArray[Any]]]:
+    mod, weights = weights_as_parameters(lowered)
+    return relax.transform.AttachAttrLayoutFreeBuffers()(mod), weights
 
 
 def _lowered(mod: Any, target: Any) -> Any:
@@ -226,7 +247,7 @@ def _save(prepared: PreparedModel, mod: Any, weights: list[NDArray[Any]]) -> Non
     np.savez(directory / WEIGHTS_FILE, **arrays)
     summary = asdict(prepared)
     del summary["directory"]
-    (directory / _SUMMARY_FILE).write_text(json.dumps(summary))
+    (directory / SUMMARY_FILE).write_text(json.dumps(summary))
 
 
 def _spec(item: dict[str, Any]) -> TensorSpec:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
@@ -15,6 +14,7 @@ from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.input_sets import SEEDS, input_sets
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.onnx_graph import with_sizes
+from tunefarm_coordinator.models.reference_session import load_session
 from tunefarm_coordinator.models.refused_inputs import suspects
 from tunefarm_coordinator.models.samples import InputSet
 
@@ -28,11 +28,10 @@ def answers(
     """For each input set, ONNX Runtime's outputs in the model's order.
 
     Raises:
-        InvalidInput: the file can't be read; ONNX Runtime loads the model, but refuses a set.
-        Exception: ONNX Runtime can't load the model.
+        InvalidInput: the file can't be read; ONNX Runtime can't load the model, or refuses a set.
     """
     signature = read_signature(onnx_path)
-    session = onnxruntime.InferenceSession(str(onnx_path), providers=["CPUExecutionProvider"])
+    session = load_session(onnx_path)
     names = [tensor.name for tensor in signature.outputs]
     for inputs in sets:
         try:

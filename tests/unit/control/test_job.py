@@ -10,6 +10,7 @@ from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.job import JobSheet, check_spec, check_templates
 from tunefarm_coordinator.control.shape_sets import joined
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
 Options, Templated = tuning_pb2.AutoschedulerOptions, tuning_pb2.AutoTVMOptions
@@ -73,8 +74,10 @@ def test_a_model_is_prepared_apart_for_each_precision() -> None:
 
 
 def test_nothing_to_do_for_autotvm_without_a_template() -> None:
-    summary = PreparedSummary("{}", "NHWC", "1", (), {}, (), ())
+    summary = PreparedSummary("{}", "NHWC", "1", (TuningTask("w", "dense", 1, "{}", 1e9),), {}, (), ())
     with pytest.raises(InvalidInput, match="--tuner autoscheduler"):
         check_templates("autotvm", joined([summary]))
     check_templates("autoscheduler", joined([summary]))
     check_templates("autotvm", joined([replace(summary, templates={"w": "dense"})]))
+    # There is nothing to tune: it is packaged as it is.
+    check_templates("autotvm", joined([replace(summary, tasks=())]))

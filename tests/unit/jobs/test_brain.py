@@ -107,6 +107,27 @@ def test_a_model_without_tasks_is_packaged_as_it_is() -> None:
     assert job.brain.ledger.budget == 0
 
 
+def test_a_task_without_a_design_space_keeps_its_default_schedule() -> None:
+    job = farm(spec(0, flops=1e9), spec(1), trials=2)
+    job.step()
+    ask, wanted = next(each for each in job.pending.items() if isinstance(each[1], ins.Propose))
+    assert wanted.workload == "task0"
+    del job.pending[ask]
+    job.tell(ev.Proposed(wanted.round, (), 0.0, "conv0 keeps its default schedule"))
+    job.run()
+    assert job.brain.state is JobState.SUCCEEDED
+    assert job.brain.notes[1:] == ["conv0 keeps its default schedule"]
+    assert job.brain.tasks["task0"].charged == 0
+    assert job.brain.tasks["task0"].baseline_seconds == 1e-3
+    # What it leaves goes to the others.
+    assert job.brain.tasks["task1"].charged == job.brain.ledger.budget == 4
+
+
+def test_autotvm_packages_a_model_without_tasks() -> None:
+    brain = new_brain(JobOptions(4, ENDLESS, tuner="autotvm"))
+    assert brain.handle(ev.Prepared("llvm", "class-1", (), 1.0)) == [ins.Package(())]
+
+
 def test_budget_smaller_than_the_number_of_tasks_reaches_the_heaviest() -> None:
     tasks = [spec(at, weight=1 + at % 2, flops=1e6 * (1 + at)) for at in range(5)]
     job = farm(*tasks, max_trials=2)

@@ -1,0 +1,72 @@
+"""The check of a prepared model in terms of the messages, and its answer on disk. Imports TVM."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tunefarm_coordinator.compute.check_desk import STEP_FILE
+from tunefarm_coordinator.compute.messages import Checked, CheckModel, Reference
+from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.compare import Bound
+from tunefarm_coordinator.models.input_sets import input_sets
+from tunefarm_coordinator.models.prepare import SUMMARY_FILE, load_prepared
+from tunefarm_coordinator.models.reference import answers
+from tunefarm_coordinator.models.untuned_check import Answers, Check, check_untuned
+
+# What was found, with a digest of what it was found of.
+RESULT_FILE = "checked.json"
+
+
+def check_model(request: CheckModel) -> Checked:
+    """See `CheckModel`."""
+    found = _known(request)
+    if found is None:
+        found = _check(request)
+        _write(request.prepared / RESULT_FILE, json.dumps({"asked": _digest(request), **found}))
+    if found["refusal"]:
+        raise InvalidInput(found["refusal"])
+    return Checked(tuple(Bound(**bound) for bound in found["bounds"]), tuple(found["notes"]))
+
+
+def _check(request: CheckModel) -> dict[str, Any]:
+    steps = request.prepared / STEP_FILE
+    try:
+        _write(steps, "ONNX Runtime ran it")
+        known = _answers(request.reference)
+        checked: Check = check_untuned(
+            load_prepared(request.prepared), request.reference.model, known, lambda step: _write(steps, step)
+        )
+    except InvalidInput as error:
+        return {"refusal": str(error), "bounds": [], "notes": []}
+    finally:
+        steps.unlink(missing_ok=True)
+    return {"refusal": "", "bounds": [asdict(bound) for bound in checked.bounds], "notes": list(checked.notes)}
+
+
+def _answers(reference: Reference) -> list[Answers]:
+    """The sets of inputs of the job, with ONNX Runtime's outputs."""
+    sets = input_sets(reference.model, reference.shapes, reference.values, reference.seeds)
+    outputs = answers(reference.model, reference.shapes, sets)
+    return [Answers(list(given.values()), answer) for given, answer in zip(sets, outputs, strict=True)]
+
+
+def _known(request: CheckModel) -> dict[str, Any] | None:
+    """What an earlier check with the same inputs found."""
+    try:
+        found: dict[str, Any] = json.loads((request.prepared / RESULT_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return found if found["asked"] == _digest(request) else None
+
+
+def _digest(request: CheckModel) -> str:
+    prepared = (request.prepared / SUMMARY_FILE).read_text()
+    return hashlib.sha256(f"{request.reference!r}\n{prepared}".encode()).hexdigest()
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_suffix(".tmp")
+    draft.write_text(text)
+    draft.replace(path)

@@ -1,0 +1,148 @@
+"""Is a prepared model right? Run untuned on this machine, before anything is spent, and compared with ONNX Runtime.
+
+What runs is what will be tuned: the prepared module with default schedules. Prepared for another CPU, it is compiled
+for this one; for a GPU, the same graph was lowered for this CPU as well (`prepare`).
+"""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tvm
+from numpy.typing import NDArray
+from tvm.runtime.vm import VirtualMachine
+
+from tunefarm_coordinator.engines.candidate import BuildError
+from tunefarm_coordinator.engines.linker import LinkError
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
+from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.compare import Bound, fault_of
+from tunefarm_coordinator.models.conditioning import bounds_of, note_of
+from tunefarm_coordinator.models.package import LIBRARY_FILE, MANIFEST_FILE, build_untuned, build_untuned_for
+from tunefarm_coordinator.models.prepare import PreparedModel
+from tunefarm_coordinator.models.reference_session import load_session, run_session
+from tunefarm_coordinator.models.target import host_target
+from tunefarm_coordinator.models.tasks import PIPELINE_VERSION
+from tunefarm_coordinator.models.wrong_node import wrong_node
+
+Arrays = Sequence[NDArray[Any]]
+Say = Callable[[str], None]
+
+# The untuned package for the target, in the prepared model's folder: a job needs it again at its end.
+UNTUNED_FOLDER = f"untuned-{PIPELINE_VERSION}"
+# A model that takes longer than this for one set of inputs is checked with that one alone. Seconds.
+LONG_RUN = 10.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One set of inputs of the model, and ONNX Runtime's outputs for it."""
+
+    inputs: Arrays
+    outputs: Arrays
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the check found. `bounds`: of each output, for the comparison at the job's end too."""
+
+    bounds: tuple[Bound, ...]
+    notes: tuple[str, ...]
+
+
+def check_untuned(prepared: PreparedModel, path: Path, answers: Sequence[Answers], say: Say) -> Check:
+    """Compiles and runs the untuned model, which stays compiled in `UNTUNED_FOLDER` where its target is a CPU.
+
+    `say` hears what is done next: who reads it, should this process die, knows what it died of.
+
+    Raises:
+        InvalidInput: the model can't be compiled, fails, or gives other outputs than ONNX Runtime; then the message
+            names the first node whose value differs.
+    """
+    say("ONNX Runtime ran it without optimisations")
+    model = onnx.load(path, load_external_data=False)
+    session = load_session(path, optimised=False)
+    plain = [run_session(session, each.inputs, [output.name for output in model.graph.output]) for each in answers]
+    bounds = bounds_of(model, plain, [each.outputs for each in answers])
+    del session, plain
+    with tempfile.TemporaryDirectory(prefix="tunefarm-check-") as folder:
+        say("it was compiled untuned")
+        library = _library(prepared, path, Path(folder))
+        say("it ran untuned")
+        fault = _fault(path, model, library, answers, bounds)
+    if fault:
+        say("the first node that is wrong was looked for")
+        shapes = {spec.name: spec.shape for spec in prepared.inputs}
+        place = wrong_node(path, shapes, answers[0].inputs)
+        raise InvalidInput(_refusal(path, fault, place))
+    note = note_of(model, bounds)
+    return Check(tuple(bounds), (note,) if note else ())
+
+
+def _library(prepared: PreparedModel, path: Path, folder: Path) -> Path:
+    """The untuned model for this machine, under a name that no library was loaded by yet."""
+    library = folder / LIBRARY_FILE
+    try:
+        if prepared.for_cpu:
+            packaged = _packaged(prepared)
+            if prepared.target == host_target():
+                shutil.copyfile(packaged, library)
+                return library
+        build_untuned_for(prepared.host_directory, host_target(), library)
+    except (BuildError, LinkError, *TVM_ERRORS) as error:
+        raise InvalidInput(f"{path}: imported, but TVM can't compile the model: {first_line(error)}") from error
+    return library
+
+
+def _packaged(prepared: PreparedModel) -> Path:
+    """The library of the untuned package for the prepared model's own target."""
+    place = prepared.directory / UNTUNED_FOLDER
+    if not (place / MANIFEST_FILE).exists():
+        with tempfile.TemporaryDirectory(dir=prepared.directory, ignore_cleanup_errors=True) as folder:
+            draft = Path(folder) / UNTUNED_FOLDER
+            build_untuned(prepared.directory, draft)
+            # Another job on the same model may have been quicker.
+            with contextlib.suppress(OSError):
+                draft.rename(place)
+    return place / LIBRARY_FILE
+
+
+def _fault(
+    path: Path, model: onnx.ModelProto, library: Path, answers: Sequence[Answers], bounds: Sequence[Bound]
+) -> str:
+    """What is wrong with the first output that is; empty where all are right."""
+    machine = VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
+    for each in answers:
+        started = time.monotonic()
+        for output, found, expected, bound in zip(
+            model.graph.output, run_library(path, machine, each.inputs), each.outputs, bounds, strict=True
+        ):
+            fault = fault_of(found, expected, bound)
+            if fault:
+                return f"output {output.name} {fault}"
+        if time.monotonic() - started > LONG_RUN:
+            break
+    return ""
+
+
+def run_library(path: Path, machine: Any, inputs: Arrays) -> list[NDArray[Any]]:
+    """The model's outputs. Raises InvalidInput where TVM's machine does."""
+    try:
+        outputs = machine["main"](*[tvm.runtime.tensor(value) for value in inputs])
+    except TVM_ERRORS as error:
+        raise InvalidInput(f"{path}: compiled, but the model fails when it runs: {first_line(error)}") from error
+    return [output.numpy() for output in ([outputs] if hasattr(outputs, "shape") else outputs)]
+
+
+def _refusal(path: Path, fault: str, place: str) -> str:
+    seen = f"the first value that differs is that of {place}" if place else "no single node was found at fault"
+    return (
+        f"{path}: untuned already, the compiled model does not answer as ONNX Runtime does: {fault}; {seen}. "
+        "Nothing was spent; please report it with this message"
+    )
