@@ -29,12 +29,7 @@ def job_document(job: Job, package: str | None = None) -> Document:
             "refunded": job.trials.refunded,
         },
         "measurements": job.measurements,
-        "latency_ms": _latencies(metrics),
-        "latency_mean_ms": {
-            "tuned": metrics.latency_mean_ms,
-            "untuned": metrics.untuned_latency_mean_ms,
-            "onnxruntime": metrics.onnxruntime_latency_mean_ms,
-        },
+        **_latencies(metrics),
         "max_rel_error": metrics.max_rel_error,
         "seconds": dataclasses.asdict(job.seconds),
         "package": package,
@@ -48,16 +43,23 @@ def job_document(job: Job, package: str | None = None) -> Document:
 
 def _latencies(metrics: Metrics) -> Document:
     return {
-        "tuned": metrics.latency_median_ms,
-        "untuned": metrics.untuned_latency_median_ms,
-        "onnxruntime": metrics.onnxruntime_latency_median_ms,
+        "latency_ms": {
+            "tuned": metrics.latency_median_ms,
+            "untuned": metrics.untuned_latency_median_ms,
+            "onnxruntime": metrics.onnxruntime_latency_median_ms,
+        },
+        "latency_mean_ms": {
+            "tuned": metrics.latency_mean_ms,
+            "untuned": metrics.untuned_latency_mean_ms,
+            "onnxruntime": metrics.onnxruntime_latency_mean_ms,
+        },
     }
 
 
 def _shape_set(result: ShapeSetResult) -> Document:
     return {
         "shapes": dict(result.shapes),
-        "latency_ms": _latencies(result.metrics),
+        **_latencies(result.metrics),
         "max_rel_error": result.metrics.max_rel_error,
         "device": result.device,
     }
