@@ -43,7 +43,7 @@ def input_ranges(model: onnx.ModelProto) -> dict[str, InputRange]:
 
 def _range(name: str, dtype: Any, demand: Demand) -> InputRange | None:
     if dtype.kind == "b":
-        return ONES
+        return ONES if demand.high >= 1 else InputRange(0, 1)
     if dtype.kind not in "iu":
         if Use.INDEX in demand.use:
             return _window(demand, -math.inf, math.inf)

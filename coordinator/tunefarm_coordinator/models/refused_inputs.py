@@ -29,17 +29,17 @@ def inputs_behind(known: KnownGraph, name: str, inputs: set[str]) -> list[str]:
 
 def suspects(model: onnx.ModelProto, message: str) -> list[str]:
     """The inputs whose values may be why ONNX Runtime failed with `message`: those that reach the node which it names,
-    integers first; all inputs where it names none."""
+    integers and few numbers rather than data; all inputs where it names none."""
     known = known_graph(model)
     initializers = {tensor.name for tensor in model.graph.initializer}
     values = [value for value in model.graph.input if value.name not in initializers]
-    whole = {value.name for value in values if _is_whole(value)}
+    likely = {value.name for value in values if _is_whole(value) or _is_small(value)}
     node = _named_node(known, message)
     behind: list[str] = []
     for name in node.input if node is not None else ():
         behind += [each for each in inputs_behind(known, name, {value.name for value in values}) if each not in behind]
     behind = behind or [value.name for value in values]
-    return [name for name in behind if name in whole] or behind
+    return [name for name in behind if name in likely] or behind
 
 
 # What a node takes from the values of an operand, and can't be compiled without knowing.

@@ -18,6 +18,8 @@ Sizes = tuple[int | None, ...]
 
 # Axes, bounds and offsets are small; tables and weights need not be looked at.
 _MOST_ELEMENTS = 4096
+# Sizes and constants follow from each other.
+_MOST_ROUNDS = 4
 _RANDOM = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
 
 
@@ -39,7 +41,15 @@ class KnownGraph:
 
 def known_graph(model: onnx.ModelProto) -> KnownGraph:
     """What is known of `model`, whose inputs have static sizes. Weights outside the file need not be loaded."""
-    model = _inferred(_inlined(without_weights(model)))
+    model = _inlined(without_weights(model))
+    for _ in range(_MOST_ROUNDS):
+        known = _known(_inferred(model))
+        if not _fold(model, known.values):
+            break
+    return known
+
+
+def _known(model: onnx.ModelProto) -> KnownGraph:
     graphs = list(subgraphs(model.graph))
     sizes = {value.name: size for graph in graphs for value in _infos(graph) if (size := _sizes(value)) is not None}
     sizes |= {t.name: tuple(t.dims) for graph in graphs for t in graph.initializer}
@@ -49,6 +59,15 @@ def known_graph(model: onnx.ModelProto) -> KnownGraph:
     for graph in graphs:
         _find_values(graph, sizes, values, opsets)
     return KnownGraph(model.graph, sizes, values, producers)
+
+
+def _fold(model: onnx.ModelProto, values: dict[str, NDArray[Any]]) -> bool:
+    """Puts constants in the place of nodes whose values are known, so that sizes can be inferred from them."""
+    folded = [node for node in model.graph.node if node.output[0] in values]
+    for node in folded:
+        model.graph.node.remove(node)
+        model.graph.initializer.append(numpy_helper.from_array(values[node.output[0]], node.output[0]))
+    return bool(folded)
 
 
 def subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -88,7 +88,9 @@ LIMITS: dict[str, dict[int, _Limit]] = {
     "GatherElements": {1: _row(0)},
     "GatherND": {1: _rows_nd},
     "GatherBlockQuantized": {1: _row(0)},
+    "Scatter": {1: _row(0)},
     "ScatterElements": {1: _row(0)},
+    "TensorScatter": {2: _between(0, 0)},
     "ScatterND": {1: _rows_nd},
     "OneHot": {0: _classes, 1: _COUNT},
     "RoiAlign": {2: _row(0, 0)},
@@ -98,9 +100,12 @@ LIMITS: dict[str, dict[int, _Limit]] = {
     # ONNX's own has its tables first, com.microsoft's the places.
     "RotaryEmbedding": {1: _row(2, 0), 3: _row(1, 0)},
     **{name: {4: _sequence_length} for name in _RECURRENT},
+    "Attention": {6: _up_to(1, -2)},
     "ReverseSequence": {1: _sequence_length},
     "TopK": {1: _up_to(0)},
-    **{name: {1: _axis} for name in (*_REDUCTIONS, "CumSum", "Squeeze", "Unsqueeze")},
+    **{name: {1: _axis} for name in (*_REDUCTIONS, "CumSum", "CumProd", "Squeeze", "Unsqueeze")},
+    "DFT": {2: _axis},
+    "Pad": {3: _axis},
     "Slice": {3: _axis, 4: _COUNT},
     "Div": {1: _DIVISOR},
     "Mod": {1: _DIVISOR},
@@ -111,12 +116,15 @@ LIMITS: dict[str, dict[int, _Limit]] = {
     "Range": {2: _DIVISOR},
     "NonMaxSuppression": {2: _COUNT},
     "Loop": {0: _COUNT},
+    # Not in training.
+    "Dropout": {2: _between(0, 0)},
 }
 
 # Of these, the ones that are places in a table: what reaches them is an id and no mask, whatever else it reaches.
 INDICES = frozenset(
     {
         *(("Gather", 1), ("GatherElements", 1), ("GatherND", 1), ("GatherBlockQuantized", 1), ("OneHot", 0)),
+        ("Scatter", 1),
         *(("ScatterElements", 1), ("ScatterND", 1), ("EmbedLayerNormalization", 0), ("EmbedLayerNormalization", 1)),
         *(("RotaryEmbedding", 1), ("RotaryEmbedding", 3)),
     }

@@ -101,6 +101,14 @@ def table(rows: int) -> Any:
         ([node("Identity", "t", "u"), node("GatherElements", "u x", "y", axis=0)], {"t": table(3)}, (0, 3)),
         ([node("OneHot", "x depth values", "y")], {"depth": np.array(5), "values": np.array([0.0, 1.0])}, (0, 5)),
         ([node("Div", "t x", "y")], {"t": np.arange(6)}, (1, 11)),
+        # Two inputs that are multiplied say nothing of each other.
+        ([node("Mul", "x x", "i"), node("Gather", "t i", "y")], {"t": table(3)}, (0, 10)),
+        # A size that comes of a computed shape.
+        (
+            [node("Shape", "t", "s"), node("Reshape", "u s", "v"), node("Gather", "v x", "y")],
+            {"t": table(3), "u": np.zeros(12, np.float32)},
+            (0, 3),
+        ),
         # A mask hides by a great negative number, decides, or is compared with 0 or 1.
         (
             [
