@@ -19,6 +19,7 @@ from tvm import IRModule
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_triple
 
+from tunefarm_coordinator.engines.dot_products import dots_of, register
 from tunefarm_coordinator.engines.gpu import fragments
 
 _PACKAGE = "tvm.s_tir.tensor_intrin"
@@ -26,7 +27,8 @@ _NARROW_TYPES = re.compile(r"\b(u?int8|float16|bfloat16)(x\d+)?\b")
 # What a family's intrinsics multiply: others in a module (float16 on a CPU) don't call for it.
 _INTEGERS = {"int8", "uint8"}
 _OPERANDS = {
-    "x86": _INTEGERS,
+    # LLVM 22 refuses those that TVM 0.27 has for x86; products of integers are schedules of our own (`autotvm.dots`).
+    "x86": set(),
     "arm_cpu": _INTEGERS,
     "riscv_cpu": _INTEGERS,
     # Products on tensor cores are schedules of our own (`engines.gpu`), not matched by rules.
@@ -73,9 +75,12 @@ def usable(module: IRModule, target: Target) -> bool:
 
 
 def load(target: Target) -> None:
-    """Registers the intrinsics of the target's family, once in a process; nothing where there is none."""
+    """Registers the intrinsics of the target's family and our own, once in a process; nothing where there is none."""
     enter_lazy_package()
     name = family(target)
+    dots = dots_of(str(target))
+    if dots is not None:
+        register(dots)
     if name == "cuda":
         fragments.register()
     elif name is not None:

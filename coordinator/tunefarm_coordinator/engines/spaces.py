@@ -3,8 +3,11 @@
 import random
 
 from tvm import IRModule
+from tvm.s_tir import Schedule
 from tvm.target import Target
 
+from tunefarm_coordinator.engines import loop_nests as nests
+from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.space import DesignSpace
 from tunefarm_coordinator.errors import InvalidInput
@@ -14,9 +17,14 @@ def sketches(module: IRModule, target: Target, rng: random.Random) -> DesignSpac
     """MetaSchedule's generated space; on NVIDIA GPUs, for products and convolutions, the sketch of `engines.gpu` in its
     place: generated ones have no split sums and no copies ahead, and most of their random decisions make no schedule
     that fits the device. Raises InvalidInput."""
-    if target.kind.name == "cuda":
+    if target.kind.name == "cuda" or _multiplies_bytes(module, target):
         try:
             return TemplateSpace(module, target, rng)
         except InvalidInput:  # no product, or one of sizes that no tile fits
             pass
     return DesignSpace(module, target, rng)
+
+
+def _multiplies_bytes(module: IRModule, target: Target) -> bool:
+    schedule = Schedule(module, debug_mask="none", error_render_level="none")
+    return dot_product(nests.inline_spatial(schedule), str(target)) is not None

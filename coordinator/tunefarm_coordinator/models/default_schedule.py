@@ -9,9 +9,13 @@ Rules for CPUs, each tried on a copy and dropped where the schedule refuses it:
 2. a reduction and the element-wise epilogue of its own sizes become one nest: tiles of the output in
    parallel, and in a tile the reduction outside, rows (unrolled) and lanes (vectorised) inside, so that the
    accumulators stay in registers;
+   products of 8-bit integers have the first schedule of their template (`engines.autotvm.dots`) where the CPU has an
+   instruction for them;
 3. any other kernel: outer loops fused and parallel, last loop vectorised.
 """
 
+import contextlib
+import random
 from typing import Any
 
 import tvm
@@ -21,7 +25,10 @@ from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines import trace_text
+from tunefarm_coordinator.engines.autotvm.dots import dot_product
+from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, vectors_of
+from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.gpu_schedule import gpu_schedule
 
 
@@ -46,6 +53,11 @@ def default_schedule(module: Any, target_json: str) -> Any:
     vectors = vectors_of(target_json)
     schedule = Schedule(module, debug_mask="none", error_render_level="fast")
     schedule = nests.inline_spatial(schedule)
+    if dot_product(schedule, target_json) is not None:
+        with contextlib.suppress(InvalidInput):
+            first = TemplateSpace(module, target, random.Random(0)).first
+            if first is not None:
+                return first.schedule
     done: set[str] = set()
     for name in nests.leaf_names(schedule):
         if name in done or name not in nests.leaf_names(schedule):

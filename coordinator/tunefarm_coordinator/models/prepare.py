@@ -25,6 +25,7 @@ from tvm import relax
 
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.accumulation import accumulate_wide
+from tunefarm_coordinator.models.byte_products import arrange_byte_products
 from tunefarm_coordinator.models.constants import is_constant, operator_name, static_shape
 from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.layout import convert_layout
@@ -118,7 +119,7 @@ def prepare(
     if target.kind.name == "cuda":
         # One large product fills a GPU better than several small ones; on a CPU each does.
         converted = join_products(converted)
-    converted = accumulate_wide(converted)
+    converted = arrange_byte_products(accumulate_wide(converted), target_json)
     outputs = _output_types(path, converted)
     lowered = _lowered(converted, target)
     _refuse_unlowered(path, lowered)

@@ -42,12 +42,10 @@ assert draft is not None and loaded() == [], loaded()
 """)
 
 
-def test_int8_on_x86_loads_the_x86_family_alone() -> None:
+def test_int8_on_x86_loads_none_of_tvms_which_llvm_refuses() -> None:
     _run("""
 space = DesignSpace(matmul("int8", "int32"), x86, random.Random(0))
-assert loaded() == ["x86"], loaded()
-from tvm.s_tir import TensorIntrin
-assert TensorIntrin.get("dot_16x4_vnni") is not None
+assert loaded() == [], loaded()
 assert space.sample() is not None
 """)
 

@@ -22,6 +22,7 @@ class Job:
     Attributes:
         memory: what templates found out of the kernel, kept from one schedule of it to the next.
         estimate: seconds that the schedule is estimated to take, where the template has an idea of it.
+        laid_out: the template has laid the weights out itself.
     """
 
     schedule: Schedule
@@ -31,6 +32,7 @@ class Job:
     vectors: Vectors
     memory: dict[str, object] = field(default_factory=dict)
     estimate: float | None = None
+    laid_out: bool = False
 
 
 Template = Callable[[Job], None]

@@ -11,6 +11,7 @@ from tvm.target import Target
 from tunefarm_coordinator.engines import intrinsics
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.autotvm import registry
+from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.knobs import Changed, Chooser, Decision, Drawn, Knobs, Recorded, decisions_of
 from tunefarm_coordinator.engines.autotvm.operators import Kernel, recognised
 from tunefarm_coordinator.engines.register_tiles import vectors_of
@@ -41,7 +42,7 @@ class TemplateSpace:
         self._rewrite = ms.postproc.RewriteLayout()
         self.context = ms.TuneContext(module, target=target, rand_state=rng.randint(1, _LARGEST_SEED), num_threads=1)
         try:
-            self.first: Draft | None = self._finish(*self._make(Chooser()))
+            self.first: Draft | None = self._finish(self._make(Chooser()))
         except TVM_ERRORS as error:
             raise InvalidInput(f"the template {self.name} does not fit this task") from error
         self.screens = self.first is not None and self.first.estimate is not None
@@ -61,12 +62,12 @@ class TemplateSpace:
 
     def _draft(self, chooser: Chooser) -> Draft | None:
         try:
-            return self._finish(*self._make(chooser))
+            return self._finish(self._make(chooser))
         except TVM_ERRORS:  # knobs that don't fit together
             return None
 
-    def _make(self, chooser: Chooser) -> tuple[Schedule, float | None]:
-        """(a schedule, seconds it is estimated to take)."""
+    def _make(self, chooser: Chooser) -> registry.Job:
+        """A schedule, and what the template says of it."""
         schedule = Schedule(self.module, debug_mask="none", error_render_level="none")
         schedule = nests.inline_spatial(schedule)
         knobs = Knobs(schedule, chooser)
@@ -74,16 +75,17 @@ class TemplateSpace:
         self._template(job)
         # What follows them in a trace are sizes of loops that no knob decides.
         self._knobs = knobs.count
-        return schedule, job.estimate
+        return job
 
     def _decisions(self, trace: Trace) -> list[Decision]:
         return decisions_of(trace)[: self._knobs]
 
-    def _finish(self, schedule: Schedule, estimate: float | None) -> Draft:
+    def _finish(self, job: registry.Job) -> Draft:
         """With free weights in the order in which a CPU's schedule reads them; a GPU's reads them as they lie."""
+        schedule = job.schedule
         schedule.enter_postproc()
-        if self._target.kind.name == "cuda":
-            return Draft(schedule_identity(self.module, schedule.mod), schedule, estimate)
+        if job.laid_out or self._target.kind.name == "cuda":
+            return Draft(schedule_identity(self.module, schedule.mod), schedule, job.estimate)
         packed = schedule.copy()
         try:
             if self._rewrite.apply(packed):
@@ -94,7 +96,8 @@ class TemplateSpace:
 
 
 def _template(module: IRModule, target: Target) -> tuple[Kernel, registry.Template]:
-    kernel = recognised(Schedule(module, debug_mask="none", error_render_level="none"))
+    schedule = Schedule(module, debug_mask="none", error_render_level="none")
+    kernel = dot_product(nests.inline_spatial(schedule), str(target)) or recognised(schedule)
     if kernel is None:
         raise InvalidInput("there is no template for this kernel: it is no convolution or matrix product")
     found = registry.find(kernel.operator, intrinsics.family(target))
