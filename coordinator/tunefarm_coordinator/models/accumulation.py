@@ -39,6 +39,8 @@ class _Widener(relax.PyExprMutator):  # type: ignore[misc]
         narrow = str(call.args[0].ty.dtype) if known else ""
         if known is None or narrow not in _NARROW or str(call.args[1].ty.dtype) != narrow:
             return call
+        if str(call.attrs.out_dtype) == _WIDE:
+            return call
         operator, names = known
         attributes = {name: getattr(call.attrs, name) for name in names}
         wide = self.builder_.emit(operator(*call.args, **attributes, out_dtype=_WIDE))

@@ -43,6 +43,7 @@ from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule
 from tunefarm_coordinator.models.gpu_executable import ENTRY, ENTRY_BY_KERNEL, build_for_gpu
 from tunefarm_coordinator.models.layout_split import split_layouts
+from tunefarm_coordinator.models.loops import lay_out_once
 from tunefarm_coordinator.models.prepare import (
     MODULE_FILE,
     WEIGHTS_FILE,
@@ -209,7 +210,7 @@ def _with_weights(module: Any, prepared: PreparedModel) -> Any:
         with target:
             if target.kind.name != "cuda":
                 # Schedules for GPUs read weights as they lie.
-                module = split_layouts(module)
+                module = lay_out_once(split_layouts(module))
             module = relax.transform.LiftTransformParams()(module)
         weights = prepacked(module, weights)
     parameters = module["main"].params[len(prepared.inputs) :]

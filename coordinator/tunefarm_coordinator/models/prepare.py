@@ -29,6 +29,7 @@ from tunefarm_coordinator.models.byte_products import arrange_byte_products
 from tunefarm_coordinator.models.constants import is_constant, operator_name, static_shape
 from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.layout import convert_layout
+from tunefarm_coordinator.models.loops import attach_layout_free
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.parallel_products import join_products
 from tunefarm_coordinator.models.target import host_target
@@ -183,7 +184,7 @@ def weights_as_parameters(mod: Any) -> tuple[Any, list[NDArray[Any]]]:
 
 def _parametrised(lowered: Any) -> tuple[Any, list[NDArray[Any]]]:
     mod, weights = weights_as_parameters(lowered)
-    return relax.transform.AttachAttrLayoutFreeBuffers()(mod), weights
+    return attach_layout_free(mod), weights
 
 
 def _lowered(mod: Any, target: Any) -> Any:

@@ -10,7 +10,7 @@ from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.s_tir.meta_schedule.tune_context import _normalize_mod
 
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
-from tunefarm_coordinator.models.constants import operator_name
+from tunefarm_coordinator.models.loops import called_kernels
 from tunefarm_coordinator.models.task import TuningTask
 
 # Version of everything that decides what the kernels of a model are: passes, their order, their options.
@@ -25,7 +25,7 @@ _NAME_LENGTH = 48
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of the module. `calls` counts the calls in `main`; `module` is its normalised IRModule."""
+    """A kernel of the module. `calls` counts the calls in a run of `main`; `module` is its normalised IRModule."""
 
     workload: str
     function: str
@@ -64,7 +64,7 @@ def kernels_of(mod: Any) -> list[Kernel]:
     calls: dict[str, int] = {}
     modules: dict[str, tuple[str, Any]] = {}
     order: dict[str, str] = {}
-    for gvar in _called(mod["main"]):
+    for gvar in called_kernels(mod):
         name = str(gvar.name_hint)
         if name not in order:
             module = normalized(mod[gvar])
@@ -89,18 +89,6 @@ def tasks_of(kernels: list[Kernel]) -> list[TuningTask]:
         if k.worth_tuning
     ]
     return sorted(tasks, key=lambda task: -task.flops * task.weight)
-
-
-def _called(main: Any) -> list[Any]:
-    """The kernel of every `call_tir`, in order, repeated."""
-    found: list[Any] = []
-
-    def visit(expr: Any) -> None:
-        if operator_name(expr) == "relax.call_tir":
-            found.append(expr.args[0])
-
-    tvm.relax.analysis.post_order_visit(main, visit)
-    return found
 
 
 def _has_reduction(module: Any) -> bool:

@@ -10,6 +10,7 @@ from tunefarm_coordinator.models.operators import (
     quantised_graphs,
     quantised_microsoft,
     quantize_linear,
+    recurrent,
     resampling,
 )
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Rewrite
@@ -20,6 +21,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     quantised_graphs,
     quantised_microsoft,
     quantize_linear,
+    recurrent,
     resampling,
 )
 
