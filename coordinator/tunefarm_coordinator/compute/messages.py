@@ -61,7 +61,8 @@ class Tensor:
 @dataclass(frozen=True)
 class PreparedSummary:
     """What the coordinator needs to know of a prepared model. `baselines`: default trace by workload; `templates`: name
-    of the template that engine "autotvm" has for a workload, none for the others; `bounds`: see `Checked`."""
+    of the template that engine "autotvm" has for a workload, none for the others; `bounds`: see `Checked`;
+    `memory`: bytes that it takes while it runs, about."""
 
     target: str
     layout: str
@@ -73,6 +74,7 @@ class PreparedSummary:
     notes: tuple[str, ...] = ()
     templates: dict[str, str] = field(default_factory=dict)
     bounds: tuple[Bound, ...] = ()
+    memory: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from tunefarm_coordinator.compute.check_desk import STEP_FILE
 from tunefarm_coordinator.compute.messages import Checked, CheckModel, Reference
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.compare import Bound
+from tunefarm_coordinator.models.footprint import refusal_here
 from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.prepare import SUMMARY_FILE, load_prepared
 from tunefarm_coordinator.models.reference import answers
@@ -31,13 +32,14 @@ def check_model(request: CheckModel) -> Checked:
 
 
 def _check(request: CheckModel) -> dict[str, Any]:
-    steps = request.prepared / STEP_FILE
+    steps, prepared = request.prepared / STEP_FILE, load_prepared(request.prepared)
+    if refusal := refusal_here(prepared.memory):
+        # What another machine, or this one with more memory, would not say: not kept.
+        raise InvalidInput(f"{request.reference.model}: {refusal}")
     try:
         _write(steps, "ONNX Runtime ran it")
         known = _answers(request.reference)
-        checked: Check = check_untuned(
-            load_prepared(request.prepared), request.reference.model, known, lambda step: _write(steps, step)
-        )
+        checked: Check = check_untuned(prepared, request.reference.model, known, lambda step: _write(steps, step))
     except InvalidInput as error:
         return {"refusal": str(error), "bounds": [], "notes": []}
     finally:

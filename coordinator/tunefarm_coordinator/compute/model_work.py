@@ -27,6 +27,7 @@ from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
+from tunefarm_coordinator.models.footprint import footprint_note
 from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.matching import tolerance
 from tunefarm_coordinator.models.onnx_graph import with_sizes
@@ -56,6 +57,8 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
         inputs=tuple(_tensor(spec) for spec in prepared.inputs),
         outputs=tuple(_tensor(spec) for spec in prepared.outputs),
         templates=_templates(prepared),
+        memory=prepared.memory,
+        notes=(note,) if (note := footprint_note(prepared.memory)) else (),
     )
 
 

@@ -100,6 +100,7 @@ class Planner:
         sheet = await self._intake.sheet("plan", await self._intake.resolved(spec), time.time())
         summary = await self._prepared(sheet)
         check_templates(sheet.tuner, summary)
+        targets.check_memory(summary.memory, summary.target, self._services.farm.devices())
         known = await self._known(summary)
         specs = tuple(
             TaskSpec(

@@ -33,6 +33,11 @@ class PreparedSets:
         return self.sets[0].pipeline_version
 
     @property
+    def memory(self) -> int:
+        """Bytes that the largest set takes while it runs, about."""
+        return max(one.memory for one in self.sets)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Each note once."""
         return tuple(dict.fromkeys(note for one in self.sets for note in one.notes))

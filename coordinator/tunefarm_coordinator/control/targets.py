@@ -1,5 +1,6 @@
 """What a user means by a target, on the farm as it is now."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from tunefarm_coordinator.farm.placement import parse_target, serves
 HOST = "host"
 # Compute capability that TF32 came with, as in "sm_80".
 FIRST_WITH_TF32 = 80
+GIB = 2**30
 
 
 def by_name(text: str, devices: Sequence[FarmDevice]) -> str | None:
@@ -66,6 +68,24 @@ def common_class(target: str, devices: Iterable[FarmDevice]) -> str:
     if not classes:
         raise NoDevice(f"no device serves the target {target}")
     return max(sorted(classes), key=classes.__getitem__)
+
+
+def check_memory(size: int, target: str, devices: Iterable[FarmDevice]) -> None:
+    """Raises NoDevice if none that serves the target holds a model that takes `size` bytes. One that does not say how
+    much it has may."""
+    known = [_memory_gib(device) for device in devices if serves(device, target)]
+    most = max((math.inf if gib is None else gib for gib in known), default=math.inf)
+    if size > most * GIB:
+        raise NoDevice(
+            f"the model takes about {size / GIB:.1f} GiB of memory while it runs, and no device of this target has more"
+            f" than {most:g}: give smaller inputs, or register a larger device"
+        )
+
+
+def _memory_gib(device: FarmDevice) -> float | None:
+    """Of a GPU its own; of a CPU its host's."""
+    name = "memory_gib" if parse_target(device.target).kind == "llvm" else "gpu_memory_gib"
+    return float(device.facts[name]) if name in device.facts else None
 
 
 def _which(devices: Sequence[FarmDevice]) -> str:

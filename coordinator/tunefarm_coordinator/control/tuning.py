@@ -67,6 +67,7 @@ class TuningStage:
         await self.ask(WarmUp())
         summary = await self.summary()
         devices = await self._services.farm.wait_for_device(summary.target)
+        targets.check_memory(summary.memory, summary.target, devices)
         device_class = targets.common_class(summary.target, devices)
         workloads = [task.workload for task in summary.tasks]
         store = self._services.store

@@ -27,6 +27,7 @@ from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.accumulation import accumulate_wide
 from tunefarm_coordinator.models.byte_products import arrange_byte_products
 from tunefarm_coordinator.models.constants import is_constant, operator_name, static_shape
+from tunefarm_coordinator.models.footprint import footprint
 from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.layout import convert_layout
 from tunefarm_coordinator.models.loops import attach_layout_free
@@ -64,6 +65,7 @@ class PreparedModel:
         allow_tf32: float32 products may round their factors to TF32.
         kernels: how many kernels the model has, the ones not worth tuning included.
         tasks: what trials are spent on, most work first.
+        memory: bytes that it takes while it runs, about (`footprint`).
     """
 
     directory: Path
@@ -75,6 +77,7 @@ class PreparedModel:
     outputs: tuple[TensorSpec, ...]
     kernels: int
     tasks: tuple[TuningTask, ...]
+    memory: int
 
     @property
     def for_cpu(self) -> bool:
@@ -140,6 +143,7 @@ def prepare(
         ),
         kernels=len(kernels),
         tasks=tuple(tasks_of(kernels)),
+        memory=footprint(mod),
     )
     _save(prepared, mod, weights)
     if not prepared.for_cpu:
@@ -167,6 +171,7 @@ def load_prepared(directory: str | Path) -> PreparedModel:
         outputs=tuple(_spec(item) for item in summary["outputs"]),
         kernels=summary["kernels"],
         tasks=tuple(TuningTask(**item) for item in summary["tasks"]),
+        memory=summary["memory"],
     )
 
 

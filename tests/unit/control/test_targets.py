@@ -1,6 +1,7 @@
 """What a user means by a target."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -67,3 +68,16 @@ def test_a_job_measures_on_the_most_common_class() -> None:
     assert targets.common_class(ZEN, [HERE, THERE, third, BOARD]) == "zen-slow"
     with pytest.raises(NoDevice):
         targets.common_class(PI, [HERE])
+
+
+def test_a_model_that_no_device_holds_is_refused() -> None:
+    small = replace(HERE, facts={"memory_gib": "16", "gpu_memory_gib": "80"})
+    gpu = FarmDevice(
+        "cuda0", "f5", '{"kind": "cuda", "arch": "sm_90"}', facts={"memory_gib": "16", "gpu_memory_gib": "80"}
+    )
+    targets.check_memory(12 * targets.GIB, ZEN, [small, gpu])
+    targets.check_memory(60 * targets.GIB, gpu.target, [small, gpu])
+    with pytest.raises(NoDevice, match=r"about 60\.0 GiB of memory .* no device of this target has more than 16"):
+        targets.check_memory(60 * targets.GIB, ZEN, [small, gpu])
+    # One that does not say how much it has may hold it.
+    targets.check_memory(60 * targets.GIB, ZEN, [small, THERE])
