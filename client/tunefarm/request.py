@@ -20,7 +20,8 @@ class TuningParameters(TypedDict, total=False):
 
     The first six are loose tuning parameters (`tunefarm.options.pick_tuner`). `max_trials` and
     `max_seconds` cap the whole job; `seed` makes the search repeatable. `allow_tf32`: on an NVIDIA GPU that has
-    TF32, float32 products may be made with it: faster, and exact to some three digits.
+    TF32, float32 products may be made with it: faster, and exact to some three digits. `without_reference`: tune a
+    model that ONNX Runtime can't run as well; its outputs may then be compared with nothing.
     """
 
     trials_per_kernel: int | None
@@ -33,6 +34,7 @@ class TuningParameters(TypedDict, total=False):
     max_seconds: float | None
     seed: int | None
     allow_tf32: bool
+    without_reference: bool
     name: str
     priority: int
     labels: Mapping[str, str]
@@ -66,6 +68,7 @@ class JobRequest:
     max_seconds: float | None = None
     seed: int | None = None
     allow_tf32: bool = False
+    without_reference: bool = False
     inputs: SentInputs = dataclasses.field(default_factory=SentInputs)
     priority: int = 0
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -74,6 +77,8 @@ class JobRequest:
         _check_caps(self.max_trials, self.max_seconds)
         if not isinstance(self.allow_tf32, bool):
             raise InvalidInput(f"allow_tf32 is True or False, not {self.allow_tf32!r}")
+        if not isinstance(self.without_reference, bool):
+            raise InvalidInput(f"without_reference is True or False, not {self.without_reference!r}")
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise InvalidInput(f"seed is {self.seed}, but must be between 0 and 2**64 - 1")
         if self.priority not in _INT32:

@@ -41,6 +41,7 @@ def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:
         max_seconds=request.max_seconds,
         seed=request.seed,
         allow_tf32=request.allow_tf32,
+        without_reference=request.without_reference,
         input_padding=dict(request.inputs.padding),
     )
     for shapes in request.shape_sets:

@@ -42,6 +42,7 @@ def plan(
     max_seconds: tuning.MaxSeconds = None,
     seed: tuning.Seed = None,
     allow_tf32: tuning.AllowTf32 = False,
+    without_reference: tuning.WithoutReference = False,
     project: tuning.Project = "",
     name: tuning.Name = "",
     connect: Connect = None,
@@ -72,6 +73,7 @@ def plan(
         max_seconds=max_seconds,
         seed=seed,
         allow_tf32=allow_tf32,
+        without_reference=without_reference,
         project=project,
         name=name,
     )

@@ -49,6 +49,7 @@ def tune(
     max_seconds: tuning.MaxSeconds = None,
     seed: tuning.Seed = None,
     allow_tf32: tuning.AllowTf32 = False,
+    without_reference: tuning.WithoutReference = False,
     out: Out = None,
     project: tuning.Project = "",
     name: tuning.Name = "",
@@ -81,6 +82,7 @@ def tune(
         max_seconds=max_seconds,
         seed=seed,
         allow_tf32=allow_tf32,
+        without_reference=without_reference,
         project=project,
         name=name,
     )

@@ -114,6 +114,13 @@ AllowTf32 = Annotated[
         help="NVIDIA GPUs: float32 products may use TF32 tensor cores, exact to some three digits (default: off).",
     ),
 ]
+WithoutReference = Annotated[
+    bool,
+    typer.Option(
+        "--without-reference",
+        help="Tune a model that ONNX Runtime can't run as well: its outputs may then be compared with nothing.",
+    ),
+]
 Project = Annotated[str, typer.Option("--project", metavar="NAME", help="The project that it belongs to.")]
 Name = Annotated[str, typer.Option("--name", metavar="NAME", help="The job's name (default: the file's).")]
 
@@ -142,6 +149,7 @@ class TuningRequest:
     max_seconds: float | None
     seed: int | None
     allow_tf32: bool
+    without_reference: bool
     project: str
     name: str
 
@@ -163,6 +171,7 @@ class TuningRequest:
             max_seconds=self.max_seconds,
             seed=self.seed,
             allow_tf32=self.allow_tf32,
+            without_reference=self.without_reference,
         )
 
     @property
@@ -198,6 +207,10 @@ class TuningRequest:
     def caps(self) -> TuningParameters:
         """What is said about the job as a whole."""
         parameters = TuningParameters(
-            max_trials=self.max_trials, max_seconds=self.max_seconds, seed=self.seed, allow_tf32=self.allow_tf32
+            max_trials=self.max_trials,
+            max_seconds=self.max_seconds,
+            seed=self.seed,
+            allow_tf32=self.allow_tf32,
+            without_reference=self.without_reference,
         )
         return parameters | {"name": self.name} if self.name else parameters

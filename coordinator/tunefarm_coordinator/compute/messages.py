@@ -220,13 +220,15 @@ class Reference:
     """Input sets of the whole model (`models.input_sets`) and ONNX Runtime's outputs for them.
 
     Answer: (inputs .npz with "s{i}_in{name}", outputs .npz with "s{i}_out{j}") as bytes. Raises InvalidInput where
-    ONNX Runtime refuses the inputs.
+    ONNX Runtime refuses model or inputs. `dispensable`: not then; the outputs are those of ONNX's reference evaluator,
+    or none.
     """
 
     model: Path
     shapes: dict[str, tuple[int, ...]]
     seeds: tuple[int, ...]
     values: InputValues = SEEDED
+    dispensable: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any
 from tunefarm_coordinator.compute.check_desk import STEP_FILE
 from tunefarm_coordinator.compute.messages import Checked, CheckModel, Reference
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.best_reference import best_answers
 from tunefarm_coordinator.models.compare import Bound
 from tunefarm_coordinator.models.footprint import refusal_here
 from tunefarm_coordinator.models.input_sets import input_sets
-from tunefarm_coordinator.models.prepare import SUMMARY_FILE, load_prepared
-from tunefarm_coordinator.models.reference import answers
-from tunefarm_coordinator.models.untuned_check import Answers, Check, check_untuned
+from tunefarm_coordinator.models.prepare import SUMMARY_FILE, PreparedModel, load_prepared
+from tunefarm_coordinator.models.untuned_check import Check, Say, check_unmeasured, check_untuned
 
 # What was found, with a digest of what it was found of.
 RESULT_FILE = "checked.json"
@@ -38,8 +38,7 @@ def _check(request: CheckModel) -> dict[str, Any]:
         raise InvalidInput(f"{request.reference.model}: {refusal}")
     try:
         _write(steps, "ONNX Runtime ran it")
-        known = _answers(request.reference)
-        checked: Check = check_untuned(prepared, request.reference.model, known, lambda step: _write(steps, step))
+        checked = _checked(prepared, request.reference, lambda step: _write(steps, step))
     except InvalidInput as error:
         return {"refusal": str(error), "bounds": [], "notes": []}
     finally:
@@ -47,11 +46,14 @@ def _check(request: CheckModel) -> dict[str, Any]:
     return {"refusal": "", "bounds": [asdict(bound) for bound in checked.bounds], "notes": list(checked.notes)}
 
 
-def _answers(reference: Reference) -> list[Answers]:
-    """The sets of inputs of the job, with ONNX Runtime's outputs."""
-    sets = input_sets(reference.model, reference.shapes, reference.values, reference.seeds)
-    outputs = answers(reference.model, reference.shapes, sets)
-    return [Answers(list(given.values()), answer) for given, answer in zip(sets, outputs, strict=True)]
+def _checked(prepared: PreparedModel, asked: Reference, say: Say) -> Check:
+    sets = input_sets(asked.model, asked.shapes, asked.values, asked.seeds)
+    best = best_answers(asked.model, asked.shapes, sets, dispensable=asked.dispensable)
+    inputs = [list(given.values()) for given in sets]
+    if not best.note:
+        return check_untuned(prepared, asked.model, inputs, best.outputs, say)
+    check_unmeasured(prepared, asked.model, inputs, best.outputs, say)
+    return Check((), (best.note,))
 
 
 def _known(request: CheckModel) -> dict[str, Any] | None:

@@ -18,7 +18,10 @@ Ask = Callable[[Any], Awaitable[Any]]
 
 def references_of(sheet: JobSheet) -> tuple[Reference, ...]:
     """The job's inputs, and the model that answers them, for each shape set."""
-    return tuple(Reference(sheet.model, shapes, REFERENCE_SEEDS, sheet.values) for shapes in sheet.shape_sets)
+    return tuple(
+        Reference(sheet.model, shapes, REFERENCE_SEEDS, sheet.values, sheet.spec.without_reference)
+        for shapes in sheet.shape_sets
+    )
 
 
 async def prepare(ask: Ask, sheet: JobSheet, folders: Folders) -> PreparedSets:

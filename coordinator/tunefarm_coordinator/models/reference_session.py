@@ -38,7 +38,8 @@ def load_session(model: str | Path | bytes, *, optimised: bool = True) -> Any:
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except ORT_ERRORS as error:
         raise InvalidInput(
-            f"ONNX Runtime, which a tuned model has to answer like, can't load this model: {reason_of(error)}"
+            f"ONNX Runtime, which a tuned model has to answer like, can't load this model: {reason_of(error)}; "
+            "--without-reference tunes it all the same"
         ) from error
 
 

@@ -22,7 +22,7 @@ from tunefarm_coordinator.engines.candidate import BuildError
 from tunefarm_coordinator.engines.linker import LinkError
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
-from tunefarm_coordinator.models.compare import Bound, fault_of
+from tunefarm_coordinator.models.compare import Bound, bound_of, fault_of
 from tunefarm_coordinator.models.conditioning import bounds_of, note_of
 from tunefarm_coordinator.models.package import LIBRARY_FILE, MANIFEST_FILE, build_untuned, build_untuned_for
 from tunefarm_coordinator.models.prepare import PreparedModel
@@ -41,14 +41,6 @@ LONG_RUN = 10.0
 
 
 @dataclass(frozen=True)
-class Answers:
-    """One set of inputs of the model, and ONNX Runtime's outputs for it."""
-
-    inputs: Arrays
-    outputs: Arrays
-
-
-@dataclass(frozen=True)
 class Check:
     """What the check found. `bounds`: of each output, for the comparison at the job's end too."""
 
@@ -56,10 +48,13 @@ class Check:
     notes: tuple[str, ...]
 
 
-def check_untuned(prepared: PreparedModel, path: Path, answers: Sequence[Answers], say: Say) -> Check:
+def check_untuned(
+    prepared: PreparedModel, path: Path, sets: Sequence[Arrays], expected: Sequence[Arrays], say: Say
+) -> Check:
     """Compiles and runs the untuned model, which stays compiled in `UNTUNED_FOLDER` where its target is a CPU.
 
-    `say` hears what is done next: who reads it, should this process die, knows what it died of.
+    `sets`: the inputs, set by set, in the model's order; `expected`: ONNX Runtime's outputs for each. `say` hears what
+    is done next: who reads it, should this process die, knows what it died of.
 
     Raises:
         InvalidInput: the model can't be compiled, fails, or gives other outputs than ONNX Runtime; then the message
@@ -68,21 +63,62 @@ def check_untuned(prepared: PreparedModel, path: Path, answers: Sequence[Answers
     say("ONNX Runtime ran it without optimisations")
     model = onnx.load(path, load_external_data=False)
     session = load_session(path, optimised=False)
-    plain = [run_session(session, each.inputs, [output.name for output in model.graph.output]) for each in answers]
-    bounds = bounds_of(model, plain, [each.outputs for each in answers])
+    plain = [run_session(session, inputs, [output.name for output in model.graph.output]) for inputs in sets]
+    bounds = bounds_of(model, plain, expected)
     del session, plain
+    fault = _compared(prepared, path, sets, expected, bounds, say)
+    if fault:
+        say("the first node that is wrong was looked for")
+        place = wrong_node(path, {spec.name: spec.shape for spec in prepared.inputs}, sets[0])
+        raise InvalidInput(_refusal(path, fault, place))
+    note = note_of(model, bounds)
+    return Check(tuple(bounds), (note,) if note else ())
+
+
+def check_unmeasured(
+    prepared: PreparedModel, path: Path, sets: Sequence[Arrays], expected: Sequence[Arrays], say: Say
+) -> None:
+    """As `check_untuned`, of a model that ONNX Runtime can't run: `expected` is what others answer, or empty.
+
+    Raises InvalidInput: the model can't be compiled, fails, or answers otherwise.
+    """
+    fault = _compared(prepared, path, sets, expected, [], say)
+    if fault:
+        raise InvalidInput(
+            f"{path}: untuned already, the compiled model does not answer as ONNX's reference evaluator does: {fault}"
+        )
+
+
+def _compared(
+    prepared: PreparedModel,
+    path: Path,
+    sets: Sequence[Arrays],
+    expected: Sequence[Arrays],
+    bounds: Sequence[Bound],
+    say: Say,
+) -> str:
+    """What is wrong with the first output that is; empty where all are right."""
     with tempfile.TemporaryDirectory(prefix="tunefarm-check-") as folder:
         say("it was compiled untuned")
         library = _library(prepared, path, Path(folder))
         say("it ran untuned")
-        fault = _fault(path, model, library, answers, bounds)
-    if fault:
-        say("the first node that is wrong was looked for")
-        shapes = {spec.name: spec.shape for spec in prepared.inputs}
-        place = wrong_node(path, shapes, answers[0].inputs)
-        raise InvalidInput(_refusal(path, fault, place))
-    note = note_of(model, bounds)
-    return Check(tuple(bounds), (note,) if note else ())
+        machine = VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
+        for number, inputs in enumerate(sets):
+            started = time.monotonic()
+            found = run_library(path, machine, inputs)
+            names = [spec.name for spec in prepared.outputs]
+            fault = _fault(names, found, expected[number], bounds) if expected else ""
+            if fault or time.monotonic() - started > LONG_RUN:
+                return fault
+    return ""
+
+
+def _fault(names: Sequence[str], found: Arrays, expected: Arrays, bounds: Sequence[Bound]) -> str:
+    for at, (name, actual, right) in enumerate(zip(names, found, expected, strict=True)):
+        fault = fault_of(actual, right, bounds[at] if bounds else bound_of(right.dtype.name))
+        if fault:
+            return f"output {name} {fault}"
+    return ""
 
 
 def _library(prepared: PreparedModel, path: Path, folder: Path) -> Path:
@@ -111,24 +147,6 @@ def _packaged(prepared: PreparedModel) -> Path:
             with contextlib.suppress(OSError):
                 draft.rename(place)
     return place / LIBRARY_FILE
-
-
-def _fault(
-    path: Path, model: onnx.ModelProto, library: Path, answers: Sequence[Answers], bounds: Sequence[Bound]
-) -> str:
-    """What is wrong with the first output that is; empty where all are right."""
-    machine = VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
-    for each in answers:
-        started = time.monotonic()
-        for output, found, expected, bound in zip(
-            model.graph.output, run_library(path, machine, each.inputs), each.outputs, bounds, strict=True
-        ):
-            fault = fault_of(found, expected, bound)
-            if fault:
-                return f"output {output.name} {fault}"
-        if time.monotonic() - started > LONG_RUN:
-            break
-    return ""
 
 
 def run_library(path: Path, machine: Any, inputs: Arrays) -> list[NDArray[Any]]:

@@ -170,7 +170,7 @@ class FrozenInput(_message.Message):
     def __init__(self, json: _Optional[str] = ..., values_id: _Optional[str] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "input_padding", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs")
+    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "input_padding", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs", "without_reference")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -219,6 +219,7 @@ class JobSpec(_message.Message):
     INPUT_RANGES_FIELD_NUMBER: _ClassVar[int]
     FROZEN_INPUTS_FIELD_NUMBER: _ClassVar[int]
     FORCED_INPUTS_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_REFERENCE_FIELD_NUMBER: _ClassVar[int]
     model_id: str
     targets: _containers.RepeatedCompositeFieldContainer[_common_pb2.TargetSpec]
     shape_sets: _containers.RepeatedCompositeFieldContainer[_common_pb2.ShapeSet]
@@ -239,7 +240,8 @@ class JobSpec(_message.Message):
     input_ranges: _containers.MessageMap[str, InputRange]
     frozen_inputs: _containers.MessageMap[str, FrozenInput]
     forced_inputs: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., input_padding: _Optional[_Mapping[str, float]] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ...) -> None: ...
+    without_reference: bool
+    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., input_padding: _Optional[_Mapping[str, float]] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ..., without_reference: _Optional[bool] = ...) -> None: ...
 
 class PlanJobRequest(_message.Message):
     __slots__ = ("spec",)

@@ -30,7 +30,7 @@ def test_what_is_alive_at_once_counts(tmp_path: Path) -> None:
 
 
 def test_gigabytes_are_told_and_refused_where_they_are_not_there(tmp_path: Path) -> None:
-    sizes = {"x": (2**20, 2**20)}
+    sizes: dict[str, tuple[int, ...]] = {"x": (2**20, 2**20)}
     path = graphs.save(tmp_path / "huge.onnx", [helper.make_node("Relu", ["x"], ["y"])], {"x": [2**20, 2**20]}, ["y"])
     folder = tmp_path / "prepared"
     summary = prepare_model(PrepareModel(path, sizes, "host", folder))

@@ -1,5 +1,6 @@
 """What is prepared is checked before anything is spent, on the path that jobs take; and what once failed late."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from tests.unit.models.operators.answers import assert_same, model_of
 from tunefarm_coordinator.compute.check_desk import STEP_FILE
 from tunefarm_coordinator.compute.messages import Checked, CheckModel, Package, PrepareModel, Reference
 from tunefarm_coordinator.compute.model_check import check_model
-from tunefarm_coordinator.compute.model_work import package_model, prepare_model
+from tunefarm_coordinator.compute.model_work import package_model, prepare_model, reference_of
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models import wrong_node
+from tunefarm_coordinator.models.compare import compare_outputs
 from tunefarm_coordinator.models.operators.families import CONVERSIONS
 from tunefarm_coordinator.models.operators.family import Operator
 
@@ -101,6 +103,28 @@ def test_what_onnx_runtime_does_not_take_is_said_in_a_sentence(tmp_path: Path) -
     path = graphs.save(tmp_path / "twins.onnx", nodes, {"x": [2, 3]}, ["y"])
     with pytest.raises(InvalidInput, match=r"can't load this model: .*two nodes with same node name \(same\)"):
         check(path, shapes={"x": (2, 3)})
+
+
+def test_without_a_reference_others_or_nobody_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["r"], "same"), helper.make_node("Tanh", ["r"], ["y"], "same")]
+    path = graphs.save(tmp_path / "twins.onnx", nodes, {"x": [2, 3]}, ["y"])
+    asked = Reference(path, {"x": (2, 3)}, (0, 1), dispensable=True)
+    prepare_model(PrepareModel(path, {"x": (2, 3)}, "host", tmp_path / "prepared"))
+    (note,) = check_model(CheckModel(tmp_path / "prepared", asked)).notes
+    assert note.startswith("outputs are compared with those of ONNX's reference evaluator: ONNX Runtime")
+    with np.load(io.BytesIO(reference_of(asked)[1])) as outputs:
+        assert outputs.files == ["s0_out0", "s1_out0"]
+    monkeypatch.setattr("tunefarm_coordinator.models.best_reference._evaluated", _refuses)
+    prepare_model(PrepareModel(path, {"x": (2, 3)}, "host", tmp_path / "again"))
+    (note,) = check_model(CheckModel(tmp_path / "again", asked)).notes
+    assert note.startswith("outputs are compared with nothing: ONNX Runtime")
+    inputs, nothing = reference_of(asked)
+    assert compare_outputs(inputs, nothing, dispensable=True).max_rel_error is None
+    assert not compare_outputs(inputs, nothing).ok
+
+
+def _refuses(*_: Any) -> list[Any]:
+    raise NotImplementedError
 
 
 _CASES: dict[str, Callable[[], tuple[onnx.ModelProto, dict[str, Any]]]] = {
