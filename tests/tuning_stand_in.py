@@ -33,6 +33,7 @@ from tunefarm_proto.v1 import (
 )
 
 JOB_ID = "job-1"
+NODES = ("Conv_0", "Relu_0", "Add_1")
 TASK_NAMES = ("fused_conv2d_add_relu_with_a_name_that_is_longer_than_any_column", "fused_matmul", "fused_softmax")
 
 
@@ -43,6 +44,7 @@ def job_at(state: str, sequence: int, charged: int = 0, **extra: Any) -> tuning_
             workload=f"w{i}",
             name=name,
             weight=i + 1,
+            nodes=NODES,
             charged=charged // 3,
             valid=charged // 3,
             baseline_seconds=3e-3 / (i + 1),
@@ -99,7 +101,9 @@ def failing(kind: str, message: str) -> list[tuning_pb2.Job]:
 def a_plan(tuner: str = "autoscheduler", **extra: Any) -> tuning_pb2.Plan:
     """A plan of three tasks, of which the budget of 8 trials does not reach the last."""
     tasks = [
-        tuning_pb2.PlannedTask(workload=f"w{i}", name=name, weight=1, flops=2e6, first_round_trials=1 - i // 2)
+        tuning_pb2.PlannedTask(
+            workload=f"w{i}", name=name, weight=1, flops=2e6, first_round_trials=1 - i // 2, nodes=NODES
+        )
         for i, name in enumerate(TASK_NAMES)
     ]
     note = f"the budget of 8 trials does not reach 1 task ({TASK_NAMES[2]}): what the store has is kept"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_SHOWN_NODES = 2
+
 
 def duration(seconds: float) -> str:
     """1m45s, 12s, 2h03m."""
@@ -36,6 +40,12 @@ def size(count: float) -> str:
             return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
+
+
+def nodes(names: Sequence[str]) -> str:
+    """Conv_0, Relu_0 and 6 more: ONNX nodes, as many as say which kernel it is."""
+    shown = ", ".join(names[:_SHOWN_NODES])
+    return shown if len(names) <= _SHOWN_NODES else f"{shown} and {len(names) - _SHOWN_NODES} more"
 
 
 def failures(failed: dict[str, int]) -> str:

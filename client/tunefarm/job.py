@@ -33,7 +33,7 @@ class JobState(enum.StrEnum):
 @dataclasses.dataclass(frozen=True)
 class TaskProgress:
     """One tuning task of a job. `weight`: how often the model runs it, the sum of the `weights` of several shape sets;
-    latencies are of one call."""
+    latencies are of one call. `nodes`: ONNX nodes that it computes, in all of its calls, no more than the first 16."""
 
     workload: str
     name: str
@@ -44,6 +44,7 @@ class TaskProgress:
     baseline_seconds: float | None
     best_seconds: float | None
     weights: tuple[int, ...] = ()
+    nodes: tuple[str, ...] = ()
 
     @property
     def contribution_seconds(self) -> float:
@@ -200,7 +201,8 @@ class PlannedTask:
     several shape sets.
 
     `template` and `trials` (the most that it will be given) are AutoTVM's: a task without a template keeps its
-    default schedule. Auto-scheduler decides as it goes: no template, `trials` None.
+    default schedule. Auto-scheduler decides as it goes: no template, `trials` None. `nodes`: the ONNX nodes that the
+    kernel computes, in all of its calls; empty where they are not known.
     """
 
     workload: str
@@ -212,6 +214,7 @@ class PlannedTask:
     template: str
     trials: int | None
     weights: tuple[int, ...] = ()
+    nodes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from tunefarm.formats import duration, failures, kernel_time, milliseconds
+from tunefarm.formats import duration, failures, kernel_time, milliseconds, nodes
 from tunefarm.job import Job, JobState, Metrics, TaskProgress
 from tunefarm.shape_sets import described, differing
 
@@ -27,6 +27,8 @@ STAGES = {
     JobState.CANCELLED: "cancelled",
 }
 _LINES_AROUND_TASKS = 9
+# Columns from which there is room for the names of ONNX nodes.
+_WIDE = 90
 _STATE_STYLES = {JobState.SUCCEEDED: "bold green", JobState.FAILED: "bold red", JobState.CANCELLED: "yellow"}
 
 
@@ -37,7 +39,7 @@ def progress_lines(job: Job, elapsed: float, *, width: int, height: int) -> Rend
         parts += [_budget_bar(job, width), Text(_rates(job), no_wrap=True, overflow="ellipsis")]
     shown = _top_tasks(job.tasks, max(3, height - _LINES_AROUND_TASKS))
     if shown:
-        parts.append(_task_table(shown, job.tasks))
+        parts.append(_task_table(shown, job.tasks, width))
     if job.trials.failed:
         parts.append(Text(f"failed: {failures(dict(job.trials.failed))}", style="yellow"))
     return Group(*parts)
@@ -70,17 +72,21 @@ def _top_tasks(tasks: Sequence[TaskProgress], count: int) -> list[TaskProgress]:
     return sorted(tasks, key=lambda task: (-task.contribution_seconds, task.name))[:count]
 
 
-def _task_table(shown: Sequence[TaskProgress], tasks: Sequence[TaskProgress]) -> Table:
+def _task_table(shown: Sequence[TaskProgress], tasks: Sequence[TaskProgress], width: int) -> Table:
     total = sum(task.contribution_seconds for task in tasks)
     table = Table(box=None, padding=(0, 1, 0, 0), expand=True)
-    table.add_column("task", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("task", ratio=3, no_wrap=True, overflow="ellipsis")
+    with_nodes = width >= _WIDE and any(task.nodes for task in shown)
+    if with_nodes:
+        table.add_column("nodes", ratio=2, no_wrap=True, overflow="ellipsis")
     for heading in ("x", "trials", "best", "share"):
         table.add_column(heading, justify="right", no_wrap=True)
     for task in shown:
         share = f"{100 * task.contribution_seconds / total:.0f}%" if total else "-"
-        table.add_row(task.name, str(task.weight), str(task.charged), kernel_time(task.best_seconds), share)
+        names = [task.name, nodes(task.nodes)] if with_nodes else [task.name]
+        table.add_row(*names, str(task.weight), str(task.charged), kernel_time(task.best_seconds), share)
     if len(tasks) > len(shown):
-        table.add_row(f"... and {len(tasks) - len(shown)} more", "", "", "", "")
+        table.add_row(f"... and {len(tasks) - len(shown)} more")
     return table
 
 

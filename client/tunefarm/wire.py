@@ -107,6 +107,7 @@ def _planned_task(wire: tuning_pb2.PlannedTask) -> PlannedTask:
         template=wire.template,
         trials=wire.trials if wire.HasField("trials") else None,
         weights=tuple(wire.weights),
+        nodes=tuple(wire.nodes),
     )
 
 
@@ -180,6 +181,7 @@ def _task(wire: tuning_pb2.TaskProgress) -> TaskProgress:
         baseline_seconds=wire.baseline_seconds if wire.HasField("baseline_seconds") else None,
         best_seconds=wire.best_seconds if wire.HasField("best_seconds") else None,
         weights=tuple(wire.weights),
+        nodes=tuple(wire.nodes),
     )
 
 

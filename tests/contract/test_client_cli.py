@@ -161,9 +161,11 @@ def test_plan(fake: FakeCoordinator, capsys: pytest.CaptureFixture[str]) -> None
     assert "8 trials for 3 tasks with autoscheduler" in out
     assert "note: the budget of 8 trials does not reach 1 task" in out
     assert "estimated time: none" in out
+    assert "Conv_0, Rel" in out
     assert main(["plan", "m.onnx", "--connect", address, "--json"]) == 0
     document = _document(capsys)
     assert (document["budget"], len(document["tasks"])) == (8, 3)
+    assert document["tasks"][0]["nodes"] == ["Conv_0", "Relu_0", "Add_1"]
     assert fake.submitted == []
 
 

@@ -10,7 +10,7 @@ from tunefarm.cli.exits import DONE
 from tunefarm.cli.output import open_view, print_document, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
 from tunefarm.documents import plan_document
-from tunefarm.formats import duration
+from tunefarm.formats import duration, nodes
 from tunefarm.printable import printable_value
 from tunefarm.shape_sets import described, differing
 
@@ -117,7 +117,8 @@ def _task_table(plan: Plan) -> RenderableType:
 
     templated = any(task.trials is not None for task in plan.tasks)
     table = Table(box=None, padding=(0, 1, 0, 0), expand=True)
-    table.add_column("task", ratio=2, no_wrap=True, overflow="ellipsis")
+    table.add_column("task", ratio=3, no_wrap=True, overflow="ellipsis")
+    table.add_column("nodes", ratio=2, no_wrap=True, overflow="ellipsis")
     if templated:
         table.add_column("template", ratio=1, no_wrap=True, overflow="ellipsis")
     for heading in ("x", "GFLOP", "known", "first", *(["trials"] if templated else [])):
@@ -125,7 +126,7 @@ def _task_table(plan: Plan) -> RenderableType:
     for task in plan.tasks:
         calls = "+".join(map(str, task.weights)) or str(task.weight)
         numbers: list[object] = [calls, f"{task.flops / 1e9:.3f}", task.known_records, task.first_round_trials]
-        names = [task.name]
+        names = [task.name, nodes(task.nodes)]
         if templated:
             names.append(task.template or "none: default schedule")
             numbers.append(task.trials or 0)

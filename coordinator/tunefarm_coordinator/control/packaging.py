@@ -100,6 +100,7 @@ class PackagingStage:
                 {
                     "workload": task.workload,
                     "name": task.spec.name,
+                    "nodes": list(task.spec.nodes),
                     "weight": task.weight,
                     **({"weights": list(task.spec.weights)} if task.spec.weights else {}),
                     "schedule": "tuned" if task.workload in best else "default",

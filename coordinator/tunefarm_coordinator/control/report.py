@@ -16,6 +16,8 @@ from tunefarm_proto.v1 import common_pb2, tuning_pb2
 
 # What follows the last trial, roughly: finals, package, benchmark.
 FINAL_SECONDS = 20.0
+# Of a kernel, in what a watcher is sent again and again.
+REPORTED_NODES = 16
 KEPT_PACKAGE = "the package is the one from before the job went on"
 
 
@@ -108,6 +110,7 @@ def _task(task: TaskState) -> tuning_pb2.TaskProgress:
         baseline_seconds=task.baseline_seconds,
         best_seconds=task.best_seconds,
         weights=task.spec.weights,
+        nodes=task.spec.nodes[:REPORTED_NODES],
     )
 
 

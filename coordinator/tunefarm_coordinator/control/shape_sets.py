@@ -67,7 +67,10 @@ def joined(sets: Iterable[PreparedSummary]) -> PreparedSets:
     found: dict[str, TuningTask] = {}
     for task in (task for one in prepared for task in one.tasks):
         known = found.get(task.workload)
-        found[task.workload] = task if known is None else replace(known, weight=known.weight + task.weight)
+        if known is not None:
+            nodes = tuple(dict.fromkeys((*known.nodes, *task.nodes)))
+            task = replace(known, weight=known.weight + task.weight, nodes=nodes)
+        found[task.workload] = task
     tasks = sorted(found.values(), key=lambda task: -task.flops * task.weight)
     return PreparedSets(prepared, tuple(_renamed(tasks)))
 

@@ -87,6 +87,7 @@ class TuningStage:
                 incumbents=(incumbents[task.workload][0].identity,) if task.workload in incumbents else (),
                 known=known.get(task.workload, 0),
                 template=summary.templates.get(task.workload, ""),
+                nodes=task.nodes,
             )
             for task in summary.tasks
         )
@@ -97,6 +98,7 @@ class TuningStage:
         """The model, prepared for each shape set; prepared once, read back from disk after a restart."""
         if self._summary is None:
             self._summary = asyncio.create_task(self._prepare())
+            self._summary.add_done_callback(_take_note)
         return await asyncio.shield(self._summary)
 
     async def _prepare(self) -> PreparedSets:
@@ -113,8 +115,7 @@ class TuningStage:
     def _begin_expected(self, workload: str) -> asyncio.Task[tuple[farm_pb2.ExpectedOutputs, ...]]:
         if workload not in self._expected:
             task = asyncio.create_task(self._compute_expected(workload))
-            # Whoever awaits it hears of a failure; until then it is nobody's.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task.add_done_callback(_take_note)
             self._expected[workload] = task
         return self._expected[workload]
 
@@ -235,6 +236,12 @@ class TuningStage:
                         f"{type(request).__name__} took the compute child down {attempt} times: {error}"
                     ) from error
         raise AssertionError("unreachable")
+
+
+def _take_note(done: asyncio.Task[Any]) -> None:
+    """Whoever awaits a task hears of its failure; where nobody does, at a stop, it is nobody's."""
+    if not done.cancelled():
+        done.exception()
 
 
 def identity_of(trace: str) -> str:

@@ -22,6 +22,7 @@ class TaskSpec:
         incumbents: identities of the best schedules that the store knows, fastest first, measured likewise.
         known: measured trials that the store has for this workload, target and device class.
         template: name of AutoTVM's template for it; empty: none.
+        nodes: ONNX nodes that it computes; empty: not known.
     """
 
     workload: str
@@ -33,6 +34,7 @@ class TaskSpec:
     known: int = 0
     template: str = ""
     weights: tuple[int, ...] = ()
+    nodes: tuple[str, ...] = ()
 
     @property
     def first_weight(self) -> int:

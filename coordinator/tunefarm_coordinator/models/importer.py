@@ -4,10 +4,12 @@ import contextlib
 import io
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
+import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
@@ -23,6 +25,7 @@ from tunefarm_coordinator.models.operators.families import CONVERSIONS, REWRITES
 from tunefarm_coordinator.models.operators.family import Key, Operator, Unsupported, attributes_of, key_of
 from tunefarm_coordinator.models.operators.rewriting import expanded, place_of, rewritten
 from tunefarm_coordinator.models.operators.shape_arithmetic import resolved
+from tunefarm_coordinator.models.provenance import named, namer
 
 # TVM's importer looks at no domain: these of its operators are ONNX Runtime's, with Gelu in both domains.
 _MICROSOFT = "com.microsoft"
@@ -57,14 +60,16 @@ def import_onnx(path: Path, shapes: dict[str, tuple[int, ...]]) -> Any:
         InvalidInput: the file can't be read; operators that can't be imported (all of them, each with its
             node); a node that the importer refuses.
     """
-    model = importable_form(path, load_static(path, shapes))
+    original = load_static(path, shapes)
+    name = namer(original.graph)
+    model = importable_form(path, original)
     refuse_unsupported(path, unsupported(model, importable))
-    graph_importer = _Importer(model, shapes)
+    graph_importer = _Importer(model, shapes, name)
     try:
         # The stock importer prints what it fails on, and warns of each input that it renames.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return graph_importer.from_onnx(model.graph, graph_importer.version(""))
+            return named(graph_importer.from_onnx(model.graph, graph_importer.version("")), graph_importer.names)
     except (*FOREIGN_FAILURES, Unsupported) as error:
         node = graph_importer.current
         where = f"{node.op_type} at node {place_of(node)}" if node else "the graph"
@@ -94,14 +99,19 @@ def importable_form(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
-    """TVM's importer, asked only for what no family converts. `current`: the node that it is at."""
+    """TVM's importer, asked only for what no family converts. `current`: the node that it is at; `names`: variables
+    of nodes' outputs, with the names of those nodes in the user's file."""
 
-    def __init__(self, model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]], name: Callable[[onnx.NodeProto], str]
+    ) -> None:
         super().__init__({name: list(shape) for name, shape in shapes.items()}, None)
         self._versions: dict[str, int] = {
             "" if it.domain == "ai.onnx" else it.domain: it.version for it in model.opset_import
         }
         self.current: onnx.NodeProto | None = None
+        self.names: dict[Any, str] = {}
+        self._name = name
 
     def version(self, domain: str) -> int:
         """Version of the model's operators of a domain."""
@@ -120,13 +130,24 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
             convert = CONVERSIONS.get(key_of(node))
             if convert is None:
                 super()._construct_nodes(onnx.GraphProto(node=[node]))
-                continue
-            outputs = convert(self._operator(node))
-            if isinstance(outputs, relax.Expr) and not isinstance(outputs, relax.Tuple):
-                outputs = [outputs]
-            for name, output in zip(node.output, outputs, strict=False):
-                self._nodes[name] = self.bb.normalize(output)
+            else:
+                outputs = convert(self._operator(node))
+                if isinstance(outputs, relax.Expr) and not isinstance(outputs, relax.Tuple):
+                    outputs = [outputs]
+                for name, output in zip(node.output, outputs, strict=False):
+                    self._nodes[name] = self.bb.normalize(output)
+            self._bind(node)
         self.current = None
+
+    def _bind(self, node: onnx.NodeProto) -> None:
+        """The node's tensors in variables of its own, so that they can be named."""
+        inputs = {id(value) for value in self._inputs.values()}
+        for output in node.output:
+            value = self._nodes.get(output)
+            if isinstance(value, tvm.ir.Call) and isinstance(value.ty, relax.TensorType):
+                value = self._nodes[output] = self.bb.emit(value)
+            if isinstance(value, relax.Var) and id(value) not in inputs and (name := self._name(node)):
+                self.names.setdefault(value, name)
 
     def _operator(self, node: onnx.NodeProto) -> Operator:
         return Operator(

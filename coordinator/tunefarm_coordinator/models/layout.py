@@ -27,6 +27,7 @@ from tunefarm_coordinator.models.constants import (
     static_shape,
     with_scalars,
 )
+from tunefarm_coordinator.models.provenance import OF_NO_NODE
 
 _ELEMENTWISE = {
     "relax.abs",
@@ -106,7 +107,9 @@ class _Rewriter:
                 self._first.update({parameter: parameter for parameter in function.params})
                 for binding in block.bindings:
                     self._convert(binding.var, binding.value)
-                result = self._builder.emit_output(self._plain(function.body.body))
+                output = self._plain(function.body.body)
+                name = str(output.name) if isinstance(output, relax.Var) else ""
+                result = self._builder.emit_output(output, name)
             self._builder.emit_func_output(result)
         return self._builder.get()["main"]
 
@@ -114,18 +117,18 @@ class _Rewriter:
         rule = self._rule(value) if self._channels_last else None
         converted = rule(value) if rule else None
         if converted is not None:
-            self._last[var] = self._builder.emit(converted)
+            self._last[var] = self._builder.emit(converted, str(var.name))
             return
-        self._first[var] = self._emitted(self._reordered(value))
+        self._first[var] = self._emitted(self._reordered(value), str(var.name))
 
-    def _emitted(self, value: Any) -> Any:
+    def _emitted(self, value: Any, name: str) -> Any:
         value = self._builder.normalize(value)
         if isinstance(value, tvm.ir.Call):
             constant_value = folded(value)
             if constant_value is not None:
                 return constant_value
             value = self._builder.normalize(with_scalars(value))
-        return value if is_constant(value) else self._builder.emit(value)
+        return value if is_constant(value) else self._builder.emit(value, name)
 
     def _reordered(self, value: Any) -> Any:
         """`value` in the importer's layout; a transpose or reshape of an NHWC form is read off that form."""
@@ -155,7 +158,7 @@ class _Rewriter:
 
     def _as_first(self, var: Any) -> Any:
         if var not in self._first:
-            self._first[var] = self._builder.emit(reordered(self._last[var], TO_FIRST))
+            self._first[var] = self._builder.emit(reordered(self._last[var], TO_FIRST), OF_NO_NODE)
         return self._first[var]
 
     def _as_last(self, expr: Any) -> Any:
@@ -165,7 +168,7 @@ class _Rewriter:
                 array = first.value.numpy()
                 padded = array.reshape((1,) * (4 - array.ndim) + array.shape)
                 return constant(padded.transpose(TO_LAST))
-            self._last[expr] = self._builder.emit(reordered(first, TO_LAST))
+            self._last[expr] = self._builder.emit(reordered(first, TO_LAST), OF_NO_NODE)
         return self._last[expr]
 
     # Rules: each returns the NHWC form of a call, or None where it can't be had.

@@ -33,6 +33,7 @@ from tunefarm_coordinator.models.layout import convert_layout
 from tunefarm_coordinator.models.loops import attach_layout_free
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.parallel_products import join_products
+from tunefarm_coordinator.models.provenance import Origins, Tracer, calls_of
 from tunefarm_coordinator.models.target import host_target
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, kernels_of, tasks_of
@@ -125,12 +126,12 @@ def prepare(
         converted = join_products(converted)
     converted = arrange_byte_products(accumulate_wide(converted), target_json)
     outputs = _output_types(path, converted)
-    lowered = _lowered(converted, target)
+    lowered, origins = _lowered(converted, target)
     _refuse_unlowered(path, lowered)
     if allow_tf32 and target.kind.name == "cuda":
         lowered = mark_tf32(lowered, target)
     mod, weights = _parametrised(lowered)
-    kernels = kernels_of(mod)
+    kernels = kernels_of(mod, origins.renamed(calls_of(lowered), calls_of(mod)))
     prepared = PreparedModel(
         directory=out_dir,
         pipeline_version=PIPELINE_VERSION,
@@ -148,7 +149,7 @@ def prepare(
     _save(prepared, mod, weights)
     if not prepared.for_cpu:
         host = host_target()
-        mod, weights = _parametrised(_lowered(converted, tvm.target.Target(host)))
+        mod, weights = _parametrised(_lowered(converted, tvm.target.Target(host))[0])
         _save(replace(prepared, directory=prepared.host_directory, target=host, tasks=()), mod, weights)
     return prepared
 
@@ -170,7 +171,7 @@ def load_prepared(directory: str | Path) -> PreparedModel:
         inputs=tuple(_spec(item) for item in summary["inputs"]),
         outputs=tuple(_spec(item) for item in summary["outputs"]),
         kernels=summary["kernels"],
-        tasks=tuple(TuningTask(**item) for item in summary["tasks"]),
+        tasks=tuple(TuningTask(**{**item, "nodes": tuple(item["nodes"])}) for item in summary["tasks"]),
         memory=summary["memory"],
     )
 
@@ -192,10 +193,11 @@ def _parametrised(lowered: Any) -> tuple[Any, list[NDArray[Any]]]:
     return attach_layout_free(mod), weights
 
 
-def _lowered(mod: Any, target: Any) -> Any:
-    transform = relax.transform
+def _lowered(mod: Any, target: Any) -> tuple[Any, Origins]:
+    """(the module in fused kernels, ONNX nodes of each)."""
+    transform, tracer = relax.transform, Tracer()
     with target:
-        return tvm.ir.transform.Sequential(
+        kernels = tvm.ir.transform.Sequential(
             [
                 transform.FoldBatchnormToConv2D(),
                 transform.DecomposeOpsForInference(),
@@ -205,7 +207,9 @@ def _lowered(mod: Any, target: Any) -> Any:
                 transform.LegalizeOps(),
                 transform.AnnotateTIROpPattern(),
                 transform.FoldConstant(),
+                tracer.before_fusion(),
                 transform.FuseOps(),
+                tracer.after_fusion(),
                 transform.FuseTIR(),
                 transform.DeadCodeElimination(),
                 # With the patterns of the fused kernels known, stock `compile_relax` fuses nothing again, so
@@ -213,6 +217,7 @@ def _lowered(mod: Any, target: Any) -> Any:
                 transform.AnnotateTIROpPattern(),
             ]
         )(mod)
+    return kernels, tracer.origins
 
 
 def _refuse_unlowered(path: Path, mod: Any) -> None:

@@ -13,6 +13,8 @@ class TuningTask:
         weight: how often the model calls this kernel.
         module: the unscheduled TIR IRModule (one function, `main`) as `tvm.ir.save_json` text.
         flops: estimated floating-point operations of one call; 0 where unknown.
+        nodes: ONNX nodes that its calls compute, by their names in the file (an unnamed one's first output), in the
+            model's order; empty where unknown.
     """
 
     workload: str
@@ -20,3 +22,4 @@ class TuningTask:
     weight: int
     module: str
     flops: float
+    nodes: tuple[str, ...] = ()

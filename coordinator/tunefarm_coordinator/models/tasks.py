@@ -11,6 +11,7 @@ from tvm.s_tir.meta_schedule.tune_context import _normalize_mod
 
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 from tunefarm_coordinator.models.loops import called_kernels
+from tunefarm_coordinator.models.provenance import NOT_KNOWN, Origins
 from tunefarm_coordinator.models.task import TuningTask
 
 # Version of everything that decides what the kernels of a model are: passes, their order, their options.
@@ -25,7 +26,8 @@ _NAME_LENGTH = 48
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of the module. `calls` counts the calls in a run of `main`; `module` is its normalised IRModule."""
+    """A kernel of the module. `calls` counts the calls in a run of `main`; `module` is its normalised IRModule; `nodes`
+    are the ONNX nodes that it computes, in all of its calls."""
 
     workload: str
     function: str
@@ -34,6 +36,7 @@ class Kernel:
     flops: float
     module: Any
     reduces: bool
+    nodes: tuple[str, ...] = ()
 
     @property
     def worth_tuning(self) -> bool:
@@ -59,7 +62,7 @@ def workload_of(module: Any) -> str:
     return f"{PIPELINE_VERSION}-{tvm_ffi.structural_hash(module) & (2**64 - 1):016x}"
 
 
-def kernels_of(mod: Any) -> list[Kernel]:
+def kernels_of(mod: Any, origins: Origins = NOT_KNOWN) -> list[Kernel]:
     """Kernels of a prepared module in the order of their first call, each workload once."""
     calls: dict[str, int] = {}
     modules: dict[str, tuple[str, Any]] = {}
@@ -77,14 +80,15 @@ def kernels_of(mod: Any) -> list[Kernel]:
     for workload, (function, module) in modules.items():
         name = _readable(function, module, taken)
         flops = float(estimate_tir_flops(module))
-        kernels.append(Kernel(workload, function, name, calls[workload], flops, module, _has_reduction(module)))
+        nodes = origins.of(name for name, its in order.items() if its == workload)
+        kernels.append(Kernel(workload, function, name, calls[workload], flops, module, _has_reduction(module), nodes))
     return kernels
 
 
 def tasks_of(kernels: list[Kernel]) -> list[TuningTask]:
     """Tuning tasks, most work first."""
     tasks = [
-        TuningTask(k.workload, k.name, k.calls, str(tvm.ir.save_json(k.module)), k.flops)
+        TuningTask(k.workload, k.name, k.calls, str(tvm.ir.save_json(k.module)), k.flops, k.nodes)
         for k in kernels
         if k.worth_tuning
     ]

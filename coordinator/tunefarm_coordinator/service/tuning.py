@@ -185,6 +185,7 @@ def _planned_task(plan: PlannedJob, task: TuningTask) -> tuning_pb2.PlannedTask:
         template=plan.summary.templates.get(task.workload, "") if templated else "",
         trials=plan.outlook.quotas[task.workload],
         weights=plan.summary.weights(task.workload),
+        nodes=task.nodes,
     )
 
 

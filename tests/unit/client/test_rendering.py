@@ -60,6 +60,12 @@ def test_progress_shows_the_tasks_that_cost_most_as_far_as_they_fit() -> None:
     assert "small_30" not in text
 
 
+@pytest.mark.parametrize(("width", "shown"), [(60, False), (120, True)])
+def test_progress_says_which_nodes_a_task_is_where_there_is_room(width: int, shown: bool) -> None:
+    text = _text(progress_lines(job_from(job_at("TUNING", 3, 4)), 75.0, width=width, height=24), width)
+    assert ("Conv_0, Relu_0 and 1 more" in text) is shown
+
+
 def test_a_job_without_budget_or_measurements_shows_its_stage() -> None:
     job = job_at("PREPARING", 1)
     job.trials.Clear()
