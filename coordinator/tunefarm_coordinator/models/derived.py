@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper, shape_inference
 
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.batch_reshapes import free_batch
 from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 from tunefarm_coordinator.models.onnx_file import Signature, TensorSignature, resolve_shapes
 from tunefarm_coordinator.models.small_constants import KnownGraph, known_graph, subgraphs, without_weights
@@ -49,7 +50,7 @@ def derive_model(
     """Writes the model at `path` to `out`, with what lies beside it; `out`'s folder must not exist yet.
 
     `frozen`: values of inputs, which become constants. `forced`: inputs that lose the sizes which the file fixes;
-    what it says of sizes further on is dropped.
+    what it says of sizes further on is dropped, and reshapes that name the batch's size follow it.
 
     Raises:
         OSError: the folder can't be written.
@@ -143,6 +144,7 @@ def _freeze(model: onnx.ModelProto, name: str, value: NDArray[Any]) -> None:
 
 
 def _set_free(model: onnx.ModelProto, forced: Collection[str]) -> None:
+    free_batch(model, forced)
     for value in model.graph.input:
         if value.name in forced:
             for dim in value.type.tensor_type.shape.dim:

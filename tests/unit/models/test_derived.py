@@ -126,8 +126,9 @@ def save_batch_of_ten(path: Path, shape: list[int]) -> Path:
     return path
 
 
-def test_a_size_that_the_file_fixes_is_forced(tmp_path: Path) -> None:
-    path = save_batch_of_ten(tmp_path / "model" / "m.onnx", [-1, 64])
+@pytest.mark.parametrize("reshape", [[-1, 64], [10, 64], [0, -1]])
+def test_a_size_that_the_file_fixes_is_forced(tmp_path: Path, reshape: list[int]) -> None:
+    path = save_batch_of_ten(tmp_path / "model" / "m.onnx", reshape)
     with pytest.raises(InvalidInput, match=r"fixed at 10 .* --force-input x=1,3,4,4 overrides it"):
         resolve_shapes(read_signature(path), {"x": [1, 3, 4, 4]})
     out = tmp_path / "derived" / "m.onnx"
@@ -138,10 +139,29 @@ def test_a_size_that_the_file_fixes_is_forced(tmp_path: Path) -> None:
     assert np.allclose(run(out, x=x[:1]), run(path, x=x)[:1], atol=1e-6)
 
 
+def test_reshapes_that_merge_the_batch_follow_it(tmp_path: Path) -> None:
+    """Attention's way: batch and heads are one axis, and two again."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "merged"], ["m"]),
+        helper.make_node("Softmax", ["m"], ["s"], axis=1),
+        helper.make_node("Reshape", ["s", "apart"], ["y"]),
+    ]
+    (tmp_path / "model").mkdir()
+    shapes = {"merged": np.array([40, 8]), "apart": np.array([10, 4, 8])}
+    path = save(tmp_path / "model" / "m.onnx", nodes, {"x": [10, 4, 8]}, ["y"], shapes)
+    derive_model(path, out := tmp_path / "derived" / "m.onnx", forced=["x"])
+    x = np.random.default_rng(0).standard_normal((10, 4, 8)).astype(np.float32)
+    whole = run(path, x=x)
+    assert np.array_equal(run(out, x=x), whole)
+    # The second reshape finds the merged axis, of which its first size says nothing: it is what is left.
+    assert np.array_equal(run(out, x=x[3:5]), whole[3:5])
+
+
 @pytest.mark.parametrize(
     ("reshape", "sizes", "reason"),
     [
-        ([10, 64], [1, 3, 4, 4], "Reshape at node flat makes 10,64 of 1,4,4,4"),
+        ([20, 32], [1, 3, 4, 5], "Reshape at node flat makes -1,32 of 1,4,4,5"),
+        ([5, 128], [1, 3, 4, 4], "Reshape at node flat makes 5,128 of 1,4,4,4"),
         ([-1, 64], [1, 3, 6, 5], "Reshape at node flat makes -1,64 of 1,4,6,5"),
         ([0, -1], [1, 3, 5, 5], "MatMul.*dense"),
     ],

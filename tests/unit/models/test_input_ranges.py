@@ -232,6 +232,23 @@ def test_a_user_says_better(two_tables: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_samples_of_other_sizes_belong_to_other_sets(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "open.onnx",
+        [helper.make_node("Gather", ["t", "a"], ["y"])],
+        {"a": ["n"]},
+        ["y"],
+        {"t": random_weights(4, 2)},
+        input_type=INT64,
+    )
+    samples: dict[str, Any] = {"a/0": np.array([3, 3]), "a/1": np.array([2, 2, 2])}
+    np.savez(tmp_path / "s.npz", **samples)
+    given = InputValues(samples=tmp_path / "s.npz")
+    assert [s["a"].tolist() for s in input_sets(path, {"a": (3,)}, given)] == [[2, 2, 2]]
+    # Nobody brought any of this size.
+    assert [s["a"].shape for s in input_sets(path, {"a": (5,)}, given)] == [(5,)] * 3
+
+
 def test_refused_inputs_are_named_with_what_to_do(two_tables: Path) -> None:
     sets = [{"a": np.array([3, 0]), "b": np.array([3, 0])}]
     with pytest.raises(InvalidInput) as refused:
