@@ -76,8 +76,8 @@ _SHAPING: dict[str, dict[int, str]] = {
     **{name: {1: _AXES} for name in ("Squeeze", "Unsqueeze")},
     "Dropout": {2: "its mode"},
 }
-# Larger inputs are data; nobody would make a constant of them.
-_MOST_FROZEN = 64
+# Larger inputs are data; nobody would make a constant of them. Of floats few are anything else (scales, thresholds).
+_MOST_INTEGERS, _MOST_FLOATS = 64, 8
 
 
 def freeze_hint(model: onnx.ModelProto, message: str = "") -> str | None:
@@ -102,7 +102,8 @@ def freeze_hint(model: onnx.ModelProto, message: str = "") -> str | None:
 
 def _is_small(value: onnx.ValueInfoProto) -> bool:
     dims = value.type.tensor_type.shape.dim
-    return bool(math.prod(dim.dim_value for dim in dims) <= _MOST_FROZEN)
+    most = _MOST_INTEGERS if _is_whole(value) else _MOST_FLOATS
+    return bool(math.prod(dim.dim_value for dim in dims) <= most)
 
 
 def _named_node(known: KnownGraph, message: str) -> onnx.NodeProto | None:
