@@ -56,9 +56,10 @@ def reference_outputs(
 
 def _refusal(onnx_path: str | Path, shapes: dict[str, tuple[int, ...]], message: str) -> str:
     model = with_sizes(onnx.load(onnx_path, load_external_data=False), shapes)
-    named = suspects(model, message)
-    first = named[0]
+    named, said = suspects(model, message), " ".join(message.split())
+    if not named:
+        return f"ONNX Runtime can't run the model: {said}"
     return (
-        f"ONNX Runtime refuses the values of {', '.join(map(repr, named))}: {' '.join(message.split())}; "
-        f"say better ones with --samples FILE.npz (arrays named as the inputs) or --range {first}=LOW:HIGH"
+        f"ONNX Runtime refuses the values of {', '.join(map(repr, named))}: {said}; "
+        f"say better ones with --samples FILE.npz (arrays named as the inputs) or --range {named[0]}=LOW:HIGH"
     )
