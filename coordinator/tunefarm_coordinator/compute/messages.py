@@ -62,7 +62,8 @@ class Tensor:
 class PreparedSummary:
     """What the coordinator needs to know of a prepared model. `baselines`: default trace by workload; `templates`: name
     of the template that engine "autotvm" has for a workload, none for the others; `bounds`: see `Checked`;
-    `memory`: bytes that it takes while it runs, about."""
+    `memory`: bytes that it takes while it runs, about; `network`: ONNX file of what was prepared, where the end of the
+    user's model stays ONNX."""
 
     target: str
     layout: str
@@ -75,6 +76,7 @@ class PreparedSummary:
     templates: dict[str, str] = field(default_factory=dict)
     bounds: tuple[Bound, ...] = ()
     memory: int = 0
+    network: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
         outputs=tuple(_tensor(spec) for spec in prepared.outputs),
         templates=_templates(prepared),
         memory=prepared.memory,
-        notes=(note,) if (note := footprint_note(prepared.memory)) else (),
+        notes=(*prepared.notes, *((note,) if (note := footprint_note(prepared.memory)) else ())),
+        network=prepared.network,
     )
 
 

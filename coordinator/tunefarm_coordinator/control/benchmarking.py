@@ -13,7 +13,7 @@ import numpy as np
 
 from tunefarm_coordinator.control import leases
 from tunefarm_coordinator.control.measuring import MeasuringStage
-from tunefarm_coordinator.control.preparing import references_of
+from tunefarm_coordinator.control.preparing import model_of, reference_of
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
@@ -159,12 +159,13 @@ class ModelBenchmarks:
         )
 
     async def _onnxruntime(self, at: int) -> farm_pb2.ModelContender:
-        home = self._sheet.model.parent
-        beside = [path for path in home.rglob("*") if path.is_file() and path != self._sheet.model]
+        model = model_of(self._sheet, (await self._tuning.summary()).sets[at])
+        home = model.parent
+        beside = [path for path in home.rglob("*") if path.is_file() and path != model]
         return farm_pb2.ModelContender(
             name=ONNXRUNTIME,
             runtime=farm_pb2.ModelContender.RUNTIME_ONNXRUNTIME,
-            artifact=await self._put(self._sheet.model),
+            artifact=await self._put(model),
             inputs=await self._inputs(at),
             external_data={path.relative_to(home).as_posix(): await self._put(path) for path in beside},
             run_timeout=leases.MODEL_TIMEOUT_SECONDS,
@@ -176,7 +177,8 @@ class ModelBenchmarks:
 
     async def _reference(self, at: int) -> tuple[bytes, bytes]:
         """Input sets of the model with these shapes, and ONNX Runtime's outputs for them."""
-        answer: tuple[bytes, bytes] = await self._tuning.ask(references_of(self._sheet)[at])
+        prepared = (await self._tuning.summary()).sets[at]
+        answer: tuple[bytes, bytes] = await self._tuning.ask(reference_of(self._sheet, prepared, at))
         return answer
 
     async def _put(self, content: bytes | Path) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tunefarm_coordinator.compute.messages import Checked, CheckModel, PreparedSummary, PrepareModel, Reference
@@ -16,12 +17,15 @@ UNTUNABLE = "no kernel of this model is worth trials: it is packaged at once, wi
 Ask = Callable[[Any], Awaitable[Any]]
 
 
-def references_of(sheet: JobSheet) -> tuple[Reference, ...]:
-    """The job's inputs, and the model that answers them, for each shape set."""
-    return tuple(
-        Reference(sheet.model, shapes, REFERENCE_SEEDS, sheet.values, sheet.spec.without_reference)
-        for shapes in sheet.shape_sets
-    )
+def reference_of(sheet: JobSheet, summary: PreparedSummary, at: int) -> Reference:
+    """The job's inputs, and what answers them, for a shape set prepared as `summary` says."""
+    path, shapes = model_of(sheet, summary), sheet.shape_sets[at]
+    return Reference(path, shapes, REFERENCE_SEEDS, sheet.values, sheet.spec.without_reference)
+
+
+def model_of(sheet: JobSheet, summary: PreparedSummary) -> Path:
+    """The ONNX file of what was prepared: the user's, or the network that was cut out of it."""
+    return summary.network or sheet.model
 
 
 async def prepare(ask: Ask, sheet: JobSheet, folders: Folders) -> PreparedSets:
@@ -29,14 +33,14 @@ async def prepare(ask: Ask, sheet: JobSheet, folders: Folders) -> PreparedSets:
 
     `ask` asks the compute child. Raises what it raises; InvalidInput for a model that can't be served.
     """
-    wanted = zip(sheet.preparations(folders), references_of(sheet), strict=True)
-    sets = [await _prepared(ask, preparation, reference) for preparation, reference in wanted]
+    preparations = enumerate(sheet.preparations(folders))
+    sets = [await _prepared(ask, sheet, preparation, at) for at, preparation in preparations]
     if not any(one.tasks for one in sets):
         sets[0] = replace(sets[0], notes=(*sets[0].notes, UNTUNABLE))
     return joined(sets)
 
 
-async def _prepared(ask: Ask, preparation: PrepareModel, reference: Reference) -> PreparedSummary:
+async def _prepared(ask: Ask, sheet: JobSheet, preparation: PrepareModel, at: int) -> PreparedSummary:
     summary: PreparedSummary = await ask(preparation)
-    checked: Checked = await ask(CheckModel(preparation.out_dir, reference))
+    checked: Checked = await ask(CheckModel(preparation.out_dir, reference_of(sheet, summary, at)))
     return replace(summary, bounds=checked.bounds, notes=(*summary.notes, *checked.notes))

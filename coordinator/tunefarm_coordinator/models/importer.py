@@ -16,6 +16,7 @@ from tvm.relax.frontend.onnx import onnx_frontend
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 from tunefarm_coordinator.models.onnx_graph import (
+    Unimportable,
     load_static,
     refuse_unsupported,
     simplified,
@@ -38,6 +39,8 @@ _STOCK_MICROSOFT = {
     "MatMulInteger16",
     "SkipLayerNormalization",
 }
+# What these give has sizes that depend on values: no kernel of static shapes.
+_DYNAMIC = {"Compress", "NonMaxSuppression", "NonZero", "Unique"}
 # Rewriting and simplification help each other: one finds constants, the other leaves what can be folded.
 _MOST_ROUNDS = 3
 
@@ -49,7 +52,7 @@ def importable(key: Key) -> bool:
         return True
     if domain == _MICROSOFT:
         return name in _STOCK_MICROSOFT
-    stock = {*onnx_frontend._get_convert_map(), "If", "Constant"} - (_STOCK_MICROSOFT - {"Gelu"})
+    stock = {*onnx_frontend._get_convert_map(), "If", "Constant"} - (_STOCK_MICROSOFT - {"Gelu"}) - _DYNAMIC
     return domain == "" and name in stock
 
 
@@ -57,8 +60,9 @@ def import_onnx(path: Path, shapes: dict[str, tuple[int, ...]]) -> Any:
     """The Relax module (`main`, one parameter per input, weights as constants) of the model at `path`.
 
     Raises:
-        InvalidInput: the file can't be read; operators that can't be imported (all of them, each with its
-            node); a node that the importer refuses.
+        InvalidInput: the file can't be read.
+        Unimportable: operators that can't be imported (all of them, each with its node); a node that the importer
+            refuses.
     """
     original = load_static(path, shapes)
     name = namer(original.graph)
@@ -74,7 +78,8 @@ def import_onnx(path: Path, shapes: dict[str, tuple[int, ...]]) -> Any:
         node = graph_importer.current
         where = f"{node.op_type} at node {place_of(node)}" if node else "the graph"
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise InvalidInput(f"{path}: {where} can't be imported: {reason[0]}") from error
+        message = f"{path}: {where} can't be imported: {reason[0]}"
+        raise Unimportable(message, [node] if node else []) from error
 
 
 def importable_form(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx
@@ -73,22 +73,26 @@ def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
     return slim
 
 
-def unsupported(model: onnx.ModelProto, importable: Callable[[Key], bool]) -> list[tuple[str, str]]:
-    """(operator, place) of every node, subgraphs included, whose operator is not `importable`."""
-    found = []
-    for node in nodes_of(model.graph):
-        if not importable(key_of(node)):
-            operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-            found.append((operator, place_of(node)))
-    return found
+class Unimportable(InvalidInput):
+    """Nodes that can't become Relax; the message names them all. `nodes`: as they stand in the graph by then."""
+
+    def __init__(self, message: str, nodes: Sequence[onnx.NodeProto]) -> None:
+        super().__init__(message)
+        self.nodes = tuple(nodes)
 
 
-def refuse_unsupported(path: Path, found: list[tuple[str, str]]) -> None:
-    """Raises InvalidInput that names every operator in `found` with its nodes; nothing if there is none."""
+def unsupported(model: onnx.ModelProto, importable: Callable[[Key], bool]) -> list[onnx.NodeProto]:
+    """Every node, subgraphs included, whose operator is not `importable`."""
+    return [node for node in nodes_of(model.graph) if not importable(key_of(node))]
+
+
+def refuse_unsupported(path: Path, found: Sequence[onnx.NodeProto]) -> None:
+    """Raises Unimportable that names every operator in `found` with its nodes; nothing if there is none."""
     if not found:
         return
-    nodes: dict[str, list[str]] = {}
-    for operator, node in found:
-        nodes.setdefault(operator, []).append(node)
-    listed = "; ".join(f"{operator} at {', '.join(names)}" for operator, names in nodes.items())
-    raise InvalidInput(f"{path}: operators that can't be imported: {listed}")
+    places: dict[str, list[str]] = {}
+    for node in found:
+        operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+        places.setdefault(operator, []).append(place_of(node))
+    listed = "; ".join(f"{operator} at {', '.join(names)}" for operator, names in places.items())
+    raise Unimportable(f"{path}: operators that can't be imported: {listed}", found)

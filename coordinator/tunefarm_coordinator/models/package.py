@@ -1,6 +1,7 @@
 """From a prepared model and the traces of its kernels to a folder that runs (`package_sets`: from several).
 
     model.so                        the model, weights included; VM function `main`
+    tail.onnx                       where the end of the model can't be compiled: that end, for ONNX Runtime
     manifest.json                   inputs, outputs, target, versions, kernels; and what the caller adds
     run.py                          runs it; needs TVM's runtime and NumPy
     prepared_module.json            what plain TVM can compile, with or without the records
@@ -44,6 +45,7 @@ from tunefarm_coordinator.models.default_schedule import default_schedule
 from tunefarm_coordinator.models.gpu_executable import ENTRY, ENTRY_BY_KERNEL, build_for_gpu
 from tunefarm_coordinator.models.layout_split import split_layouts
 from tunefarm_coordinator.models.loops import lay_out_once
+from tunefarm_coordinator.models.network import TAIL_FILE
 from tunefarm_coordinator.models.prepare import (
     MODULE_FILE,
     WEIGHTS_FILE,
@@ -118,6 +120,8 @@ def build_library(
     _export(module, prepared.target, library)
     for name in (MODULE_FILE, WEIGHTS_FILE):
         shutil.copyfile(prepared.directory / name, out_dir / name)
+    if prepared.tail is not None:
+        shutil.copyfile(prepared.tail, out_dir / TAIL_FILE)
     facts = {**_facts(prepared, tuned, untuned), "functions": _functions(module, kernels)}
     return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned)), facts
 
@@ -264,4 +268,5 @@ def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dic
             {"workload": t.workload, "name": t.name, "weight": t.weight, "tuned": t.workload in tuned}
             for t in prepared.tasks
         ],
+        **({} if prepared.tail is None else {"tail": {"file": TAIL_FILE, "outputs": list(prepared.whole_outputs)}}),
     }

@@ -56,5 +56,8 @@ def _entry(facts: dict[str, Any], folder: Path, package: Path) -> dict[str, Any]
     found = {name: facts[name] for name in _OF_A_SET}
     found["library"] = (folder / facts["library"]).relative_to(package).as_posix()
     found["module"] = (folder / MODULE_FILE).relative_to(package).as_posix()
+    if "tail" in facts:
+        tail = (folder / facts["tail"]["file"]).relative_to(package).as_posix()
+        found["tail"] = {**facts["tail"], "file": tail}
     found["weights"] = weights.relative_to(package).as_posix()
     return found

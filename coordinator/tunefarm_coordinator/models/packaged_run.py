@@ -13,6 +13,9 @@ A package for several sets of input shapes has a library for each: the inputs' s
 that they fit. What that adds to an output is cut off where the sets say how: along an axis that is everywhere the same
 multiple of a padded one. Where they do not, the output stays as the padded input made it. A model that does not mask
 what is padded answers differently than it would without: its user has to know that it does, or that it is no matter.
+
+Where the end of a model can't be compiled (`tail` in manifest.json), ONNX Runtime runs it after the network; it has to
+be installed (pip install onnxruntime).
 """
 
 import argparse
@@ -21,7 +24,7 @@ import ctypes
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +62,7 @@ class Model:
         self.sets: list[Set] = manifest.get("shape_sets") or [manifest]
         self.padding: dict[str, float] = manifest.get("padding", {})
         self._machines: dict[int, VirtualMachine] = {}
+        self._tails: dict[int, Any] = {}
 
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """Raises CannotRun for inputs that no set fits, and for ones of another kind of numbers."""
@@ -71,10 +75,30 @@ class Model:
         ]
         outputs = as_list(self.machine(at)["main"](*tensors))
         sizes = output_shapes(self.sets, at, shapes)
-        return {
+        found = {
             spec["name"]: value.numpy()[tuple(slice(size) for size in shape)]
             for spec, value, shape in zip(wanted["outputs"], outputs, sizes, strict=True)
         }
+        return self.completed(at, given, found) if "tail" in wanted else found
+
+    def completed(self, at: int, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+        """The whole model's outputs, from its inputs and what the network of the set made of them."""
+        tail = self.tail(at)
+        given = {**inputs, **values}
+        names = [output.name for output in tail.get_outputs()]
+        found = dict(zip(names, tail.run(names, {it.name: given[it.name] for it in tail.get_inputs()}), strict=True))
+        return {name: found[name] if name in found else values[name] for name in self.sets[at]["tail"]["outputs"]}
+
+    def tail(self, at: int = 0) -> Any:
+        """ONNX Runtime's session with the end of the set's model. Raises CannotRun where there is no ONNX Runtime."""
+        if at not in self._tails:
+            try:
+                import onnxruntime
+            except ImportError as error:
+                raise CannotRun("the end of this model is run by ONNX Runtime: pip install onnxruntime") from error
+            file = str(self._folder / self.sets[at]["tail"]["file"])
+            self._tails[at] = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        return self._tails[at]
 
     def machine(self, at: int = 0) -> VirtualMachine:
         """TVM's virtual machine with the library of the set, its entry `main`."""
@@ -214,19 +238,32 @@ def random_input(generator: np.random.Generator, spec: Mapping[str, Any]) -> NDA
     return np.asarray(values).astype(spec["dtype"])
 
 
-def time_set(model: Model, at: int) -> None:
-    """Runs one set on its sample; prints its outputs and the latency."""
-    machine, wanted, sample = model.machine(at), model.sets[at], model.sample(at)
-    inputs = [tvm.runtime.tensor(sample[spec["name"]], model.device) for spec in wanted["inputs"]]
-    for spec, value in zip(wanted["outputs"], as_list(machine["main"](*inputs)), strict=True):
-        print(f"{spec['name']}: {value.dtype} {tuple(value.shape)}")
+def median_ms(call: Callable[[], object]) -> str:
+    """How long a call takes, in words."""
     seconds = []
     for _ in range(CALLS):
         started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return f"{1e3 * float(np.median(seconds)):.3f} ms (median of {len(seconds)})"
+
+
+def time_set(model: Model, at: int) -> None:
+    """Runs one set on its sample; prints its outputs and the latency."""
+    machine, wanted, arrays = model.machine(at), model.sets[at], model.sample(at)
+    inputs = [tvm.runtime.tensor(arrays[spec["name"]], model.device) for spec in wanted["inputs"]]
+    for name, value in model(arrays).items():
+        print(f"{name}: {np.asarray(value).dtype} {np.shape(value)}")
+
+    def network() -> None:
         machine["main"](*inputs)
         model.device.sync()
-        seconds.append(time.perf_counter() - started)
-    print(f"latency: {1e3 * float(np.median(seconds)):.3f} ms (median of {len(seconds)})")
+
+    print(f"latency: {median_ms(network)}")
+    if "tail" in wanted:
+        outputs = as_list(machine["main"](*inputs))
+        values = {spec["name"]: value.numpy() for spec, value in zip(wanted["outputs"], outputs, strict=True)}
+        print(f"and the end of the model: {median_ms(lambda: model.completed(at, arrays, values))}")
 
 
 def run_files(model: Model, inputs: Path, outputs: Path | None) -> None:

@@ -11,6 +11,7 @@ A prepared model is a folder; whoever packages it may be another process:
     prepared_module.json    the module (`tvm.ir.load_json`); plain TVM compiles it, with a database or without
     weights.npz             w0, w1, ...: main's parameters after the inputs, in order
     host/                   the same of a model for a GPU, lowered for this machine's CPU: what can be checked here
+    network/, tail.onnx     where the end of the model can't be compiled: the part that was prepared, and that end
 """
 
 import json
@@ -28,9 +29,9 @@ from tunefarm_coordinator.models.accumulation import accumulate_wide
 from tunefarm_coordinator.models.byte_products import arrange_byte_products
 from tunefarm_coordinator.models.constants import is_constant, operator_name, static_shape
 from tunefarm_coordinator.models.footprint import footprint
-from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.layout import convert_layout
 from tunefarm_coordinator.models.loops import attach_layout_free
+from tunefarm_coordinator.models.network import NETWORK_FILE, TAIL_FILE, imported_network
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.parallel_products import join_products
 from tunefarm_coordinator.models.provenance import Origins, Tracer, calls_of
@@ -67,6 +68,9 @@ class PreparedModel:
         kernels: how many kernels the model has, the ones not worth tuning included.
         tasks: what trials are spent on, most work first.
         memory: bytes that it takes while it runs, about (`footprint`).
+        whole_outputs: where the end of the model stays ONNX: names of what the whole gives; `outputs` are then what
+            the network before gives.
+        notes: what the user should know.
     """
 
     directory: Path
@@ -79,6 +83,18 @@ class PreparedModel:
     kernels: int
     tasks: tuple[TuningTask, ...]
     memory: int
+    whole_outputs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def network(self) -> Path | None:
+        """ONNX file of the network before an end that stays ONNX; None where all of the user's model was prepared."""
+        return self.directory / NETWORK_FILE if self.whole_outputs else None
+
+    @property
+    def tail(self) -> Path | None:
+        """ONNX file of that end."""
+        return self.directory / TAIL_FILE if self.whole_outputs else None
 
     @property
     def for_cpu(self) -> bool:
@@ -117,10 +133,10 @@ def prepare(
             sizes that depend on its inputs' values.
     """
     path, out_dir = Path(onnx_path), Path(out_dir)
-    signature = read_signature(path)
+    network = imported_network(path, shapes, out_dir)
+    signature = read_signature(network.path)
     target = tvm.target.Target(json.loads(target_json))
-    imported = import_onnx(path, shapes)
-    converted, layout = convert_layout(imported)
+    converted, layout = convert_layout(network.module)
     if target.kind.name == "cuda":
         # One large product fills a GPU better than several small ones; on a CPU each does.
         converted = join_products(converted)
@@ -145,12 +161,15 @@ def prepare(
         kernels=len(kernels),
         tasks=tuple(tasks_of(kernels)),
         memory=footprint(mod),
+        whole_outputs=() if network.tail is None else tuple(t.name for t in read_signature(path).outputs),
+        notes=network.notes,
     )
     _save(prepared, mod, weights)
     if not prepared.for_cpu:
         host = host_target()
         mod, weights = _parametrised(_lowered(converted, tvm.target.Target(host))[0])
-        _save(replace(prepared, directory=prepared.host_directory, target=host, tasks=()), mod, weights)
+        same = replace(prepared, directory=prepared.host_directory, target=host, tasks=(), whole_outputs=())
+        _save(same, mod, weights)
     return prepared
 
 
@@ -173,6 +192,8 @@ def load_prepared(directory: str | Path) -> PreparedModel:
         kernels=summary["kernels"],
         tasks=tuple(TuningTask(**{**item, "nodes": tuple(item["nodes"])}) for item in summary["tasks"]),
         memory=summary["memory"],
+        whole_outputs=tuple(summary["whole_outputs"]),
+        notes=tuple(summary["notes"]),
     )
 
 

@@ -148,7 +148,7 @@ def test_a_node_that_the_importer_refuses_is_named(tmp_path: Path) -> None:
 def test_outputs_whose_sizes_depend_on_values_are_refused(tmp_path: Path) -> None:
     nodes = [helper.make_node("NonZero", ["x"], ["y"], "where")]
     path = graphs.save(tmp_path / "m.onnx", nodes, {"x": [3, 4]}, ["y"])
-    with pytest.raises(InvalidInput, match="depend on the input's values"):
+    with pytest.raises(InvalidInput, match="NonZero at where"):
         prepare(path, {"x": (3, 4)}, host_target(), tmp_path / "prepared")
     assert not (tmp_path / "prepared").exists()
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from tests.unit.models.operators.answers import assert_same, model_of
 from tunefarm_coordinator.models.importer import importable, importable_form
-from tunefarm_coordinator.models.onnx_graph import unsupported
+from tunefarm_coordinator.models.onnx_graph import Unimportable, refuse_unsupported, unsupported
 from tunefarm_coordinator.models.operators.family import key_of
 
 NUMBERS = np.random.default_rng(0).uniform(-1, 1, (2, 8)).astype(np.float32)
@@ -38,7 +38,8 @@ def test_an_operator_that_nobody_knows_is_named_with_its_domain_and_place() -> N
     nodes = [helper.make_node("Secret", ["x"], ["y"], "hidden", domain="acme")]
     model = model_of(nodes, {"x": NUMBERS}, {"y": TensorProto.FLOAT})
     form = importable_form(Path("model.onnx"), model)
-    assert unsupported(form, importable) == [("acme::Secret", "hidden")]
+    with pytest.raises(Unimportable, match="acme::Secret at hidden"):
+        refuse_unsupported(Path("model.onnx"), unsupported(form, importable))
 
 
 @pytest.mark.parametrize(
