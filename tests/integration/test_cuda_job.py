@@ -12,6 +12,7 @@ import pytest
 
 from tests.fake_cuda import GONE, FakeCuda
 from tests.programs import Program, agent, assert_nothing_left, coordinator, document, tunefarm, until
+from tests.tiny_models import save_tiny_cnn
 from tunefarm_coordinator.models import packaged_run
 
 
@@ -50,6 +51,23 @@ def test_a_model_is_tuned_for_it_and_its_package_runs_on_it(
         assert "latency: " in said
         # 21 times through the model.
         assert gpu["launches"] - before >= 21
+
+
+@pytest.mark.slow
+def test_two_shape_sets_share_a_package(gpu: FakeCuda, home: Path, tmp_path: Path) -> None:
+    model, package = save_tiny_cnn(tmp_path / "batches.onnx", batch="n"), tmp_path / "package"
+    with coordinator(home) as (_, address), agent(home, address, "--device", "cuda0") as program:
+        program.wait_for("attached", 60)
+        sets = ("--shape-set", "image=1,3,16,16", "--shape-set", "image=2,3,16,16", "--pad", "image")
+        options = ("--connect", address, "--target", "cuda", "--trials-per-kernel", "1", "--out", str(package))
+        result = document(tunefarm(home, "tune", str(model), *sets, *options, "--json", timeout=280))
+    assert result["state"] == "SUCCEEDED", result
+    assert [each["max_rel_error"] < 1e-4 for each in result["shape_sets"]] == [True, True]
+    before = gpu["launches"]
+    said = ran(package, TVM_USE_RUNTIME_LIB="1")
+    assert "classes: float32 (1, 10)" in said
+    assert "classes: float32 (2, 10)" in said
+    assert gpu["launches"] - before >= 42
 
 
 @pytest.mark.slow

@@ -18,6 +18,8 @@ from tunefarm_coordinator.farm.placement import parse_target
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.models.onnx_file import read_signature
+from tunefarm_coordinator.models.padding import equal_axes
 from tunefarm_proto.v1 import tuning_pb2
 
 
@@ -94,7 +96,7 @@ class PackagingStage:
             "coordinator_python": platform.python_version(),
             "trials": {"budget": brain.ledger.budget, "charged": brain.ledger.charged, "valid": brain.valid_trials},
             "notes": list(brain.notes),
-            **({"padding": dict(self._sheet.spec.input_padding)} if self._sheet.spec.input_padding else {}),
+            **(await self._padding()),
             **{name: found for name, found in _changed_inputs(self._sheet.spec).items() if found},
             "tasks": [
                 {
@@ -112,6 +114,14 @@ class PackagingStage:
                 for task in brain.tasks.values()
             ],
         }
+
+    async def _padding(self) -> dict[str, Any]:
+        """What run.py has to know where inputs are padded."""
+        padding = dict(self._sheet.spec.input_padding)
+        if not padding:
+            return {}
+        signature = await asyncio.to_thread(read_signature, self._sheet.model)
+        return {"padding": padding, "equal_axes": equal_axes(signature, padding)}
 
     # ---- on a device
 

@@ -10,9 +10,10 @@ In a program of yours:
 
 A package for several sets of input shapes has a library for each: the inputs' shapes choose. Inputs that may be padded
 (`padding` in manifest.json: value by name) may be smaller than a set: they are padded at their ends to the next one
-that they fit. What that adds to an output is cut off where the sets say how: along an axis that is everywhere the same
-multiple of a padded one. Where they do not, the output stays as the padded input made it. A model that does not mask
-what is padded answers differently than it would without: its user has to know that it does, or that it is no matter.
+that they fit. What that adds to an output is cut off where it is known: along an axis that the ONNX file calls by the
+name of a padded one (`equal_axes` in manifest.json), or that is the same multiple of it in every set. Elsewhere the
+output stays as the padded input made it. A model that does not mask what is padded answers differently than it would
+without: its user has to know that it does, or that it is no matter.
 
 Where the end of a model can't be compiled (`tail` in manifest.json), ONNX Runtime runs it after the network; it has to
 be installed (pip install onnxruntime).
@@ -61,6 +62,7 @@ class Model:
         self.device = device_for(manifest["target"]["kind"])
         self.sets: list[Set] = manifest.get("shape_sets") or [manifest]
         self.padding: dict[str, float] = manifest.get("padding", {})
+        self._equal: list[Mapping[str, Any]] = manifest.get("equal_axes", [])
         self._machines: dict[int, VirtualMachine] = {}
         self._tails: dict[int, Any] = {}
 
@@ -74,7 +76,7 @@ class Model:
             tvm.runtime.tensor(self._prepared(spec, given[spec["name"]]), self.device) for spec in wanted["inputs"]
         ]
         outputs = as_list(self.machine(at)["main"](*tensors))
-        sizes = output_shapes(self.sets, at, shapes)
+        sizes = output_shapes(self.sets, at, shapes, self._equal)
         found = {
             spec["name"]: value.numpy()[tuple(slice(size) for size in shape)]
             for spec, value, shape in zip(wanted["outputs"], outputs, sizes, strict=True)
@@ -150,28 +152,42 @@ def padded(value: NDArray[Any], shape: Shape, fill: float) -> NDArray[Any]:
     return whole
 
 
-def output_shapes(sets: Sequence[Set], at: int, shapes: Mapping[str, Shape]) -> list[Shape]:
-    """What of each output of set `at` is left once that is cut off which comes of padding inputs of these `shapes`."""
+def output_shapes(
+    sets: Sequence[Set], at: int, shapes: Mapping[str, Shape], equal: Sequence[Mapping[str, Any]] = ()
+) -> list[Shape]:
+    """What of each output of set `at` is left once that is cut off which comes of padding inputs of these `shapes`.
+    `equal`: the axes of outputs that are as long as one of an input, whatever the set."""
     return [
-        tuple(_size(sets, at, shapes, output, axis) for axis in range(len(spec["shape"])))
+        tuple(_size(sets, at, shapes, equal, output, axis) for axis in range(len(spec["shape"])))
         for output, spec in enumerate(sets[at]["outputs"])
     ]
 
 
-def _size(sets: Sequence[Set], at: int, shapes: Mapping[str, Shape], output: int, axis: int) -> int:
-    """An output's size along an axis; cut where all input axes that it is a multiple of in every set say the same."""
+def _size(
+    sets: Sequence[Set],
+    at: int,
+    shapes: Mapping[str, Shape],
+    equal: Sequence[Mapping[str, Any]],
+    output: int,
+    axis: int,
+) -> int:
+    """An output's size along an axis: cut where all input axes that it follows say the same whole number."""
     sizes = [_axis(each["outputs"][output], axis) for each in sets]
-    whole: int = sizes[at]
-    if len(set(sizes)) == 1:
-        return whole
+    inputs = {spec["name"]: number for number, spec in enumerate(sets[at]["inputs"])}
+    pairs = [
+        (pair["input"], pair["along"])
+        for pair in equal
+        if (pair["output"], pair["axis"]) == (sets[at]["outputs"][output]["name"], axis) and pair["input"] in inputs
+    ]
+    if not pairs and len(set(sizes)) > 1:
+        pairs = [(name, along) for name in inputs for along in range(len(shapes[name]))]
     said = set()
-    for number, spec in enumerate(sets[at]["inputs"]):
-        for along, given in enumerate(shapes[spec["name"]]):
-            of_input = [_axis(each["inputs"][number], along) for each in sets]
-            if all(size * of_input[at] == whole * wanted for size, wanted in zip(sizes, of_input, strict=True)):
-                said.add(given * whole / of_input[at])
-    size = said.pop() if len(said) == 1 else whole
-    return int(size) if float(size).is_integer() else whole
+    for name, along in pairs:
+        of_input = [_axis(each["inputs"][inputs[name]], along) for each in sets]
+        if of_input[at] and all(size * of_input[at] == sizes[at] * n for size, n in zip(sizes, of_input, strict=True)):
+            said.add(shapes[name][along] * sizes[at] / of_input[at])
+    size = said.pop() if len(said) == 1 else sizes[at]
+    return int(size) if float(size).is_integer() else sizes[at]
 
 
 def _axis(spec: Mapping[str, Any], axis: int) -> int:

@@ -1,4 +1,5 @@
-"""What a package may pad its inputs with. No TVM here: checked before anything is spent."""
+"""What a package may pad its inputs with, and what its outputs have to do with it. No TVM here: checked before anything
+is spent."""
 
 import math
 from collections.abc import Mapping
@@ -18,6 +19,18 @@ def check_padding(signature: Signature, padding: Mapping[str, float]) -> None:
             raise InvalidInput(f"padding: no input named {name!r}: the model has {', '.join(dtypes) or 'none'}")
         if not _holds(dtypes[name], value):
             raise InvalidInput(f"padding: input {name!r} is {dtypes[name].name}, which can't be {value:g}")
+
+
+def equal_axes(signature: Signature, padding: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Axes of outputs that the file calls by the name of a padded input's: what was padded there can be cut off."""
+    return [
+        {"output": output.name, "axis": axis, "input": tensor.name, "along": along}
+        for output in signature.outputs
+        for axis, size in enumerate(output.dims or ())
+        for tensor in signature.inputs
+        for along, dim in enumerate(tensor.dims or ())
+        if tensor.name in padding and isinstance(dim, str) and dim == size
+    ]
 
 
 def _holds(dtype: np.dtype[Any], value: float) -> bool:

@@ -70,6 +70,22 @@ def test_outputs_are_cut_where_they_are_a_multiple() -> None:
     assert output_shapes(SETS, 2, shapes(32)) == [(1, 32, 8), (1, 32, 32), (1, 48), (1, 8)]
 
 
+def test_an_axis_that_is_named_as_a_padded_one_is_cut_like_it() -> None:
+    """Also where no other set tells, and where the sets grow alike in both axes."""
+    of_batch, of_length = {"output": "y0", "axis": 0, "along": 0}, {"output": "y0", "axis": 1, "along": 1}
+    equal = [{**pair, "input": name} for pair in (of_batch, of_length) for name in ("ids", "mask")]
+    alone = [encoder(4, 64)]
+    assert output_shapes(alone, 0, shapes(20, batch=3), equal)[0] == (3, 20, 8)
+    assert output_shapes(alone, 0, shapes(20, batch=3))[0] == (4, 64, 8)
+    both = [encoder(1, 16), encoder(4, 64)]
+    assert output_shapes(both, 1, shapes(64, batch=3), equal)[0] == (3, 64, 8)
+    assert output_shapes(both, 1, shapes(64, batch=3))[0] == (4, 64, 8)
+    # Inputs of the name disagree; or the name means nothing, as another set shows.
+    assert output_shapes(alone, 0, {"ids": (4, 20), "mask": (4, 30)}, equal)[0] == (4, 64, 8)
+    wrong = [{"output": "y3", "axis": 1, "input": "ids", "along": 1}]
+    assert output_shapes(both, 1, shapes(20, batch=4), wrong)[3] == (4, 8)
+
+
 def test_outputs_stay_where_it_is_not_known() -> None:
     # 21 x 3/2 is no size.
     assert output_shapes(SETS, 2, shapes(21))[2] == (1, 48)
@@ -78,6 +94,8 @@ def test_outputs_stay_where_it_is_not_known() -> None:
     # No multiple: a convolution without padding.
     valid = [described({"x": (1, size)}, (1, size - 2)) for size in (16, 32)]
     assert output_shapes(valid, 1, {"x": (1, 20)}) == [(1, 30)]
+    # An axis of none is a multiple of nothing.
+    assert output_shapes([described({"x": (0,)}, (0,)), described({"x": (4,)}, (4,))], 0, {"x": (0,)}) == [(0,)]
     # The same in all sets, so nothing says what it comes of.
     assert output_shapes([described({"x": (4, 16)}, (4, 16))], 0, {"x": (3, 16)}) == [(4, 16)]
     # A number of axes that depends on the sets.

@@ -4,7 +4,7 @@ import pytest
 
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.onnx_file import Signature, TensorSignature
-from tunefarm_coordinator.models.padding import check_padding
+from tunefarm_coordinator.models.padding import check_padding, equal_axes
 
 DTYPES = ("float32", "float16", "int64", "uint8", "bool")
 SIGNATURE = Signature(tuple(TensorSignature(dtype, dtype, (1, "n")) for dtype in DTYPES), ())
@@ -13,6 +13,15 @@ SIGNATURE = Signature(tuple(TensorSignature(dtype, dtype, (1, "n")) for dtype in
 def test_numbers_of_each_kind() -> None:
     check_padding(SIGNATURE, {"float32": -0.5, "float16": 65504.0, "int64": -100.0, "uint8": 255.0, "bool": 1.0})
     check_padding(SIGNATURE, {})
+
+
+def test_axes_are_equal_where_the_file_gives_them_one_name() -> None:
+    inputs = tuple(TensorSignature(name, "int64", ("n", "length")) for name in ("ids", "mask"))
+    outputs = (TensorSignature("states", "float32", ("n", "length", 8)), TensorSignature("any", "float32", None))
+    assert equal_axes(Signature(inputs, outputs), {"ids": 0.0}) == [
+        {"output": "states", "axis": 0, "input": "ids", "along": 0},
+        {"output": "states", "axis": 1, "input": "ids", "along": 1},
+    ]
 
 
 @pytest.mark.parametrize(
