@@ -86,8 +86,8 @@ class ModelBenchmarks:
         for at in range(len(self._sheet.shape_sets)):
             event = await self._model(wanted, tuned, untuned, at)
             if isinstance(event, ev.BenchmarkLost):
-                return ev.BenchmarkLost(self._of_set(at) + event.message)
-            found.append(replace(event, message=self._of_set(at) + event.message) if event.message else event)
+                return ev.BenchmarkLost(self._sheet.of_set(at) + event.message)
+            found.append(replace(event, message=self._sheet.of_set(at) + event.message) if event.message else event)
             if not event.matches:
                 break
         return summed_up(found)
@@ -194,14 +194,6 @@ class ModelBenchmarks:
     def _name(self, name: str, at: int) -> str:
         """A piece of work on the set; the first one's is called as in a job that has no other."""
         return name if at == 0 else f"{name}s{at + 1}"
-
-    def _of_set(self, at: int) -> str:
-        """What a message begins with, where it could be any set's."""
-        shapes = self._sheet.shape_sets
-        if len(shapes) == 1:
-            return ""
-        sizes = " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in shapes[at].items())
-        return f"shape set {at + 1} ({sizes}): "
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -103,6 +103,13 @@ class JobSheet:
         folder = folders.prepared(self.model_id or self.spec.model_id, shapes, self.target, allow_tf32=allow_tf32)
         return PrepareModel(self.model, shapes, self.target, folder, allow_tf32)
 
+    def of_set(self, at: int) -> str:
+        """What a message about one shape set begins with; nothing where it can be no other's."""
+        if len(self.shape_sets) == 1:
+            return ""
+        sizes = " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in self.shape_sets[at].items())
+        return f"shape set {at + 1} ({sizes}): "
+
     @property
     def tuner(self) -> str:
         return tuner_of(self.spec)

@@ -11,6 +11,7 @@ from typing import Any
 from tunefarm_coordinator.compute.messages import Package, Packaged
 from tunefarm_coordinator.control.benchmarking import MANIFEST, ModelBenchmarks, latency_ms, mean_ms, read_manifest
 from tunefarm_coordinator.control.measuring import MeasuringStage
+from tunefarm_coordinator.control.preparing import model_of
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
@@ -120,7 +121,8 @@ class PackagingStage:
         padding = dict(self._sheet.spec.input_padding)
         if not padding:
             return {}
-        signature = await asyncio.to_thread(read_signature, self._sheet.model)
+        model = model_of(self._sheet, (await self._tuning.summary()).sets[0])
+        signature = await asyncio.to_thread(read_signature, model)
         return {"padding": padding, "equal_axes": equal_axes(signature, padding)}
 
     # ---- on a device

@@ -9,6 +9,7 @@ from tunefarm_coordinator.compute.messages import Checked, CheckModel, PreparedS
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.job import JobSheet
 from tunefarm_coordinator.control.shape_sets import PreparedSets, joined
+from tunefarm_coordinator.errors import InvalidInput
 
 # Input sets on which the model must answer as ONNX Runtime does, before tuning and after.
 REFERENCE_SEEDS = (0, 1, 2)
@@ -33,8 +34,12 @@ async def prepare(ask: Ask, sheet: JobSheet, folders: Folders) -> PreparedSets:
 
     `ask` asks the compute child. Raises what it raises; InvalidInput for a model that can't be served.
     """
-    preparations = enumerate(sheet.preparations(folders))
-    sets = [await _prepared(ask, sheet, preparation, at) for at, preparation in preparations]
+    sets = []
+    for at, preparation in enumerate(sheet.preparations(folders)):
+        try:
+            sets.append(await _prepared(ask, sheet, preparation, at))
+        except InvalidInput as error:
+            raise InvalidInput(sheet.of_set(at) + str(error)) from error
     if not any(one.tasks for one in sets):
         sets[0] = replace(sets[0], notes=(*sets[0].notes, UNTUNABLE))
     return joined(sets)

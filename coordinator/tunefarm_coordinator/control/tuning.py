@@ -30,7 +30,7 @@ from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.shape_sets import PreparedSets
 from tunefarm_coordinator.engines.candidate import BuiltCandidate
-from tunefarm_coordinator.errors import NoDesignSpace
+from tunefarm_coordinator.errors import InvalidInput, NoDesignSpace
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.models.task import TuningTask
@@ -106,7 +106,13 @@ class TuningStage:
 
     async def _task(self, workload: str) -> TuningTask:
         summary = await self.summary()
-        return next(task for task in summary.tasks if task.workload == workload)
+        found = next((task for task in summary.tasks if task.workload == workload), None)
+        if found is None:
+            raise InvalidInput(
+                f"{workload} is no kernel of the model as this coordinator prepares it (pipeline version "
+                f"{summary.pipeline_version}): the job was begun by another version of tunefarm, start a new one"
+            )
+        return found
 
     async def expected(self, workload: str) -> tuple[farm_pb2.ExpectedOutputs, ...]:
         """Inputs and expected outputs of the workload, one set for each of EXPECTED_SEEDS."""
