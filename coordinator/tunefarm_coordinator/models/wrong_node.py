@@ -20,7 +20,8 @@ from tunefarm_coordinator.engines.candidate import BuildError
 from tunefarm_coordinator.engines.linker import LinkError
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 from tunefarm_coordinator.errors import InvalidInput
-from tunefarm_coordinator.models.compare import bound_of, fault_of
+from tunefarm_coordinator.models.compare import fault_of
+from tunefarm_coordinator.models.conditioning import bound_in
 from tunefarm_coordinator.models.onnx_graph import load_static
 from tunefarm_coordinator.models.operators.rewriting import place_of
 from tunefarm_coordinator.models.package import build_untuned
@@ -96,7 +97,7 @@ class _Search:
             for name in node.output:
                 if name not in expected:
                     continue
-                fault = fault_of(found[name], expected[name], bound_of(expected[name].dtype.name))
+                fault = fault_of(found[name], expected[name], bound_in(self._model.graph, name, expected[name].dtype))
                 if fault:
                     return f"{node.op_type} at node {place_of(node)}, which {fault}"
         return ""

@@ -9,7 +9,8 @@ from onnx import TensorProto, helper
 
 from tests.unit.models.operators.answers import model_of
 from tunefarm_coordinator.models.compare import Bound, compare_outputs, fault_of
-from tunefarm_coordinator.models.conditioning import SPREAD_FACTOR, bounds_of, note_of
+from tunefarm_coordinator.models.conditioning import SPREAD_FACTOR, bounds_of, note_of, shaken
+from tunefarm_coordinator.models.reference_session import load_session, run_session
 
 _EXACT = Bound(0.0, 0.0)
 
@@ -59,10 +60,11 @@ def test_the_bound_follows_what_two_programs_differ_by() -> None:
         {"y": TensorProto.FLOAT, "z": TensorProto.FLOAT},
     )
     one = np.ones(2, np.float32)
-    bounds = bounds_of(model, [[one, one], [one, one]], [[one, one], [one, np.float32(1.25) * one]])
+    same, other = [[one, one], [one, one]], [[one, one], [one, np.float32(0.8) * one]]
+    bounds = bounds_of(model, same, [same, other])
     assert [bound.widened for bound in bounds] == [False, True]
-    assert bounds[1].relative == SPREAD_FACTOR * 0.2
-    assert note_of(model, bounds).endswith("relatively: z by 0.8")
+    assert bounds[1].relative == pytest.approx(SPREAD_FACTOR * 0.2)
+    assert note_of(model, bounds).endswith("outputs may differ from its own: z by 0.8 of its greatest value")
     assert note_of(model, bounds[:1] * 2) == ""
 
 
@@ -83,8 +85,28 @@ def test_steps_of_quantised_outputs_are_known_and_no_ill_condition() -> None:
     other = [value.copy() for value in values]
     other[0][0, 5] = 1
     other[1][5] = 1.5
-    bounds = bounds_of(model, [values], [other])
+    bounds = bounds_of(model, [values], [[other]])
     assert [bound.step for bound in bounds] == [1.0, 0.5, 0.0]
     assert bounds[0].relative == 0.0
     assert bounds[2].relative > 1e-3
     assert not any(bound.widened for bound in bounds)
+
+
+def test_an_ill_conditioned_model_is_found_out_by_inputs_that_are_all_but_equal() -> None:
+    """A small difference of large numbers, and the place of the smallest of numbers that are nearly the same."""
+    nodes = [
+        helper.make_node("Sub", ["x", "large"], ["near"], "near"),
+        helper.make_node("ArgMin", ["x"], ["at"], "at", axis=0, keepdims=0),
+    ]
+    inputs = [np.full(64, 1e4, np.float32)]
+    outputs = {"near": TensorProto.FLOAT, "at": TensorProto.INT64}
+    model = model_of(nodes, {"x": inputs[0]}, outputs, {"large": np.float32(9999.0)})
+    session = load_session(model.SerializeToString(), optimised=False)
+    plain, other = run_session(session, inputs), run_session(session, shaken(inputs))
+    near, at = bounds_of(model, [plain], [[other]])
+    assert near.widened
+    assert near.relative > 1e-2
+    # The place was the first of all alike, and now is another: to be held to it would be chance.
+    assert plain[1] == 0 != other[1]
+    assert at.absolute == SPREAD_FACTOR * other[1]
+    assert "near by 0.0" in note_of(model, [near, at])
