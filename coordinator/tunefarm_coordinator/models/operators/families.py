@@ -4,26 +4,52 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import onnx
+
 from tunefarm_coordinator.models.operators import (
+    convolution,
     elementwise,
     integer_products,
+    pooling,
     quantised_graphs,
     quantised_microsoft,
     quantize_linear,
     recurrent,
     resampling,
+    windows,
 )
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Rewrite
+from tunefarm_coordinator.models.operators.graph import Graph
 
 FAMILIES: tuple[ModuleType, ...] = (
+    convolution,
     elementwise,
     integer_products,
+    pooling,
     quantised_graphs,
     quantised_microsoft,
     quantize_linear,
     recurrent,
     resampling,
+    windows,
 )
+
+
+def _rewrites() -> dict[Key, Rewrite]:
+    """Several families may take up an operator; the first that does so has it."""
+    found: dict[Key, list[Rewrite]] = {}
+    for family in FAMILIES:
+        for key, rewrite in getattr(family, "REWRITES", {}).items():
+            found.setdefault(key, []).append(rewrite)
+    return {key: _first_of(tuple(rewrites)) for key, rewrites in found.items()}
+
+
+def _first_of(rewrites: tuple[Rewrite, ...]) -> Rewrite:
+    def rewrite(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
+        answers = (each(node, graph) for each in rewrites)
+        return next((answer for answer in answers if answer is not None), None)
+
+    return rewrites[0] if len(rewrites) == 1 else rewrite
 
 
 def _joined(table: str) -> dict[Key, Any]:
@@ -36,6 +62,6 @@ def _joined(table: str) -> dict[Key, Any]:
     return joined
 
 
-REWRITES: Mapping[Key, Rewrite] = _joined("REWRITES")
+REWRITES: Mapping[Key, Rewrite] = _rewrites()
 CONVERSIONS: Mapping[Key, Conversion] = _joined("CONVERSIONS")
 EXPANDED: frozenset[Key] = frozenset(key for family in FAMILIES for key in getattr(family, "EXPANDED", ()))
