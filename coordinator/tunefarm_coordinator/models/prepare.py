@@ -32,6 +32,7 @@ from tunefarm_coordinator.models.footprint import footprint
 from tunefarm_coordinator.models.layout import convert_layout
 from tunefarm_coordinator.models.loops import attach_layout_free
 from tunefarm_coordinator.models.network import NETWORK_FILE, TAIL_FILE, imported_network
+from tunefarm_coordinator.models.legalisation import OURS
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.parallel_products import join_products
 from tunefarm_coordinator.models.provenance import Origins, Tracer, calls_of
@@ -225,7 +226,7 @@ def _lowered(mod: Any, target: Any) -> tuple[Any, Origins]:
                 transform.CanonicalizeBindings(),
                 relax.backend.DispatchSampling(),
                 relax.backend.DispatchSortScan(),
-                transform.LegalizeOps(),
+                transform.LegalizeOps(OURS),
                 transform.AnnotateTIROpPattern(),
                 transform.FoldConstant(),
                 tracer.before_fusion(),

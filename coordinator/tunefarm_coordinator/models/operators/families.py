@@ -15,6 +15,7 @@ from tunefarm_coordinator.models.operators import (
     quantised_microsoft,
     quantize_linear,
     recurrent,
+    reductions,
     resampling,
     windows,
 )
@@ -30,6 +31,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     quantised_microsoft,
     quantize_linear,
     recurrent,
+    reductions,
     resampling,
     windows,
 )

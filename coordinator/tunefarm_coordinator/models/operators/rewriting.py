@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator
 
 import onnx
-from onnx import defs, inliner
+from onnx import inliner
 
 from tunefarm_coordinator.models.operators.families import EXPANDED, REWRITES
 from tunefarm_coordinator.models.operators.family import Key, Unsupported, key_of
+from tunefarm_coordinator.models.operators.functions import inlined
 from tunefarm_coordinator.models.operators.graph import Graph
 
 # A rewrite may leave what another one takes up; more passes than this would be two that undo each other.
@@ -17,12 +18,7 @@ def expanded(model: onnx.ModelProto, kept: Callable[[Key], bool]) -> onnx.ModelP
     """The model without functions: its own, those of `EXPANDED`, and the standard's that are not `kept`."""
     if model.functions:
         model = inliner.inline_local_functions(model)
-    versions = {"" if it.domain == "ai.onnx" else it.domain: it.version for it in model.opset_import}
-    found = {key_of(node) for node in nodes_of(model.graph)}
-    wanted = [key for key in found if (key in EXPANDED or not kept(key)) and _has_body(key, versions)]
-    if not wanted:
-        return model
-    return inliner.inline_selected_functions(model, wanted, inline_schema_functions=True)
+    return inlined(model, lambda key: key in EXPANDED or not kept(key))
 
 
 def rewritten(model: onnx.ModelProto) -> tuple[onnx.ModelProto, bool]:
@@ -82,12 +78,3 @@ def _replacement(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | N
     for index, new in enumerate(found or ()):
         new.name = new.name or (f"{node.name}/{index}" if node.name else "")
     return found
-
-
-def _has_body(key: Key, versions: dict[str, int]) -> bool:
-    domain, name = key
-    try:
-        schema = defs.get_schema(name, versions.get(domain, 1), domain)
-    except defs.SchemaError:
-        return False
-    return bool(schema.has_function or schema.has_context_dependent_function)
