@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import tvm
-from tvm import relax, te, topi
+from tvm import te, topi
 
 from tunefarm_coordinator.models.constants import static_shape
 

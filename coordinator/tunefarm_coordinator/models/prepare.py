@@ -30,9 +30,9 @@ from tunefarm_coordinator.models.byte_products import arrange_byte_products
 from tunefarm_coordinator.models.constants import is_constant, operator_name, static_shape
 from tunefarm_coordinator.models.footprint import footprint
 from tunefarm_coordinator.models.layout import convert_layout
+from tunefarm_coordinator.models.legalisation import OURS
 from tunefarm_coordinator.models.loops import attach_layout_free
 from tunefarm_coordinator.models.network import NETWORK_FILE, TAIL_FILE, imported_network
-from tunefarm_coordinator.models.legalisation import OURS
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.parallel_products import join_products
 from tunefarm_coordinator.models.provenance import Origins, Tracer, calls_of

@@ -13,7 +13,7 @@ _LAYOUTS = {1: ("NCW", "IOW"), 2: ("NCHW", "IOHW"), 3: ("NCDHW", "IODHW")}
 
 
 def _transposed(operator: Operator) -> Any:
-    """TVM's own makes the whole; sizes of its own, and padding that it would refuse, are cut from that or added to it."""
+    """TVM's own makes the whole; given sizes, and padding that it would refuse, are cut from that or added to it."""
     value, weight = operator.inputs[0], operator.inputs[1]
     shape, kernel = static_shape(value), static_shape(weight)
     if shape is None or kernel is None:

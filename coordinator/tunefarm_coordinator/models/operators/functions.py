@@ -1,7 +1,7 @@
 """Operators that ONNX defines by others, put in the place of their nodes.
 
-`onnx.inliner` can do so by itself, but knows no types of initializers, fails on inputs that are left out, and forgets the
-defaults of attributes: here each node gets the function that its own types and attributes give, as one of the model's.
+`onnx.inliner` can do so by itself, but knows no types of initializers, fails on inputs that are left out, and forgets
+the defaults of attributes: here each node gets the function that its types and attributes give, as one of the model's.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ _DEEPEST = 8
 
 
 def inlined(model: onnx.ModelProto, wanted: Callable[[Key], bool]) -> onnx.ModelProto:
-    """The model without nodes of operators that are `wanted` and that the standard gives a body for, subgraphs included."""
+    """The model without nodes of `wanted` operators that the standard gives a body for, subgraphs included."""
     for _ in range(_DEEPEST):
         again = _one_level(model, wanted)
         if again is None:

@@ -1,0 +1,98 @@
+"""Normalisations with all of their outputs, in the precision that the node says (`stash_type`)."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper
+from tvm import relax
+
+from tunefarm_coordinator.models.constants import constant, static_shape
+from tunefarm_coordinator.models.operators.arguments import axis_of, dtype_of, shape_of
+from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Rewrite
+from tunefarm_coordinator.models.operators.graph import Graph
+
+_WIDE = {0: "", 1: "float32", 11: "float64", 10: "float16", 16: "bfloat16"}
+
+
+def _layer(operator: Operator) -> Any:
+    shape, axis = shape_of(operator), axis_of(operator, -1)
+    axes = list(range(axis, len(shape)))
+    scale, bias = operator.inputs[1], operator.input(2)
+    epsilon = float(operator.attributes.get("epsilon", 1e-5))
+    wants_more = any(operator.node.output[1:])
+    whole = static_shape(scale) == shape[axis:]
+    if not wants_more and whole and dtype_of(operator) == "float32":
+        zeros = constant(np.zeros(shape[axis:], np.float32)) if bias is None else bias
+        if bias is None or static_shape(bias) == shape[axis:]:
+            return relax.op.nn.layer_norm(operator.inputs[0], scale, zeros, axes, epsilon)
+    value = _widened(operator, operator.inputs[0])
+    mean = operator.emit(relax.op.mean(value, axes, keepdims=True))
+    centred = operator.emit(relax.op.subtract(value, mean))
+    inverse = _inverse_deviation(operator, centred, axes, epsilon)
+    normal = operator.emit(relax.op.multiply(centred, inverse))
+    normal = operator.emit(relax.op.astype(normal, dtype_of(operator)))
+    result = operator.emit(relax.op.multiply(normal, scale))
+    if bias is not None:
+        result = operator.emit(relax.op.add(result, bias))
+    return [result, mean, inverse][: len(operator.node.output)]
+
+
+def _root_mean_square(operator: Operator) -> Any:
+    shape, axis = shape_of(operator), axis_of(operator, -1)
+    axes = list(range(axis, len(shape)))
+    value = _widened(operator, operator.inputs[0])
+    inverse = _inverse_deviation(operator, value, axes, float(operator.attributes.get("epsilon", 1e-5)))
+    normal = operator.emit(relax.op.multiply(value, inverse))
+    normal = operator.emit(relax.op.astype(normal, dtype_of(operator)))
+    return relax.op.multiply(normal, operator.inputs[1])
+
+
+def _inverse_deviation(operator: Operator, centred: Any, axes: list[int], epsilon: float) -> Any:
+    squares = operator.emit(relax.op.multiply(centred, centred))
+    variance = operator.emit(relax.op.mean(squares, axes, keepdims=True))
+    shifted = operator.emit(relax.op.add(variance, relax.const(epsilon, str(variance.ty.dtype))))
+    return operator.emit(relax.op.rsqrt(shifted))
+
+
+def _widened(operator: Operator, value: Any) -> Any:
+    wide = _WIDE.get(int(operator.attributes.get("stash_type", 1)), "float32")
+    return operator.emit(relax.op.astype(value, wide)) if wide and wide != str(value.ty.dtype) else value
+
+
+def _unit(operator: Operator) -> Any:
+    """LpNormalization: by the length along an axis; a length of nothing gives nothing."""
+    axis, value = axis_of(operator, -1), operator.inputs[0]
+    if int(operator.attributes.get("p", 2)) == 1:
+        length = operator.emit(relax.op.sum(operator.emit(relax.op.abs(value)), axis, keepdims=True))
+    else:
+        squares = operator.emit(relax.op.multiply(value, value))
+        length = operator.emit(relax.op.sqrt(operator.emit(relax.op.sum(squares, axis, keepdims=True))))
+    zero = relax.const(0, dtype_of(operator))
+    quotient = operator.emit(relax.op.divide(value, length))
+    return relax.op.where(operator.emit(relax.op.equal(length, zero)), zero, quotient)
+
+
+def _dropout(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
+    """What is dropped out of inference is nothing."""
+    training = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.array(False)
+    if training is None or training.any():
+        return None
+    nodes = [helper.make_node("Identity", [node.input[0]], [node.output[0]])]
+    if len(node.output) > 1 and node.output[1]:
+        shape = graph.shape(node.input[0])
+        if shape is None:
+            return None
+        # In opset 7 to 9 the mask is of the data's type; nobody reads it there.
+        mask = graph.add_constant(np.ones(shape, np.bool_), f"{node.output[1]}/ones")
+        nodes.append(helper.make_node("Identity", [mask], [node.output[1]]))
+    return nodes
+
+
+REWRITES: dict[Key, Rewrite] = {("", "Dropout"): _dropout}
+
+CONVERSIONS: dict[Key, Conversion] = {
+    ("", "LayerNormalization"): _layer,
+    ("", "RMSNormalization"): _root_mean_square,
+    ("", "LpNormalization"): _unit,
+}

@@ -1,0 +1,45 @@
+"""One case of each family that ONNX's own tests leave open; the rest is the conformance suite's."""
+
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from tests.unit.models.operators.answers import assert_same, model_of
+
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.uniform(-1, 1, (1, 3, 5, 7)).astype(np.float32)
+
+
+def test_a_pool_that_gives_places_over_odd_sizes(tmp_path: Path) -> None:
+    node = helper.make_node("MaxPool", ["x"], ["y", "at"], kernel_shape=[2, 3], strides=[2, 2], auto_pad="SAME_LOWER")
+    model = model_of([node], {"x": PIXELS}, {"y": TensorProto.FLOAT, "at": TensorProto.INT64})
+    assert_same(model, {"x": PIXELS}, tmp_path)
+
+
+def test_a_transposed_convolution_of_given_sizes_between_convolutions(tmp_path: Path) -> None:
+    weights = {
+        "w": RANDOM.uniform(-1, 1, (4, 3, 3, 3)).astype(np.float32),
+        "t": RANDOM.uniform(-1, 1, (4, 2, 3, 3)).astype(np.float32),
+        "b": RANDOM.uniform(-1, 1, 2).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], auto_pad="SAME_UPPER"),
+        helper.make_node("ConvTranspose", ["a", "t", "b"], ["y"], strides=[2, 2], output_shape=[10, 14]),
+    ]
+    model = model_of(nodes, {"x": PIXELS}, {"y": TensorProto.FLOAT}, weights)
+    assert_same(model, {"x": PIXELS}, tmp_path)
+
+
+def test_a_row_that_is_masked_altogether(tmp_path: Path) -> None:
+    """Its largest is minus infinity, which TVM's own reduction can't be."""
+    rows = np.array([[-np.inf, -np.inf], [1, 2]], np.float32)
+    nodes = [helper.make_node("ReduceMax", ["x"], ["m"], axes=[1]), helper.make_node("IsInf", ["m"], ["y"])]
+    model = model_of(nodes, {"x": rows}, {"y": TensorProto.BOOL}, opset=17)
+    assert_same(model, {"x": rows}, tmp_path)
+
+
+def test_powers_of_floats_by_whole_exponents(tmp_path: Path) -> None:
+    node = helper.make_node("Pow", ["x", "e"], ["y"])
+    model = model_of([node], {"x": PIXELS}, {"y": TensorProto.FLOAT}, {"e": np.array(3)})
+    assert_same(model, {"x": PIXELS}, tmp_path)
