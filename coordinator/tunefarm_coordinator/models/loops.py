@@ -140,4 +140,6 @@ class _LayoutMover(relax.PyExprMutator):  # type: ignore[misc]
             places = tuple(self._places[weight] for weight in weights)
             self.wanted.append((variable, _Layout(kernel, places, ty)))
             return variable
-        return self.builder_.emit(relax.call_tir(kernel, relax.Tuple(weights), ty))
+        # A kernel that wants several weights laid out has one function for all of them.
+        results = list(ty.fields) if isinstance(ty, relax.TupleType) else ty
+        return self.builder_.emit(relax.call_tir(kernel, relax.Tuple(weights), results))
