@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import psutil
 import pytest
 import pytest_asyncio
+from onnx import TensorProto, helper
 
 from tests.tiny_models import save_tiny_cnn
 from tests.unit.compute.fake_gate import FakeGate
@@ -26,6 +28,7 @@ from tunefarm_coordinator.compute.messages import (
     Build,
     BuildFailed,
     Built,
+    CheckModel,
     CloseJob,
     ComputeLost,
     Expected,
@@ -251,6 +254,22 @@ async def check_package(compute: ComputeClient, request: PrepareModel, summary: 
     packaged: Packaged = await compute.ask(Package((request.out_dir,), traces, records, folder, {"job_id": "j"}))
     assert packaged.library.read_bytes()[:4] == b"\x7fELF"
     assert json.loads((folder / "manifest.json").read_text())["job_id"] == "j"
+
+
+@pytest.mark.slow
+async def test_a_model_that_ends_the_process_that_checks_it_is_refused(compute: ComputeClient, tmp_path: Path) -> None:
+    """Integers divided by zero: ONNX Runtime refuses, ONNX's evaluator gives zero, compiled code is killed for it."""
+    nodes = [helper.make_node("Sub", ["a", "b"], ["c"]), helper.make_node("Div", ["a", "c"], ["y"])]
+    values = [helper.make_tensor_value_info(name, TensorProto.INT32, [64]) for name in ("a", "b", "y")]
+    model = helper.make_model(helper.make_graph(nodes, "divided", values[:2], values[2:]), ir_version=8)
+    onnx.save(model, tmp_path / "divided.onnx")
+    request = PrepareModel(tmp_path / "divided.onnx", {"a": (64,), "b": (64,)}, "host", tmp_path / "prepared")
+    await compute.ask(request)
+    reference = Reference(request.model, request.shapes, (0,), dispensable=True)
+    with pytest.raises(InvalidInput, match=r"divided\.onnx: .* ends the process that checks it, while it ran untuned"):
+        await compute.ask(CheckModel(request.out_dir, reference))
+    with pytest.raises(InvalidInput, match="ONNX Runtime refuses the values of"):
+        await compute.ask(CheckModel(request.out_dir, replace(reference, dispensable=False)))
 
 
 async def test_a_closed_gate_holds_a_build_and_does_not_time_it_out(
