@@ -91,13 +91,13 @@ def convolution(operator: Operator, data: Any, weight: Any, data_zero: Any, weig
     """The convolution of integers of 8 bits, in int32, padded with the data's zero point. Zero points are None or one
     number; the weight's may be one for each filter."""
     rank = len(sizes(data)) - 2
-    convolve = _CONVOLUTIONS.get(rank)
-    if convolve is None:
+    if rank not in _CONVOLUTIONS:
         raise Unsupported(f"a convolution over {rank} axes")
     weight, weight_zero = _centred(weight, weight_zero, 0)
     pads = _pads(operator, sizes(data)[2:], sizes(weight)[2:])
-    if weight_zero is not None:
-        weight = _widened(operator, weight, _first(operator, weight_zero, rank + 1))
+    groups = operator.attributes.get("group", 1)
+    if weight_zero is not None and groups > 1:
+        weight, weight_zero = _widened(operator, weight, _first(operator, weight_zero, rank + 1)), None
     number = None if data_zero is None else known(data_zero)
     if data_zero is not None and number is None and any(pads):
         data, data_zero = _widened(operator, data, shaped(operator, data_zero, ())), None
@@ -105,17 +105,12 @@ def convolution(operator: Operator, data: Any, weight: Any, data_zero: Any, weig
         widths = [0, 0, 0, 0, *(pads[side * rank + axis] for axis in range(rank) for side in (0, 1))]
         value = 0 if data_zero is None or number is None else int(number.reshape(-1)[0])
         data = operator.emit(relax.op.nn.pad(data, widths, pad_value=value))
-    attributes = operator.attributes
-    total = operator.emit(
-        convolve(
-            data,
-            weight,
-            strides=attributes.get("strides", [1] * rank),
-            dilation=attributes.get("dilations", [1] * rank),
-            groups=attributes.get("group", 1),
-            out_dtype="int32",
-        )
-    )
+    total = _convolved(operator, data, weight, rank, groups)
+    if weight_zero is not None:
+        zeros = cast(operator, _first(operator, weight_zero, rank + 1), "int32")
+        of_filters = shaped(operator, zeros, (1, count(zeros), *[1] * rank))
+        total = _less(operator, total, of_filters, _window_sums(operator, data, sizes(weight)[2:]))
+        weight = combined(operator, relax.op.subtract, cast(operator, weight, "int32"), zeros)
     if is_zero(data_zero):
         return total
     sums = _sums(operator, weight, tuple(range(1, rank + 2)))
@@ -123,20 +118,43 @@ def convolution(operator: Operator, data: Any, weight: Any, data_zero: Any, weig
     return _less(operator, total, cast(operator, shaped(operator, data_zero, ()), "int32"), filters)
 
 
+def _convolved(operator: Operator, data: Any, weight: Any, rank: int, groups: int) -> Any:
+    """In int32, without padding, with the node's strides and dilations."""
+    attributes = operator.attributes
+    return operator.emit(
+        _CONVOLUTIONS[rank](
+            data,
+            weight,
+            strides=attributes.get("strides", [1] * rank),
+            dilation=attributes.get("dilations", [1] * rank),
+            groups=groups,
+            out_dtype="int32",
+        )
+    )
+
+
+def _window_sums(operator: Operator, data: Any, window: tuple[int, ...]) -> Any:
+    """The sum of what each window of the convolution sees, all channels together: one channel in int32."""
+    return _convolved(operator, _sums(operator, data, 1), constant(np.ones((1, 1, *window), np.int32)), len(window), 1)
+
+
 def _centred(weight: Any, zero: Any, axis: int) -> tuple[Any, Any]:
-    """(weight, zero point), the zero point None where it is zero or could be taken off constants of 8 bits."""
-    if is_zero(zero):
-        return weight, None
-    value, number = known(weight), known(zero)
-    if value is None or number is None:
-        return weight, zero
+    """(weight, zero point), constants as int8, which instructions want: the zero point is None where it is zero or
+    could be taken off them, and else goes down with them."""
+    value = known(weight)
+    number = np.zeros((), np.int32) if zero is None else known(zero)
+    if value is None or number is None or (value.dtype == np.int8 and not number.any()):
+        return weight, None if is_zero(zero) else zero
     number = number.astype(np.int32)
-    if number.size > 1 and number.ndim == 1:
-        number = number.reshape([number.size if i == axis % value.ndim else 1 for i in range(value.ndim)])
-    less = value.astype(np.int32) - (number.reshape(()) if number.size == 1 else number)
+    lines = number.reshape(()) if number.size == 1 else number
+    if lines.ndim == 1:
+        lines = lines.reshape([number.size if i == axis % value.ndim else 1 for i in range(value.ndim)])
+    less = value.astype(np.int32) - lines
     if less.size and less.min() >= -128 and less.max() <= 127:
         return constant(less.astype(np.int8)), None
-    return weight, zero
+    if value.dtype != np.uint8:
+        return weight, zero
+    return constant((value.astype(np.int32) - 128).astype(np.int8)), constant(number - 128)
 
 
 def _by_line(operator: Operator, zero: Any, axis: int) -> Any:

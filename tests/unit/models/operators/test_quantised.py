@@ -115,6 +115,8 @@ def test_products_of_integers(tmp_path: Path) -> None:
     case.node("MatMulInteger", ["a", s8(20, 16), "z", s8(16)], I32)
     case.node("MatMulInteger", ["a", u8(20, 16), "z", np.uint8(128)], I32)
     case.node("MatMulInteger", ["a", u8(20, 16), "z", np.uint8(3)], I32)
+    case.node("MatMulInteger", ["a", u8(20, 16)], I32)
+    case.node("MatMulInteger", ["a", u8(20, 16), "z", u8(16)], I32)
     case.node("MatMulInteger", ["b", s8(20, 6), np.int8(-5), np.int8(9)], I32)
     case.node("MatMulInteger", ["a", "c", "z", np.uint8(3)], I32)
     for left, kind in (("a", u8), ("b", s8)):
