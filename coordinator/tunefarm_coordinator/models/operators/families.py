@@ -9,6 +9,7 @@ import onnx
 from tunefarm_coordinator.models.operators import (
     convolution,
     elementwise,
+    gates,
     integer_products,
     normalisation,
     numbers,
@@ -27,6 +28,7 @@ from tunefarm_coordinator.models.operators.graph import Graph
 FAMILIES: tuple[ModuleType, ...] = (
     convolution,
     elementwise,
+    gates,
     integer_products,
     normalisation,
     numbers,
