@@ -8,6 +8,9 @@ SHELL := bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PYTEST_ARGS ?=
+# Most of the tests wait for processes that they start. A file's tests stay together, in the order of their files: unit
+# tests, which are short and many, come last and even the ends out. PYTEST_ARGS="-n 0": one after another, as for pdb.
+SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 BENCH_ARGS ?=
 GPU_ARGS ?=
 CONFORMANCE_ARGS ?=
@@ -51,7 +54,7 @@ lint: setup ## style, format, types, import walls
 	$(BIN)/lint-imports
 
 test: lint ## lint, then the tests that take seconds
-	$(BIN)/pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/pytest -m "not slow" $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
 # Hypothesis marks every property test. An example that failed is kept in .hypothesis, and tried first from then on.
 explore: setup ## the property tests on new random examples, ten times as many; some minutes

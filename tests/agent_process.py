@@ -56,7 +56,7 @@ class AgentProcess:
                     found.append(process)
         return found
 
-    async def ended(self, seconds: float = 10.0) -> int:
+    async def ended(self, seconds: float = 30.0) -> int:
         async with asyncio.timeout(seconds):
             return await self.process.wait()
 
@@ -181,7 +181,7 @@ async def at_once_anew() -> float:
 async def none_left(agent: AgentProcess) -> None:
     """In a moment: the agent, its measurer, and nothing else; no scratch."""
     scratch = agent.state_dir / "scratch"
-    for _ in range(500):
+    for _ in range(1500):
         folders = list(scratch.iterdir()) if scratch.exists() else []
         if len(agent.below()) <= 1 and len(agent.marked()) <= 1 and not folders:
             return
@@ -190,6 +190,6 @@ async def none_left(agent: AgentProcess) -> None:
 
 
 async def spool_empties(agent: AgentProcess) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while list((agent.state_dir / "spool").iterdir()):
             await asyncio.sleep(0.02)

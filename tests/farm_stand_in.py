@@ -19,6 +19,8 @@ from google.protobuf.duration_pb2 import Duration
 from tunefarm_proto.v1 import farm_pb2, farm_pb2_grpc
 
 _CHUNK = 64 << 10
+# What takes longer hangs: no promise is meant, and a host that others use may be many times slower than an idle one.
+_HUNG_SECONDS = 60.0
 _OPTIONS = [
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -99,7 +101,7 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
         if self._outbox is not None:
             self._outbox.put_nowait(None)
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = _HUNG_SECONDS) -> None:
         """Wait for something that an agent's message makes true. Raises TimeoutError."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(condition)
@@ -107,12 +109,12 @@ class FakeCoordinator(farm_pb2_grpc.FarmServiceServicer):
     async def attached(self, times: int = 1) -> None:
         await self.until(lambda: len(self.hellos) >= times)
 
-    async def reports(self, lease_id: str, count: int, seconds: float = 20.0) -> list[farm_pb2.OutcomeReport]:
+    async def reports(self, lease_id: str, count: int, seconds: float = _HUNG_SECONDS) -> list[farm_pb2.OutcomeReport]:
         """The first `count` outcomes of a lease, in the order in which they came."""
         await self.until(lambda: len(self.outcomes[lease_id]) >= count, seconds)
         return self.outcomes[lease_id]
 
-    async def finished(self, lease_id: str, seconds: float = 20.0) -> farm_pb2.LeaseFinished:
+    async def finished(self, lease_id: str, seconds: float = _HUNG_SECONDS) -> farm_pb2.LeaseFinished:
         await self.until(lambda: lease_id in self.endings, seconds)
         return self.endings[lease_id]
 

@@ -1,8 +1,9 @@
 """Products and convolutions scheduled for a GPU, run on the one that this process's environment has, fake or not, and
 compared with what the unscheduled kernel makes on the host.
 
-    python -m tests.gpu_products COMPILER
+    python -m tests.gpu_products COMPILER [DRAWN]
 
+DRAWN: schedules of each kernel besides the default one; 3 unless told.
 Writes a JSON list: of each schedule its kernel, its tile and the greatest error, relative to the greatest value.
 """
 
@@ -33,8 +34,6 @@ from tunefarm_coordinator.models.tf32 import mark_tf32
 TARGET = resolve_target(
     json.dumps(Gpu(0, "", "", (9, 0), 80 << 30).target(proposed_target(platform.machine(), this_cpu(), 1)))
 )
-# Schedules of each kernel besides the default one.
-_OTHERS = 3
 
 
 def _convolution(
@@ -137,13 +136,13 @@ def _ran(built: Any, arrays: list[Any], device: Any) -> Any:
     return out.numpy().astype(np.float64)
 
 
-def checked(name: str) -> Iterator[dict[str, Any]]:
+def checked(name: str, drawn: int) -> Iterator[dict[str, Any]]:
     """The default schedule of a kernel and some drawn ones."""
     kernel, target = KERNELS[name](), Target(TARGET)
     arrays = _arrays(kernel)
     expected = _ran(tvm.tirx.build(kernel, target="llvm"), arrays, tvm.cpu())
     space = TemplateSpace(kernel, target, random.Random(name))
-    drafts = [space.first, *(draft for _ in range(4 * _OTHERS) if (draft := space.sample()))][: 1 + _OTHERS]
+    drafts = [space.first, *(draft for _ in range(4 * drawn) if (draft := space.sample()))][: 1 + drawn]
     for draft in drafts:
         assert draft is not None
         out = _ran(build_kernels(draft.schedule.mod, target), arrays, tvm.cuda(0))
@@ -161,4 +160,5 @@ def checked(name: str) -> Iterator[dict[str, Any]]:
 
 if __name__ == "__main__":
     options.configure(CudaOptions(sys.argv[1]))  # type: ignore[arg-type]
-    json.dump([each for name in KERNELS for each in checked(name)], sys.stdout)
+    number = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    json.dump([each for name in KERNELS for each in checked(name, number)], sys.stdout)

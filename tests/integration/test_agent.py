@@ -354,7 +354,7 @@ async def test_a_stopped_agent_leaves_nothing(
     await asyncio.sleep(0.3)
     assert len(agent.below()) >= 3
     agent.process.send_signal(number)
-    assert await agent.ended(5) == 0
+    assert await agent.ended() == 0
     ending = await farm.finished("a")
     assert ending.failure.kind == common_pb2.FAILURE_KIND_DEVICE_LOST
     assert not agent.marked()
@@ -370,12 +370,12 @@ async def test_a_killed_agent_leaves_nothing_for_long(farm: FakeCoordinator, tmp
     )
     one_lease(farm, "a", measure=work)
     await farm.until(lambda: bool(farm.heartbeats))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(first.below()) < 3:
             await asyncio.sleep(0.05)
     first.process.kill()
     await first.ended()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         # The measurer and its session die with the agent; the daemon has left them.
         while len(first.marked()) > 1:
             await asyncio.sleep(0.02)
@@ -394,7 +394,7 @@ async def test_ends_with_its_lifeline(farm: FakeCoordinator, tmp_path: Path) -> 
         os.close(ours)
         await farm.attached()
         os.close(theirs)
-        assert await agent.ended(5) == 0
+        assert await agent.ended() == 0
         assert not agent.marked()
     finally:
         await agent.killed()
@@ -574,7 +574,7 @@ async def test_candidates_of_a_root_agent_run_as_a_user_of_their_own(
     farm: FakeCoordinator, agent: AgentProcess
 ) -> None:
     measure(farm, "held", hostile("loops"), timeout=5.0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := [p for p in agent.below() if p.uids().real != 0]):
             await asyncio.sleep(0.02)
     (session,) = found

@@ -40,7 +40,7 @@ def test_a_hundred_trials(home: Path, model: Path) -> None:
 def test_a_hundred_trials_while_builders_fail_and_the_agent_is_killed(home: Path, model: Path) -> None:
     with coordinator(home, compute_faults="crash_build=5") as (_, address), agent(home, address) as first:
         ask = ("tune", str(model), "--connect", address, "--max-trials", "100", "--seed", "1", "--json")
-        until(lambda: "cpu" in tunefarm(home, "devices", "--connect", address, "--json").stdout, 30, "no device came")
+        until(lambda: "cpu" in tunefarm(home, "devices", "--connect", address, "--json").stdout, 60, "no device came")
         job = document(tunefarm(home, *ask, "--detach"))["job_id"]
         program = Program(home, "watch", "tunefarm", "job", "watch", job, "--connect", address)
         try:

@@ -23,7 +23,8 @@ def _bound(schedule: dict[str, Any]) -> float:
 @pytest.mark.timeout(600)
 def test_products_and_convolutions_are_right_whatever_their_tile(tmp_path: Path) -> None:
     gpu = FakeCuda(tmp_path / "gpu")
-    command = [sys.executable, "-m", "tests.gpu_products", "nvcc"]
+    # Two of each kernel here, since all of them are compiled; more on a GPU.
+    command = [sys.executable, "-m", "tests.gpu_products", "nvcc", "1"]
     done = subprocess.run(command, env=gpu.environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     schedules = json.loads(done.stdout)

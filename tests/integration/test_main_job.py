@@ -91,12 +91,13 @@ def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
         # A later job starts from what this one found.
         planned = document(tunefarm(home, "plan", str(model), "--connect", address, "--json"))
         known = [task["known_records"] for task in planned["tasks"]]
-        assert sum(known) == 2 * len(planned["tasks"])
+        # Not all of them need be there: one that is clearly slower than the other is let go at the first look.
+        assert sum(known) <= 2 * len(planned["tasks"])
         assert min(known) >= 1
         assert planned["measured_jobs"] == 1
         assert planned["estimated_seconds"] > planned["budget"] / planned["trials_per_second"]
         again = ("--connect", address, "--trials-per-kernel", "1", "--json", "--out", str(tmp_path / "again"))
-        later = document(tunefarm(home, "tune", str(model), *again))
+        later = json.loads(nothing_listens_off_loopback((home, tmp_path), "tune", str(model), *again))
         assert later["state"] == "SUCCEEDED"
         assert later["trials"]["charged"] == later["trials"]["budget"] == len(later["tasks"])
         # Of each task: the default schedule, and the best of the first job, measured again without a trial.
@@ -153,25 +154,26 @@ def test_no_valid_trial_at_all_is_a_failure(home: Path, model: Path) -> None:
     assert_nothing_left(home)
 
 
-def test_nothing_of_ours_listens_off_loopback(home: Path, model: Path) -> None:
-    with coordinator(home) as (_, address), agent(home, address):
-        job = Program(home, "job", "tunefarm", "tune", str(model), "--connect", address, "--trials-per-kernel", "2")
-        seen = set()
-        try:
-            while job.process.poll() is None:
-                seen.update(listeners(home))
-        finally:
-            job.stop()
+def nothing_listens_off_loopback(homes: tuple[Path, ...], *arguments: str) -> str:
+    """What the command prints, run with the first home; all that listens for any of them meanwhile does so here."""
+    job = Program(homes[0], "job", "tunefarm", *arguments)
+    seen = set()
+    try:
+        while job.process.poll() is None:
+            seen.update(listeners(homes))
+    finally:
+        job.stop()
     assert any("serve" in command for command, _ in seen), seen
     assert not [row for row in seen if not row[1].startswith(("127.", "::1", "::ffff:127."))]
+    return job.text()[job.text().index("{") :]
 
 
-def listeners(home: Path) -> list[tuple[str, str]]:
+def listeners(homes: tuple[Path, ...]) -> list[tuple[str, str]]:
     """(command, address) of every listening socket of ours. Ray binds its own ports as it likes: left out."""
     found: list[tuple[str, str]] = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("HOME") != str(home):
+            if process.environ().get("HOME") not in map(str, homes):
                 continue
             command = " ".join(process.cmdline())
             if "ray" in command or "compute" in command:

@@ -13,7 +13,7 @@ TRIALS_PER_KERNEL = 12
 
 
 def submit(home: Path, model: Path, address: str) -> str:
-    until(lambda: "cpu" in tunefarm(home, "devices", "--connect", address, "--json").stdout, 30, "no device came")
+    until(lambda: "cpu" in tunefarm(home, "devices", "--connect", address, "--json").stdout, 60, "no device came")
     arguments = ("--connect", address, "--trials-per-kernel", str(TRIALS_PER_KERNEL), "--detach", "--json")
     done = tunefarm(home, "tune", str(model), *arguments)
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,7 @@ def port_of(address: str) -> int:
 def submit(address: str, model: Path, trials: int) -> str:
     """Starts a job that spends all of its trials; its id."""
     with Client(address) as client:
-        until(lambda: bool(client.devices()), 30, "no device came")
+        until(lambda: bool(client.devices()), 60, "no device came")
         options = AutoschedulerOptions(trials_per_kernel=trials, early_stopping_threshold=PATIENT)
         return client.upload_model(model).optimize("host", options, seed=1).id
 
