@@ -238,7 +238,7 @@ class CheckModel:
     """Run a prepared model, untuned, on this side, and compare its outputs with ONNX Runtime's. Answer: Checked.
 
     Raises InvalidInput: it can't be compiled, fails, ends its process, or answers otherwise; or ONNX Runtime can't
-    serve it. What was found is kept in the prepared folder.
+    serve it. What was found of a right model is kept in the prepared folder.
 
     Attributes:
         prepared: folder of the prepared model.

@@ -16,34 +16,30 @@ from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.prepare import SUMMARY_FILE, PreparedModel, load_prepared
 from tunefarm_coordinator.models.untuned_check import Check, Say, check_unmeasured, check_untuned
 
-# What was found, with a digest of what it was found of.
+# What was found of a model that is right, with a digest of what it was found of. A refusal is not kept: what refused it
+# may be mended by the time that the model comes again.
 RESULT_FILE = "checked.json"
 
 
 def check_model(request: CheckModel) -> Checked:
     """See `CheckModel`."""
-    found = _known(request)
-    if found is None:
-        found = _check(request)
-        _write(request.prepared / RESULT_FILE, json.dumps({"asked": _digest(request), **found}))
-    if found["refusal"]:
-        raise InvalidInput(found["refusal"])
-    return Checked(tuple(Bound(**bound) for bound in found["bounds"]), tuple(found["notes"]))
+    known = _known(request)
+    if known is None:
+        known = _check(request)
+        _write(request.prepared / RESULT_FILE, json.dumps({"asked": _digest(request), **asdict(known)}))
+    return known
 
 
-def _check(request: CheckModel) -> dict[str, Any]:
+def _check(request: CheckModel) -> Checked:
     steps, prepared = request.prepared / STEP_FILE, load_prepared(request.prepared)
     if refusal := refusal_here(prepared.memory):
-        # What another machine, or this one with more memory, would not say: not kept.
         raise InvalidInput(f"{request.reference.model}: {refusal}")
     try:
         _write(steps, "ONNX Runtime ran it")
         checked = _checked(prepared, request.reference, lambda step: _write(steps, step))
-    except InvalidInput as error:
-        return {"refusal": str(error), "bounds": [], "notes": []}
     finally:
         steps.unlink(missing_ok=True)
-    return {"refusal": "", "bounds": [asdict(bound) for bound in checked.bounds], "notes": list(checked.notes)}
+    return Checked(checked.bounds, checked.notes)
 
 
 def _checked(prepared: PreparedModel, asked: Reference, say: Say) -> Check:
@@ -56,13 +52,15 @@ def _checked(prepared: PreparedModel, asked: Reference, say: Say) -> Check:
     return Check((), (best.note,))
 
 
-def _known(request: CheckModel) -> dict[str, Any] | None:
+def _known(request: CheckModel) -> Checked | None:
     """What an earlier check with the same inputs found."""
     try:
         found: dict[str, Any] = json.loads((request.prepared / RESULT_FILE).read_text())
     except (OSError, ValueError):
         return None
-    return found if found["asked"] == _digest(request) else None
+    if found["asked"] != _digest(request):
+        return None
+    return Checked(tuple(Bound(**bound) for bound in found["bounds"]), tuple(found["notes"]))
 
 
 def _digest(request: CheckModel) -> str:
