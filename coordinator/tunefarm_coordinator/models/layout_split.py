@@ -1,12 +1,13 @@
 """TVM's pass that has weights laid out beforehand, kept to the kernels that read weights.
 
-It fails on kernels that have no loops to look at: sorting, cumulative sums and others that call out.
+It fails on kernels that have no loops to look at: sorting, cumulative sums, scattering and others that call out.
 """
 
 from typing import Any
 
 import tvm
 from tvm import relax
+from tvm.s_tir import SBlockRealize
 from tvm.script import tirx as T
 
 
@@ -29,7 +30,8 @@ def split_layouts(module: Any) -> Any:
     plain = {
         gvar: function
         for gvar, function in module.functions.items()
-        if isinstance(function, tvm.tirx.PrimFunc) and not function.attrs.get("layout_free_buffers")
+        if isinstance(function, tvm.tirx.PrimFunc)
+        and not (function.attrs.get("layout_free_buffers") and _has_loops(function))
     }
     masked = module.clone()
     for gvar, kernel in plain.items():
@@ -38,3 +40,16 @@ def split_layouts(module: Any) -> Any:
     for gvar, kernel in plain.items():
         split[split.get_global_var(str(gvar.name_hint))] = kernel
     return split
+
+
+def _has_loops(kernel: Any) -> bool:
+    """Whether a block stands in its root."""
+    return isinstance(kernel.body, SBlockRealize) and _holds_block(kernel.body.block.body)
+
+
+def _holds_block(statement: Any) -> bool:
+    if isinstance(statement, SBlockRealize):
+        return True
+    if isinstance(statement, tvm.tirx.SeqStmt):
+        return any(_holds_block(each) for each in statement.seq)
+    return hasattr(statement, "body") and _holds_block(statement.body)

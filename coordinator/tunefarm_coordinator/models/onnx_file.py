@@ -220,7 +220,8 @@ def _tensor(value: onnx.ValueInfoProto, path: Path) -> TensorSignature:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: {value.name!r} has no known element type; export it again") from error
-    if dtype.kind not in "fiub":
+    # One of eight-bit floats calls itself a float, too; NumPy has none of its own.
+    if dtype.kind not in "fiub" or dtype.isbuiltin != 1:
         raise InvalidInput(f"{path}: {value.name!r} holds {dtype.name}; numbers and booleans only")
     dims = tuple(_dim(d) for d in tensor_type.shape.dim) if tensor_type.HasField("shape") else None
     return TensorSignature(value.name, dtype.name, dims)

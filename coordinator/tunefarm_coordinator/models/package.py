@@ -207,7 +207,7 @@ def _default(kernel: Any, target_json: str) -> Any | None:
 
 def _with_weights(module: Any, prepared: PreparedModel) -> Any:
     """The module with its weights as constants, in the layouts that its kernels read."""
-    weights: Sequence[Any] = prepared.weights()
+    module, weights = _without_returned(module, prepared.weights(), len(prepared.inputs))
     # Of a model without inputs nothing would be left to run.
     if weights and prepared.inputs:
         target = Target(prepared.target)
@@ -221,6 +221,20 @@ def _with_weights(module: Any, prepared: PreparedModel) -> Any:
     if parameters:
         module = relax.transform.BindParams("main", dict(zip(parameters, weights, strict=True)))(module)
     return relax.transform.DeadCodeElimination(["main"])(module)
+
+
+def _without_returned(module: Any, weights: Sequence[Any], inputs: int) -> tuple[Any, Sequence[Any]]:
+    """(module with the weights that it gives back as constants, the others): TVM's lifting forgets what no kernel
+    reads."""
+    main = module["main"]
+    result = main.body.body
+    given = list(result.fields) if isinstance(result, relax.Tuple) else [result]
+    pairs = list(zip(main.params[inputs:], weights, strict=True))
+    returned = {parameter: weight for parameter, weight in pairs if any(parameter.same_as(it) for it in given)}
+    if not returned:
+        return module, weights
+    kept = [weight for parameter, weight in pairs if parameter not in returned]
+    return relax.transform.BindParams("main", returned)(module), kept
 
 
 def prepacked(module: Any, weights: Sequence[NDArray[Any]]) -> list[Any]:

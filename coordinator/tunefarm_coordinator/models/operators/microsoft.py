@@ -164,7 +164,7 @@ def _attended(operator: Operator, query: Any, key: Any, value: Any, mask: Any, b
 
 
 def _mask_bias(operator: Operator, mask: Any, batch: int, length: int, reach: int, dtype: str) -> Any:
-    """What is added to the scores: nothing where the mask is 1; a vector is the keys' count in each row of the batch."""
+    """What is added to the scores: nothing where the mask is 1. A vector says how many keys each row has."""
     if mask is None:
         return None
     sizes = [int(it) for it in mask.ty.shape.values]
