@@ -124,17 +124,12 @@ def _space_to_depth(operator: Operator) -> Any:
 
 
 def _split(operator: Operator) -> Any:
-    """Parts of no elements are none of TVM's."""
-    shape, axis = shape_of(operator), axis_of(operator, 0)
-    sizes = _part_sizes(operator, shape[axis])
-    parts, start = [], 0
-    for size in sizes:
-        if size:
-            parts.append(relax.op.strided_slice(operator.inputs[0], [axis], [start], [start + size]))
-        else:
-            parts.append(
-                constant(np.zeros([0 if at == axis else it for at, it in enumerate(shape)], dtype_of(operator)))
-            )
+    """Sections of given sizes; TVM's own takes the places between them, which parts of no elements share."""
+    axis, parts, start = axis_of(operator, 0), [], 0
+    for size in _part_sizes(operator, shape_of(operator)[axis]):
+        if size == 0:
+            raise Unsupported("parts of no elements")
+        parts.append(relax.op.strided_slice(operator.inputs[0], [axis], [start], [start + size]))
         start += size
     return parts
 
