@@ -7,6 +7,7 @@ them (operator and operands), and the fused module's calls are found again among
 found has no nodes: unknown rather than wrong.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -19,9 +20,11 @@ from tvm import relax
 from tunefarm_coordinator.models.constants import is_constant, operator_name
 from tunefarm_coordinator.models.loops import called_kernels
 
-_MARK = "onnx|"
+# Kernels' arguments are called by these names, and CUDA's source calls them so, too: a node's name is written in hex.
+_MARK = "onnxnode_"
+_NAMED = re.compile(rf"{_MARK}([0-9a-f]*)_")
 # Values that belong to no node, such as changes of layout.
-OF_NO_NODE = f"{_MARK}|"
+OF_NO_NODE = f"{_MARK}_"
 # Elements of a constant that is known by its value: passes make small ones anew.
 _SMALL = 16
 
@@ -84,7 +87,7 @@ def named(mod: Any, names: Mapping[Any, str]) -> Any:
     for binding in mod["main"].body.blocks[0].bindings:
         if binding.value in known:
             known.setdefault(binding.var, known[binding.value])
-    return _renamed(mod, lambda var, _: f"{_MARK}{known[var]}|" if var in known else str(var.name))
+    return _renamed(mod, lambda var, _: f"{_MARK}{known[var].encode().hex()}_" if var in known else str(var.name))
 
 
 class Tracer:
@@ -250,11 +253,9 @@ class _Values:
 
 def _node_of(var: Any) -> str | None:
     """The node in a variable's name: empty for what belongs to none, None where the name says nothing."""
-    name = str(var.name)
-    if not name.startswith(_MARK):
-        return None
     # The builder adds a number to a name that is taken.
-    return name.removeprefix(_MARK).rpartition("|")[0]
+    found = _NAMED.match(str(var.name))
+    return None if found is None else bytes.fromhex(found[1]).decode()
 
 
 def _is_one_block(function: Any) -> bool:

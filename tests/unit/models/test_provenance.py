@@ -32,6 +32,21 @@ def test_a_task_has_its_nodes_through_folding_layout_and_fusion(tmp_path: Path) 
     assert load_prepared(tmp_path / "prepared").tasks == prepared.tasks
 
 
+def test_arguments_of_kernels_have_names_that_a_c_compiler_takes(tmp_path: Path) -> None:
+    """CUDA's source is made of them."""
+    nodes = [
+        node("MaxPool", ["x"], ["p"], "/pool|1 (größte)", kernel_shape=[2, 2]),
+        node("Softmax", ["p"], ["y"], "\N{SNOWMAN}", axis=1),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, {"x": [1, 4, 8, 8]}, ["y"])
+    module, origins = _lowered(import_onnx(path, {"x": (1, 4, 8, 8)}), tvm.target.Target(host_target()))
+    kernels = [function for function in module.functions.values() if isinstance(function, tvm.tirx.PrimFunc)]
+    names = [str(parameter.name) for kernel in kernels for parameter in kernel.params]
+    assert names
+    assert [name for name in names if not (name.isascii() and name.isidentifier())] == []
+    assert origins.of(origins.nodes) == ("/pool|1 (größte)", "\N{SNOWMAN}")
+
+
 def test_kernels_that_are_called_several_times_and_nodes_without_names(tmp_path: Path) -> None:
     weights = {f"w{at}": random_weights(32, 32, seed=at) for at in range(3)}
     ones = np.ones(32, np.float32)
