@@ -109,7 +109,8 @@ def test_integers_of_four_bits_are_kept_in_eight(tmp_path: Path) -> None:
 
 
 def test_products_of_integers(tmp_path: Path) -> None:
-    case = Case({"a": u8(3, 5, 20), "b": s8(3, 5, 20), "c": u8(3, 20, 6), "z": np.array(77, np.uint8)})
+    case = Case({"a": u8(3, 5, 20), "b": s8(3, 5, 20), "c": u8(3, 20, 6), "z": np.array(77, np.uint8), "d": u8(5, 18)})
+    case.node("MatMulInteger", ["d", s8(18, 16), "z"], I32)
     case.node("MatMulInteger", ["a", s8(20, 6)], I32)
     case.node("MatMulInteger", ["a", s8(20, 6), np.uint8(120)], I32)
     case.node("MatMulInteger", ["a", s8(20, 16), "z", s8(16)], I32)
