@@ -80,6 +80,10 @@ class Unimportable(InvalidInput):
         super().__init__(message)
         self.nodes = tuple(nodes)
 
+    def __reduce__(self) -> tuple[type[InvalidInput], tuple[str]]:
+        """In another process it is what it says: nodes are of use here alone."""
+        return InvalidInput, (str(self),)
+
 
 def unsupported(model: onnx.ModelProto, importable: Callable[[Key], bool]) -> list[onnx.NodeProto]:
     """Every node, subgraphs included, whose operator is not `importable`."""

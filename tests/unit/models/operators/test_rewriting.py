@@ -1,5 +1,6 @@
 """How operators become such as can be imported; the families' own tests are beside this one."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.unit.models.operators.answers import assert_same, model_of
+from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.importer import importable, importable_form
 from tunefarm_coordinator.models.onnx_graph import Unimportable, refuse_unsupported, unsupported
 from tunefarm_coordinator.models.operators.family import key_of
@@ -38,8 +40,10 @@ def test_an_operator_that_nobody_knows_is_named_with_its_domain_and_place() -> N
     nodes = [helper.make_node("Secret", ["x"], ["y"], "hidden", domain="acme")]
     model = model_of(nodes, {"x": NUMBERS}, {"y": TensorProto.FLOAT})
     form = importable_form(Path("model.onnx"), model)
-    with pytest.raises(Unimportable, match="acme::Secret at hidden"):
+    with pytest.raises(Unimportable, match="acme::Secret at hidden") as caught:
         refuse_unsupported(Path("model.onnx"), unsupported(form, importable))
+    crossed = pickle.loads(pickle.dumps(caught.value))  # as out of the worker that prepares
+    assert (type(crossed), str(crossed)) == (InvalidInput, str(caught.value))
 
 
 @pytest.mark.parametrize(
