@@ -3,6 +3,7 @@
 Used before anything is spent, so every error is an `InvalidInput` whose message says what to do.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -133,7 +134,7 @@ def _check_given(tensor: TensorSignature, shape: list[int]) -> None:
         if isinstance(dim, int) and dim != size:
             raise InvalidInput(
                 f"input {tensor.name!r}: dimension {axis} is fixed at {dim} in the model, got {size}: "
-                f"--force-input {tensor.name}={_joined(shape)} overrides it, which most models can take"
+                f"--force-input {shlex.quote(tensor.name)}={_joined(shape)} overrides it, which most models can take"
             )
 
 
@@ -142,7 +143,7 @@ def _ask_for_missing(inputs: tuple[TensorSignature, ...], shapes: dict[str, tupl
     if not asked:
         return
     details = "; ".join(f"{t.name!r} is {_joined(t.dims)}" for t in asked)
-    options = " ".join(f"--input {t.name}={_template(shapes[t.name])}" for t in asked)
+    options = " ".join(f"--input {shlex.quote(t.name)}={_template(shapes[t.name])}" for t in asked)
     raise InvalidInput(f"the model leaves input sizes open ({details}): fill in the ? of {options}")
 
 

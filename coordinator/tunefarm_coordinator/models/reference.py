@@ -1,6 +1,7 @@
 """What a whole model has to answer: ONNX Runtime's outputs on its input sets."""
 
 import io
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,5 +62,6 @@ def _refusal(onnx_path: str | Path, shapes: dict[str, tuple[int, ...]], message:
         return f"ONNX Runtime can't run the model: {said}"
     return (
         f"ONNX Runtime refuses the values of {', '.join(map(repr, named))}: {said}; "
-        f"say better ones with --samples FILE.npz (arrays named as the inputs) or --range {named[0]}=LOW:HIGH"
+        f"say better ones with --samples FILE.npz (arrays named as the inputs) or "
+        f"--range {shlex.quote(named[0])}=LOW:HIGH"
     )

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 
 import onnx
 
@@ -96,7 +97,7 @@ def freeze_hint(model: onnx.ModelProto, message: str = "") -> str | None:
             for behind in inputs_behind(known, name, small)[:1]:
                 place = node.name or f"(output {', '.join(node.output)})"
                 taken = f"{node.op_type} at node {place} takes {what} from input {behind!r}"
-                hints.append((place in message, f"{taken}: fix it with --freeze {behind}=VALUE"))
+                hints.append((place in message, f"{taken}: fix it with --freeze {shlex.quote(behind)}=VALUE"))
     return max(hints, key=lambda hint: hint[0])[1] if hints else None
 
 

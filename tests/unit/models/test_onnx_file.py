@@ -100,6 +100,11 @@ def test_batch_defaults_to_one_and_symbols_are_shared() -> None:
     assert resolve_shapes(signature, {"image": [2, 3, 8, 8]}) == {"image": (2, 3, 8, 8), "mask": (1, 8)}
 
 
+def test_a_suggested_option_is_quoted_for_a_shell() -> None:
+    with pytest.raises(InvalidInput, match=r"--input 'my image'=1,\?"):
+        resolve_shapes(Signature((TensorSignature("my image", "float32", (1, None)),), ()), {})
+
+
 def test_all_open_sizes_are_asked_for_at_once() -> None:
     signature = _signature(image=("n", 3, "h", "w"), tokens=(1, None), mask=(1, 5), free=None)
     with pytest.raises(InvalidInput) as caught:
