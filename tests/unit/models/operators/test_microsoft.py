@@ -18,7 +18,7 @@ def _floats(*shape: int) -> Any:
 
 
 X = _floats(1, 4, 16)
-CASES = {
+CASES: dict[str, tuple[list[str], dict[str, Any]]] = {
     "Attention": (["x", "w", "b", "mask"], {"num_heads": 2}),
     "MultiHeadAttention": (["x", "k", "k", "", "mask"], {"num_heads": 2}),
     "RotaryEmbedding": (["x", "at", "cos", "sin"], {"num_heads": 2}),
