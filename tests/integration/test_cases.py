@@ -1,0 +1,70 @@
+"""Small models that are easily got wrong (`tests/cases`): each is right before its first trial, or refused with a reason."""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import onnxruntime  # noqa: F401 - children find it imported
+import onnxslim  # noqa: F401
+import pytest
+
+from tests.cases.collection import CASES, FILES
+from tests.cases.judging import judge, sizes, write
+from tests.conformance.supervision import judged
+from tests.conformance.verdict import PASSED, REFUSED, Verdict
+from tests.programs import agent, assert_nothing_left, coordinator, document, tunefarm
+from tunefarm_coordinator.models.onnx_file import read_signature
+
+pytestmark = pytest.mark.slow
+
+# What can't be served, and what the user reads. The others match ONNX Runtime.
+REFUSALS: dict[str, str] = {}
+# Of those that once failed after their trials were spent, one of each kind.
+TUNED = (
+    "bert_token_types",
+    "convt_output_shape",
+    "dense_fp16_k8192",
+    "dense_bf16",
+    "gru",
+    "identity_only",
+    "no_inputs",
+    "qdq_conv_net",
+    "resize_nearest_hp25_conv",
+    "scalar_sr_input",
+    "topk_after_conv",
+    "transformer_static_ids",
+    "unused_input",
+)
+
+
+def test_every_case_is_right_or_refused_before_anything_is_spent() -> None:
+    found = verdicts([*CASES, *FILES])
+    wrong = {name: it for name, it in found.items() if name not in REFUSALS and it.outcome != PASSED}
+    assert wrong == {}
+    for name, pattern in REFUSALS.items():
+        assert found[name].outcome == REFUSED, (name, found[name])
+        assert re.search(pattern, found[name].reason), (name, found[name].reason)
+
+
+def verdicts(names: Sequence[str]) -> dict[str, Verdict]:
+    """Each case in a process of its own, two at a time."""
+    jobs = [partial(judge, name) for name in names]
+    return {names[index]: verdict for index, verdict, _ in judged(jobs, at_once=2, limit_s=120)}
+
+
+@pytest.mark.timeout(900)
+def test_what_once_failed_after_its_trials_tunes(home: Path, tmp_path: Path) -> None:
+    with coordinator(home) as (_, address), agent(home, address):
+        for name in TUNED:
+            path = write(name, tmp_path)
+            shapes = [
+                word
+                for tensor, shape in sizes(read_signature(path)).items()
+                for word in ("--input", f"{tensor}={','.join(map(str, shape))}")
+            ]
+            common = [str(path), *shapes, "--connect", address, "--trials-per-kernel", "1", "--json"]
+            done = tunefarm(home, "tune", *common, "--out", str(tmp_path / name))
+            assert done.returncode == 0, (name, done.stderr)
+            assert document(done)["state"] == "SUCCEEDED", name
+    assert_nothing_left(home)
