@@ -51,8 +51,8 @@ def refusal_here(size: int) -> str:
     if HELD_AT_ONCE * size <= total:
         return ""
     return (
-        f"takes about {size / GIB:.1f} GiB of memory while it runs, and this machine, where it is compared with "
-        f"ONNX Runtime first, has {total / GIB:.1f}: give smaller inputs"
+        f"takes about {size / GIB:.1f} GiB of memory while it runs, twice that while it is compared with ONNX Runtime "
+        f"first, and this machine, where that is done, has {total / GIB:.1f}: give smaller inputs"
     )
 
 

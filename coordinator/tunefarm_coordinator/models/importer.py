@@ -20,6 +20,7 @@ from tunefarm_coordinator.models.onnx_graph import (
     load_static,
     refuse_unsupported,
     simplified,
+    sizes_fault,
     unsupported,
 )
 from tunefarm_coordinator.models.operators.families import CONVERSIONS, REWRITES
@@ -77,8 +78,8 @@ def import_onnx(path: Path, shapes: dict[str, tuple[int, ...]]) -> Any:
     except (*FOREIGN_FAILURES, Unsupported) as error:
         node = graph_importer.current
         where = f"{node.op_type} at node {place_of(node)}" if node else "the graph"
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        message = f"{path}: {where} can't be imported: {reason[0]}"
+        reason = sizes_fault(model, node) or next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)
+        message = f"{path}: {where} can't be imported: {reason}"
         raise Unimportable(message, [node] if node else []) from error
 
 

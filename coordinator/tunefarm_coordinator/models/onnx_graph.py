@@ -1,11 +1,13 @@
 """ONNX graph work before import: static shapes, simplification, and which operators can't be imported."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import onnx
+from onnx import shape_inference
 from onnx.external_data_helper import load_external_data_for_model
 
 from tunefarm_coordinator.errors import InvalidInput
@@ -13,6 +15,10 @@ from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.operators.family import Key, key_of
 from tunefarm_coordinator.models.operators.rewriting import nodes_of, place_of
+from tunefarm_coordinator.models.small_constants import without_weights
+
+# Which operator ONNX's inference of sizes fails at, and why.
+_FAULT = re.compile(r"\(op_type:(?P<operator>\w+)[^)]*\): \[(?:Shape|Type)InferenceError\] (?P<reason>[^\n]+)")
 
 logger = logging.getLogger(__name__)
 
@@ -21,10 +27,11 @@ def load_static(path: Path, shapes: dict[str, tuple[int, ...]]) -> onnx.ModelPro
     """The model with its weights, input sizes set to `shapes`, initializers no longer listed as inputs.
 
     Raises:
-        InvalidInput: as `read_signature` does.
+        InvalidInput: as `read_signature` does; a node reads what nothing gives.
     """
     read_signature(path)
     model = onnx.load(path, load_external_data=False)
+    _check_names(path, model.graph, set())
     load_external_data_for_model(model, str(path.parent))
     return with_sizes(model, shapes)
 
@@ -41,6 +48,42 @@ def with_sizes(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> on
         for size in shapes[value.name]:
             dims.add().dim_value = size
     return model
+
+
+def _check_names(path: Path, graph: onnx.GraphProto, outside: set[str]) -> None:
+    """Raises InvalidInput for the first node that reads a value which nothing before it gives."""
+    known = outside | {value.name for value in (*graph.input, *graph.initializer)}
+    known |= {tensor.values.name for tensor in graph.sparse_initializer}
+    for node in graph.node:
+        for name in node.input:
+            if name and name not in known:
+                later = next((other for other in graph.node if name in other.output), None)
+                reason = (
+                    f"only {place_of(later)} gives, after it: nodes in a circle, or out of order"
+                    if later
+                    else ("no input, weight or node gives")
+                )
+                raise InvalidInput(f"{path}: {node.op_type} at node {place_of(node)} reads {name!r}, which {reason}")
+        for attribute in node.attribute:
+            for subgraph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                _check_names(path, subgraph, known)
+        known |= set(node.output)
+    for value in graph.output:
+        if value.name not in known:
+            raise InvalidInput(f"{path}: output {value.name!r} is given by no node")
+
+
+def sizes_fault(model: onnx.ModelProto, node: onnx.NodeProto | None) -> str:
+    """What ONNX itself has against the sizes of a node's inputs; empty where it has nothing. Static shapes."""
+    if node is None:
+        return ""
+    try:
+        shape_inference.infer_shapes(without_weights(model), check_type=True, strict_mode=True, data_prop=True)
+    except (*FOREIGN_FAILURES, shape_inference.InferenceError) as error:
+        found = _FAULT.search(str(error))
+        if found and found["operator"] == node.op_type:
+            return found["reason"].strip()
+    return ""
 
 
 # A product and the sum after it stay as they are: as one Gemm, which has two axes, they come between reshapes, and what
