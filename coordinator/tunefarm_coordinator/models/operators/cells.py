@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from tvm import relax, te, tirx
 
 from tunefarm_coordinator.models.operators.activations import Activation
+from tunefarm_coordinator.models.operators.dynamic_range import quantised_dynamically
 
 Tensors = Mapping[str, Any]
 State = tuple[Any, ...]
@@ -47,10 +48,22 @@ def wide(dtype: str) -> str:
     return "float32" if dtype in _NARROW else dtype
 
 
-def product(builder: Any, left: Any, right: Any) -> Any:
-    """left @ right, accumulated wide."""
-    dtype = str(left.ty.dtype)
-    return builder.emit(relax.op.matmul(left, right, out_dtype=wide(dtype) if dtype in _NARROW else None))
+def product(builder: Any, left: Any, given: Tensors, name: str) -> Any:
+    """`left` @ the matrix called `name`, accumulated wide.
+
+    A matrix of integers has its "..._scale" beside it and its "..._sums" of columns; `left` is quantised for it, over
+    all its elements, as ONNX Runtime does.
+    """
+    right, dtype = given[name], str(left.ty.dtype)
+    if f"{name}_scale" not in given:
+        return builder.emit(relax.op.matmul(left, right, out_dtype=wide(dtype) if dtype in _NARROW else None))
+    call = builder.emit(builder.call_te(quantised_dynamically, left, primfunc_name_hint="quantise"))
+    whole, scale, zero = (builder.emit(relax.TupleGetItem(call, index)) for index in range(3))
+    total = builder.emit(relax.op.matmul(whole, right, out_dtype="int32"))
+    shift = builder.emit(relax.op.multiply(zero, given[f"{name}_sums"]))
+    total = builder.emit(relax.op.astype(builder.emit(relax.op.subtract(total, shift)), "float32"))
+    scales = builder.emit(relax.op.multiply(scale, given[f"{name}_scale"]))
+    return builder.emit(relax.op.multiply(total, scales))
 
 
 @dataclass(frozen=True)
@@ -69,8 +82,8 @@ class Lstm:
         given = {
             "h": hidden,
             "c": cell,
-            "product": product(builder, hidden, fixed["r"]),
-            **_without(fixed, self.weights),
+            "product": product(builder, hidden, fixed, "r"),
+            **_for_gates(fixed),
         }
         hidden, cell, *output = _emitted(builder, self._gates, place, given, "lstm_gates")
         return (hidden, cell), output[0] if output else hidden
@@ -103,11 +116,11 @@ class Gru:
 
     def step(self, builder: Any, place: Place, state: State, fixed: Tensors) -> tuple[State, Any]:
         (hidden,) = state
-        given = {"h": hidden, "product": product(builder, hidden, fixed["r"]), **_without(fixed, self.weights)}
+        given = {"h": hidden, "product": product(builder, hidden, fixed, "r"), **_for_gates(fixed)}
         if not self.linear_before_reset:
             wanted = {name: given[name] for name in ("h", "product", "x")}
             (reset,) = _emitted(builder, self._reset, place, wanted, "gru_reset")
-            given["reset_product"] = product(builder, reset, fixed["r_hidden"])
+            given["reset_product"] = product(builder, reset, fixed, "r_hidden")
         hidden, *output = _emitted(builder, self._gates, place, given, "gru_gates")
         return (hidden,), output[0] if output else hidden
 
@@ -144,7 +157,7 @@ class Rnn:
 
     def step(self, builder: Any, place: Place, state: State, fixed: Tensors) -> tuple[State, Any]:
         (hidden,) = state
-        given = {"h": hidden, "product": product(builder, hidden, fixed["r"]), **_without(fixed, self.weights)}
+        given = {"h": hidden, "product": product(builder, hidden, fixed, "r"), **_for_gates(fixed)}
         hidden, *output = _emitted(builder, self._gates, place, given, "rnn_gate")
         return (hidden,), output[0] if output else hidden
 
@@ -240,5 +253,5 @@ def _one_minus(tensor: Any) -> Any:
     return te.compute(tensor.shape, lambda *at: 1 - tensor[at], "kept")
 
 
-def _without(tensors: Tensors, names: Sequence[str]) -> dict[str, Any]:
-    return {name: tensor for name, tensor in tensors.items() if name not in names}
+def _for_gates(fixed: Tensors) -> dict[str, Any]:
+    return {name: fixed[name] for name in ("x", "peepholes", "r_bias", "lengths") if name in fixed}

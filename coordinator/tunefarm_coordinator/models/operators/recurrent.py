@@ -19,6 +19,7 @@ from tunefarm_coordinator.models.operators.steps import Loop
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 # Places of a node's inputs.
 _X, _W, _R, _B, _LENGTHS, _INITIAL_H, _INITIAL_C, _P = range(8)
+_W_SCALE, _R_SCALE = 8, 10  # each followed by its zero points
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,15 @@ class _Kind:
         activations: of one direction, where the node names none.
         cell: a direction's cell.
         has_cell_state: whether there is a second state, that of the cell.
+        quantised: W and R are integers, and lie as the right side of a product; inputs from 8 on say their scales and
+            zero points.
     """
 
     gates: int
     activations: tuple[str, ...]
     cell: Callable[[Operator, Sequence[Activation]], Cell]
     has_cell_state: bool = False
+    quantised: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,14 +98,14 @@ class _Direction:
             "lengths": self._lengths(),
             "peepholes": None if peepholes is None else self._widened(peepholes),
             "r_bias": self._recurrent_bias(gates - 1, gates) if linear else None,
-            "r": self._weight(_R, 0, split),
-            "r_hidden": self._weight(_R, split, gates) if split < gates else None,
+            **self._weight("r", _R, 0, split),
+            **(self._weight("r_hidden", _R, split, gates) if split < gates else {}),
         }
 
     def _input_product(self, rows: Any, added: int) -> Any:
         """All rows times W, plus both biases: that of R for the gates below `added` only."""
         gates = self._layer.kind.gates
-        total = product(self._operator.builder, rows, self._weight(_W, 0, gates))
+        total = product(self._operator.builder, rows, self._weight("w", _W, 0, gates), "w")
         if self._bias is None:
             return total
         parts = [self._eager.sum(self._gates(self._bias, 0, added), self._recurrent_bias(0, added))]
@@ -121,9 +125,24 @@ class _Direction:
         gates = self._layer.kind.gates
         return self._gates(self._bias, gates + first, gates + last)
 
-    def _weight(self, place: int, first: int, last: int) -> Any:
-        """Gates `first` up to `last` of W or R, as the right side of a product."""
-        return self._eager.transposed(self._gates(self._part(place), first, last))
+    def _weight(self, name: str, place: int, first: int, last: int) -> dict[str, Any]:
+        """Gates `first` up to `last` of W or R as `product` takes them."""
+        if self._layer.kind.quantised:
+            return self._quantised_weight(name, place)
+        return {name: self._eager.transposed(self._gates(self._part(place), first, last))}
+
+    def _quantised_weight(self, name: str, place: int) -> dict[str, Any]:
+        scale_place = _W_SCALE if place == _W else _R_SCALE
+        weight, scale, zero = (self._part(index) for index in (place, scale_place, scale_place + 1))
+        if not all(is_constant(part) for part in (weight, scale, zero)):
+            raise Unsupported("quantised weights that are no constants")
+        centred = weight.value.numpy().astype(np.int16) - zero.value.numpy().astype(np.int16)
+        narrow = centred.min() >= -128 and centred.max() <= 127
+        return {
+            name: constant(centred.astype(np.int8) if narrow else centred),
+            f"{name}_scale": constant(scale.value.numpy().reshape(-1)),
+            f"{name}_sums": constant(centred.sum(0, dtype=np.int32)),
+        }
 
     def _gates(self, value: Any, first: int, last: int) -> Any:
         hidden = self._layer.hidden
@@ -176,8 +195,9 @@ def _layer(operator: Operator, kind: _Kind) -> _Layer:
     reverse = _DIRECTIONS.get(direction)
     if reverse is None or len(reverse) != recurrence[0]:
         raise Unsupported(f"direction {direction!r} with weights for {recurrence[0]}")
+    hidden = recurrence[1] if kind.quantised else recurrence[2]
     batch, length = data[:2] if attributes.get("layout", 0) else (data[1], data[0])
-    return _Layer(operator, kind, length, batch, recurrence[2], reverse, _activations(operator, kind, len(reverse)))
+    return _Layer(operator, kind, length, batch, hidden, reverse, _activations(operator, kind, len(reverse)))
 
 
 def _activations(operator: Operator, kind: _Kind, directions: int) -> tuple[Activation, ...]:
@@ -241,5 +261,8 @@ def _clip(operator: Operator) -> float:
 CONVERSIONS: dict[Key, Conversion] = {
     ("", "GRU"): _converter(_Kind(3, ("Sigmoid", "Tanh"), _gru)),
     ("", "LSTM"): _converter(_Kind(4, ("Sigmoid", "Tanh", "Tanh"), _lstm, has_cell_state=True)),
+    ("com.microsoft", "DynamicQuantizeLSTM"): _converter(
+        _Kind(4, ("Sigmoid", "Tanh", "Tanh"), _lstm, has_cell_state=True, quantised=True)
+    ),
     ("", "RNN"): _converter(_Kind(1, ("Tanh",), _rnn)),
 }

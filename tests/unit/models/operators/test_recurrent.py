@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from tests.unit.models.operators.answers import assert_same, model_of, ours, theirs
 from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.operators.steps import _pieces
+from tunefarm_coordinator.models.prepare import load_prepared
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 ALL_LSTM_OUTPUTS = ("y", "h", "c")
@@ -181,3 +182,25 @@ def test_other_floats(dtype: Any, tolerance: float, tmp_path: Path) -> None:
     assert {value.dtype for value in found} == {np.dtype(dtype)}
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.astype(np.float64), other, rtol=tolerance, atol=tolerance)
+
+
+def test_dynamically_quantised_weights_are_multiplied_as_integers(tmp_path: Path) -> None:
+    length, features, hidden = 20, 8, 16
+    random = np.random.default_rng(0)
+    inputs = {"x": random.uniform(-1, 1, (length, 1, features)).astype(np.float32)}
+    weights = {
+        "w": random.integers(0, 256, (2, features, 4 * hidden)).astype(np.uint8),
+        "r": random.integers(0, 256, (2, hidden, 4 * hidden)).astype(np.uint8),
+        "b": random.uniform(-1, 1, (2, 8 * hidden)).astype(np.float32),
+        "w_scale": np.asarray([0.01, 0.02], np.float32),
+        "w_zero": np.full(2, 128, np.uint8),
+        "r_scale": np.asarray([0.004, 0.003], np.float32),
+        "r_zero": np.asarray([120, 131], np.uint8),
+    }
+    names = ["x", "w", "r", "b", "", "", "", "", "w_scale", "w_zero", "r_scale", "r_zero"]
+    attributes = {"hidden_size": hidden, "direction": "bidirectional", "domain": "com.microsoft"}
+    node = helper.make_node("DynamicQuantizeLSTM", names, list("yhc"), **attributes)
+    model = model_of([node], inputs, dict.fromkeys("yhc", onnx.TensorProto.FLOAT), weights)
+    assert_same(model, inputs, tmp_path, 1e-3)
+    kernels = load_prepared(tmp_path / "prepared").module()
+    assert "int32" in str(kernels.script(show_meta=False))
