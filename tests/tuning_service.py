@@ -38,6 +38,7 @@ from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.farm.messages import FarmDevice
+from tunefarm_coordinator.farm.states import FarmPolicy
 from tunefarm_coordinator.fault_points import FaultPoints
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.schedules.store import Store
@@ -134,7 +135,8 @@ class TuningService:
         self._folder.mkdir(exist_ok=True)
         folders = Folders(self._folder)
         with Store.open(f"sqlite:///{self._folder / 'store.db'}") as store:
-            self._farm = FarmControl(store.next_epoch())
+            # Its agent never says anything, and is there as long as a test wants it.
+            self._farm = FarmControl(store.next_epoch(), policy=FarmPolicy(session_timeout=3600.0))
             compute = cast(ComputeClient, self.compute)
             artifacts = ArtifactStore(folders.artifacts)
             references = References(compute, artifacts)
