@@ -228,6 +228,8 @@ def _without_returned(module: Any, weights: Sequence[Any], inputs: int) -> tuple
     reads."""
     main = module["main"]
     result = main.body.body
+    bound = {binding.var: binding.value for block in main.body.blocks for binding in block.bindings}
+    result = bound.get(result, result)
     given = list(result.fields) if isinstance(result, relax.Tuple) else [result]
     pairs = list(zip(main.params[inputs:], weights, strict=True))
     returned = {parameter: weight for parameter, weight in pairs if any(parameter.same_as(it) for it in given)}

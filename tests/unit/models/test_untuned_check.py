@@ -148,6 +148,14 @@ _CASES: dict[str, Callable[[], tuple[onnx.ModelProto, dict[str, Any]]]] = {
         ),
         {"never": _floats(2), "x": _floats(4, 64), "last": np.arange(3)},
     ),
+    "constants alone": lambda: (
+        model_of(
+            [helper.make_node("Shape", ["x"], ["y"]), helper.make_node("Shape", ["x"], ["z"])],
+            {"x": _floats(2, 3)},
+            {"y": TensorProto.INT64, "z": TensorProto.INT64},
+        ),
+        {"x": _floats(2, 3)},
+    ),
     "sorting after weights": lambda: (
         model_of(
             [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("TopK", ["m", "k"], ["y", "at"])],
