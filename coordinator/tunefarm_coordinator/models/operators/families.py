@@ -7,6 +7,7 @@ from typing import Any
 import onnx
 
 from tunefarm_coordinator.models.operators import (
+    control,
     convolution,
     elementwise,
     gates,
@@ -22,12 +23,14 @@ from tunefarm_coordinator.models.operators import (
     recurrent,
     reductions,
     resampling,
+    spectral,
     windows,
 )
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Rewrite
 from tunefarm_coordinator.models.operators.graph import Graph
 
 FAMILIES: tuple[ModuleType, ...] = (
+    control,
     convolution,
     elementwise,
     gates,
@@ -43,6 +46,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     recurrent,
     reductions,
     resampling,
+    spectral,
     windows,
 )
 

@@ -43,3 +43,29 @@ def test_powers_of_floats_by_whole_exponents(tmp_path: Path) -> None:
     node = helper.make_node("Pow", ["x", "e"], ["y"])
     model = model_of([node], {"x": PIXELS}, {"y": TensorProto.FLOAT}, {"e": np.array(3)})
     assert_same(model, {"x": PIXELS}, tmp_path)
+
+
+def test_a_loop_of_known_length_is_unrolled(tmp_path: Path) -> None:
+    """Its sum goes from step to step, and every step's is kept."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["on"]),
+            helper.make_node("Add", ["state", "x"], ["next"]),
+            helper.make_node("Identity", ["next"], ["kept"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, PIXELS.shape),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, PIXELS.shape),
+            helper.make_tensor_value_info("kept", TensorProto.FLOAT, PIXELS.shape),
+        ],
+    )
+    node = helper.make_node("Loop", ["three", "", "x"], ["y", "all"], body=body)
+    outputs = {"y": TensorProto.FLOAT, "all": TensorProto.FLOAT}
+    model = model_of([node], {"x": PIXELS}, outputs, {"three": np.array(3)})
+    assert_same(model, {"x": PIXELS}, tmp_path)

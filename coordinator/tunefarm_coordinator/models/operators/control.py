@@ -1,0 +1,156 @@
+"""Control flow that is decided beforehand: a branch that is known is put in its place, short loops are unrolled."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from tunefarm_coordinator.models.operators.family import Key, Rewrite, attributes_of
+from tunefarm_coordinator.models.operators.graph import Graph
+
+# Every step is a copy of the body, and compiled as one.
+_MOST_STEPS = 64
+
+
+def _if(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
+    condition = graph.constant(node.input[0])
+    if condition is None:
+        return None
+    branch = attributes_of(node)["then_branch" if condition.reshape(-1)[0] else "else_branch"]
+    placed = _placed(branch, {}, f"{node.output[0]}/branch", graph)
+    if placed is None:
+        return None
+    nodes, names = placed
+    return [*nodes, *_passed_on([names[it.name] for it in branch.output], node.output)]
+
+
+def _scan(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
+    """Scan-9: states from step to step, a slice of each sequence to every step, results stacked."""
+    attributes = attributes_of(node)
+    sequences = int(attributes["num_scan_inputs"])
+    if graph.opset < 9 or not sequences:
+        return None
+    states, given = list(node.input[: len(node.input) - sequences]), list(node.input[len(node.input) - sequences :])
+    axes = attributes.get("scan_input_axes") or [0] * sequences
+    shapes = [graph.shape(name) for name in given]
+    if any(shape is None for shape in shapes):
+        return None
+    steps = (shapes[0] or ())[axes[0]]
+    if not 0 < steps <= _MOST_STEPS:
+        return None
+    backward = attributes.get("scan_input_directions") or [0] * sequences
+    body, nodes = attributes["body"], []
+    results: list[list[str]] = [[] for _ in range(len(body.output) - len(states))]
+    for step in range(steps):
+        slices = []
+        for name, axis, turned in zip(given, axes, backward, strict=True):
+            place = graph.add_constant(np.array(steps - 1 - step if turned else step), f"{node.output[0]}/step")
+            slices.append(graph.fresh(f"{name}/{step}"))
+            nodes.append(helper.make_node("Gather", [name, place], [slices[-1]], axis=int(axis)))
+        inputs = dict(zip((it.name for it in body.input), [*states, *slices], strict=True))
+        placed = _placed(body, inputs, f"{node.output[0]}/{step}", graph)
+        if placed is None:
+            return None
+        nodes += placed[0]
+        outputs = [placed[1][it.name] for it in body.output]
+        states = outputs[: len(states)]
+        for collected, name in zip(results, outputs[len(states) :], strict=True):
+            collected.append(name)
+    turned_round = attributes.get("scan_output_directions") or [0] * len(results)
+    at = attributes.get("scan_output_axes") or [0] * len(results)
+    for collected, name, turned, axis in zip(results, node.output[len(states) :], turned_round, at, strict=True):
+        nodes += _stacked(collected[::-1] if turned else collected, name, int(axis), graph)
+    return [*nodes, *_passed_on(states, node.output)]
+
+
+def _loop(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
+    """Loop-11 of a known number of steps whose condition stays true."""
+    trips = graph.constant(node.input[0]) if node.input[0] else None
+    begins = graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else np.array(True)
+    body = attributes_of(node)["body"]
+    if trips is None or begins is None or not begins.all() or not _goes_on(body):
+        return None
+    steps, states = int(trips.reshape(-1)[0]), list(node.input[2:])
+    if not 0 < steps <= _MOST_STEPS:
+        return None
+    true = graph.add_constant(np.array(True), f"{node.output[0]}/true")
+    nodes: list[onnx.NodeProto] = []
+    results: list[list[str]] = [[] for _ in range(len(body.output) - 1 - len(states))]
+    for step in range(steps):
+        count = graph.add_constant(np.array(step), f"{node.output[0]}/step")
+        inputs = dict(zip((it.name for it in body.input), [count, true, *states], strict=True))
+        placed = _placed(body, inputs, f"{node.output[0]}/{step}", graph)
+        if placed is None:
+            return None
+        nodes += placed[0]
+        outputs = [placed[1][it.name] for it in body.output][1:]
+        states = outputs[: len(states)]
+        for collected, name in zip(results, outputs[len(states) :], strict=True):
+            collected.append(name)
+    for collected, name in zip(results, node.output[len(states) :], strict=False):
+        nodes += _stacked(collected, name, 0, graph)
+    return [*nodes, *_passed_on(states, node.output)]
+
+
+def _goes_on(body: onnx.GraphProto) -> bool:
+    """Whether the condition that the body gives is the one that it got, or a constant that is true."""
+    makers = {name: node for node in body.node for name in node.output}
+    known = {it.name: it for it in body.initializer}
+    name = body.output[0].name
+    while name in makers and makers[name].op_type in ("Identity", "Cast"):
+        name = makers[name].input[0]
+    if name == body.input[1].name:
+        return True
+    maker = makers.get(name)
+    tensor: Any = known.get(name)
+    if maker is not None and maker.op_type == "Constant" and maker.attribute[0].HasField("t"):
+        tensor = maker.attribute[0].t
+    return tensor is not None and bool(numpy_helper.to_array(tensor).all())
+
+
+def _placed(
+    body: onnx.GraphProto, inputs: dict[str, str], prefix: str, graph: Graph
+) -> tuple[list[onnx.NodeProto], dict[str, str]] | None:
+    """(the body's nodes under names of their own, the new name of each of its values); None where it has bodies
+    inside. What the body takes from around it keeps its name."""
+    names = dict(inputs)
+    if any(attribute.HasField("g") or attribute.graphs for node in body.node for attribute in node.attribute):
+        return None
+    for tensor in body.initializer:
+        names[tensor.name] = graph.add_constant(numpy_helper.to_array(tensor), f"{prefix}/{tensor.name}")
+    nodes = []
+    for node in body.node:
+        new = onnx.NodeProto()
+        new.CopyFrom(node)
+        del new.input[:], new.output[:]
+        new.input.extend(names.get(name, name) for name in node.input)
+        for name in node.output:
+            names[name] = graph.fresh(f"{prefix}/{name}") if name else ""
+            new.output.append(names[name])
+        nodes.append(new)
+    for value in body.output:
+        names.setdefault(value.name, value.name)
+    return nodes, names
+
+
+def _passed_on(names: list[str], outputs: Any) -> list[onnx.NodeProto]:
+    pairs = zip(names, outputs, strict=False)
+    return [helper.make_node("Identity", [name], [output]) for name, output in pairs if output]
+
+
+def _stacked(names: list[str], output: str, axis: int, graph: Graph) -> list[onnx.NodeProto]:
+    if not output:
+        return []
+    apart = [graph.fresh(f"{name}/apart") for name in names]
+    nodes = []
+    place = graph.add_constant(np.array([axis]), f"{output}/axis")
+    for name, wide in zip(names, apart, strict=True):
+        if graph.opset >= 13:
+            nodes.append(helper.make_node("Unsqueeze", [name, place], [wide]))
+        else:
+            nodes.append(helper.make_node("Unsqueeze", [name], [wide], axes=[axis]))
+    return [*nodes, helper.make_node("Concat", apart, [output], axis=axis)]
+
+
+REWRITES: dict[Key, Rewrite] = {("", "If"): _if, ("", "Loop"): _loop, ("", "Scan"): _scan}
