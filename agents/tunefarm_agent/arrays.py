@@ -54,7 +54,7 @@ class Arrays:
         Without this a kernel that writes nothing would pass on what the candidate before it wrote.
         """
         output = self.blank(position, argument)
-        if np.issubdtype(expected.dtype, np.floating):
+        if expected.dtype.kind not in "biu":  # floats, bfloat16 too, which NumPy does not count among them
             self._nan(argument).copyto(output)
         elif expected.dtype == np.bool_:
             self._write(~expected.astype(np.bool_), output)
@@ -98,6 +98,6 @@ class Arrays:
 @lru_cache(maxsize=8)
 def _filling(argument: Argument) -> Array:
     dtype = np.dtype(argument.dtype)
-    if np.issubdtype(dtype, np.floating):
+    if dtype.kind not in "biu":
         return np.random.default_rng(0).random(argument.shape, dtype=np.float32).astype(dtype)
     return np.zeros(argument.shape, dtype)

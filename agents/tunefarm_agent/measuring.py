@@ -14,6 +14,7 @@ from tunefarm_agent.arrays import Array, Arrays
 from tunefarm_agent.commands import LOAD_ERROR, WRONG_OUTPUT, Evaluation, Expected, Kernel
 from tunefarm_agent.matching import matches
 from tunefarm_agent.rpc_session import TVM_ERRORS, Session, describe
+from tunefarm_proto.arrays import Archive
 
 ENTRY = "main"
 # Clears the caches before each sample, but for the first argument's lines.
@@ -173,6 +174,6 @@ def _load_arrays(path: str) -> Mapping[str, Array]:
     """All arrays of an .npz. Raises DataUnreadable."""
     try:
         with np.load(Path(path), allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+            return dict(Archive(data))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataUnreadable(f"can't read the expected outputs in {path}: {error}") from error

@@ -17,6 +17,7 @@ from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, Confinement, Json, fa
 from tunefarm_agent.confinement import be_first_out_of_memory, become, limit_resources
 from tunefarm_agent.frames import commands as serve_commands
 from tunefarm_agent.model_inputs import named_input
+from tunefarm_proto.arrays import Archive, write_npz
 
 _BUILT_IN_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, OSError, MemoryError)
 
@@ -64,7 +65,7 @@ class OnnxSession:
             outputs = self._session.run(None, self._read(command["inputs"], i))
             arrays.update({f"s{i}_out{j}": np.asarray(output) for j, output in enumerate(outputs)})
         with Path(command["out"]).open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            write_npz(file, arrays)
         return ok()
 
     def _time(self, command: Json) -> Json:
@@ -80,7 +81,7 @@ class OnnxSession:
 
     def _read(self, path: str, index: int) -> dict[str, NDArray[np.generic]]:
         with np.load(Path(path), allow_pickle=False) as data:
-            return {each.name: named_input(data, each, index) for each in self._inputs}
+            return {each.name: named_input(Archive(data), each, index) for each in self._inputs}
 
 
 def _own_errors() -> tuple[type[Exception], ...]:

@@ -14,6 +14,7 @@ from tunefarm_agent.commands import LOAD_ERROR, Model
 from tunefarm_agent.measuring import CandidateFailed
 from tunefarm_agent.model_inputs import named_input
 from tunefarm_agent.rpc_session import TVM_ERRORS, Session, describe
+from tunefarm_proto.arrays import Archive, write_npz
 
 
 class VmModel:
@@ -43,7 +44,7 @@ class VmModel:
                 arrays[f"s{i}_out{j}"] = output.numpy()
         self._set_inputs(inputs, 0)
         with Path(out).open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            write_npz(file, arrays)
 
     def time(self, calls: int) -> tuple[float, ...]:
         """Seconds of `calls` single calls, timed on the far side, after one that warms up."""
@@ -60,11 +61,12 @@ class VmModel:
         if not path:
             return []
         with np.load(Path(path), allow_pickle=False) as data:
-            return [self._upload(data[f"p{i}"]) for i in range(len(data.files))]
+            archive = Archive(data)
+            return [self._upload(archive[f"p{i}"]) for i in range(len(archive))]
 
     def _set_inputs(self, path: str, index: int) -> None:
         with np.load(Path(path), allow_pickle=False) as data:
-            inputs = [self._upload(named_input(data, each, index)) for each in self._inputs]
+            inputs = [self._upload(named_input(Archive(data), each, index)) for each in self._inputs]
         self._vm.set_input(self._entry, *inputs, *self._parameters)
 
     def _upload(self, values: NDArray[np.generic]) -> Any:

@@ -63,7 +63,9 @@ def _header(stream: IO[bytes]) -> ArrayHeader:
 
 
 def _dtype(text: object) -> str:
-    """NumPy's name for "<f4"."""
+    """NumPy's name for "<f4"; a structure of one field is a type that NumPy does not know, and the field its name."""
+    if isinstance(text, list) and len(text) == 1:
+        return str(text[0][0])
     if text in ("|b1", "?"):
         return "bool"
     found = re.fullmatch(r"[<>|=]?([fiu])([1248])", str(text))

@@ -39,6 +39,7 @@ from tunefarm_coordinator.models.refused_inputs import freeze_hint
 from tunefarm_coordinator.models.target import resolve_target
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION
 from tunefarm_coordinator.models.untuned_check import UNTUNED_FOLDER
+from tunefarm_proto.arrays import Archive, npz_bytes
 
 
 def prepare_model(request: PrepareModel) -> PreparedSummary:
@@ -67,8 +68,9 @@ def expected_of(request: ExpectedOf) -> Expected:
     """See `ExpectedOf`. One tolerance serves all outputs of a kernel: that of the least exact."""
     blobs = tuple(expected_outputs(request.task, seed) for seed in request.seeds)
     tf32 = is_marked(tvm.ir.load_json(request.task.module))
-    with np.load(io.BytesIO(blobs[0])) as arrays:
-        bounds = [tolerance(arrays[name].dtype.name, tf32=tf32) for name in arrays.files if name.startswith("out")]
+    with np.load(io.BytesIO(blobs[0])) as opened:
+        arrays = Archive(opened)
+        bounds = [tolerance(arrays[name].dtype.name, tf32=tf32) for name in arrays if name.startswith("out")]
     rtol, atol = max(bound.relative for bound in bounds), max(bound.absolute for bound in bounds)
     return Expected(blobs, rtol, atol)
 
@@ -93,7 +95,7 @@ def reference_of(request: Reference) -> tuple[bytes, bytes]:
         inputs |= {f"s{number}_in{name}": value for name, value in given.items()}
     for number, answer in enumerate(best.outputs):
         outputs |= {f"s{number}_out{index}": value for index, value in enumerate(answer)}
-    return _archive(inputs), _archive(outputs)
+    return npz_bytes(inputs), npz_bytes(outputs)
 
 
 def _copied(request: Package) -> bool:
@@ -135,12 +137,6 @@ def _prepared_before(request: PrepareModel, target: str) -> PreparedModel | None
 def _templates(prepared: PreparedModel) -> dict[str, str]:
     found = {task.workload: template_name(task.module, prepared.target) for task in prepared.tasks}
     return {workload: name for workload, name in found.items() if name is not None}
-
-
-def _archive(arrays: dict[str, Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
 
 
 def _tensor(spec: TensorSpec) -> Tensor:

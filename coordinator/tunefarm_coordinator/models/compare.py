@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tunefarm_coordinator.models.matching import difference, relative_error, tolerance
+from tunefarm_proto.arrays import Archive
 
 # Of an output that comes in steps, so many elements may be one step off: those whose value lies between two steps.
 TIES_SHARE = 0.01
@@ -60,8 +61,9 @@ def compare_outputs(
     `bounds`: of output j, where more is known of the model than its outputs' types. `allow_tf32`: products of float32
     were rounded to TF32.
     """
-    with np.load(io.BytesIO(actual)) as found, np.load(io.BytesIO(reference)) as expected:
-        if not expected.files:
+    with np.load(io.BytesIO(actual)) as given, np.load(io.BytesIO(reference)) as wanted:
+        found, expected = Archive(given), Archive(wanted)
+        if not expected:
             return OutputComparison(dispensable, None, "" if dispensable else "there is nothing to compare with")
         return compare_arrays(found, expected, bounds, allow_tf32=allow_tf32)
 

@@ -19,6 +19,7 @@ from tunefarm_coordinator.models.batch_reshapes import free_batch
 from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 from tunefarm_coordinator.models.onnx_file import Signature, TensorSignature, resolve_shapes
 from tunefarm_coordinator.models.small_constants import KnownGraph, known_graph, subgraphs, without_weights
+from tunefarm_proto.arrays import meant
 
 # From this version on a constant need not be listed as an input as well.
 _FREE_CONSTANTS = 4
@@ -129,6 +130,7 @@ def _loaded(tensor: TensorSignature, path: Path) -> NDArray[Any]:
         raise InvalidInput(f"freeze: the file for {tensor.name!r} is no .npy file ({error})") from error
     if not isinstance(value, np.ndarray):
         raise InvalidInput(f"freeze: the file for {tensor.name!r} is an .npz; save one array with numpy.save")
+    value = meant(value, tensor.dtype)
     if value.dtype.name != tensor.dtype:
         raise InvalidInput(f"freeze: the file for {tensor.name!r} has {value.dtype.name}, the input is {tensor.dtype}")
     return value.astype(value.dtype.newbyteorder("="), copy=False)

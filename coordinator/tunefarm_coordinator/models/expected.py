@@ -1,6 +1,5 @@
 """What a kernel has to answer: seeded inputs of the right kind, and the unscheduled kernel's outputs."""
 
-import io
 import re
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -18,6 +17,7 @@ from tvm.tirx.analysis import undefined_vars
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.models.target import host_target
 from tunefarm_coordinator.models.task import TuningTask
+from tunefarm_proto.arrays import npz_bytes
 
 # Functions that want positive arguments, and a division by anything but a literal.
 _POSITIVE_DOMAIN = re.compile(r"T\.(log\w*|sqrt|rsqrt|pow)\(|/ (?!T\.(float|int)\w*\(|\d)")
@@ -48,9 +48,7 @@ def expected_outputs(task: TuningTask, seed: int) -> bytes:
     outputs = _run(task.module, inputs)
     arrays = {f"arg{index}": value for index, value in enumerate(inputs)}
     arrays |= {f"out{index}": value for index, value in enumerate(outputs)}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
+    return npz_bytes(arrays)
 
 
 def _values(spec: _Input, seed: int, index: int) -> NDArray[Any]:

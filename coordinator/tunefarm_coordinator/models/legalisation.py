@@ -11,6 +11,7 @@ import tvm
 from tvm import te, topi
 
 from tunefarm_coordinator.models.constants import static_shape
+from tunefarm_coordinator.models.narrow_floats import FORMATS, converted
 
 
 def _extreme(name: str, choose: Callable[[Any, Any], Any], infinity: float) -> Callable[[Any, Any], Any]:
@@ -48,8 +49,16 @@ def _over(reducer: Any, axes: list[int], keeps: bool, name: str) -> Callable[[An
     return compute
 
 
+def _astype(builder: Any, call: Any) -> Any:
+    value, dtype = call.args[0], str(call.attrs.dtype)
+    if dtype not in FORMATS and str(value.ty.dtype) not in FORMATS:
+        return tvm.ir.Op.get("relax.astype").get_attr("FLegalize")(builder, call)
+    return builder.call_te(converted, value, dtype, primfunc_name_hint="cast")
+
+
 # For `relax.transform.LegalizeOps`, by operator.
 OURS: dict[str, Callable[[Any, Any], Any]] = {
+    "relax.astype": _astype,
     "relax.max": _extreme("max", lambda one, other: tvm.tirx.max(one, other), float("-inf")),
     "relax.min": _extreme("min", lambda one, other: tvm.tirx.min(one, other), float("inf")),
 }

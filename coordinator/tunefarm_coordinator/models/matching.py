@@ -22,6 +22,11 @@ _TOLERANCES = {
     "float32": Tolerance(1e-3, 1e-6),
     "float16": Tolerance(2e-2, 1e-3),
     "bfloat16": Tolerance(5e-2, 1e-2),
+    # One step of the greatest value.
+    "float8_e4m3fn": Tolerance(0.13, 0.0),
+    "float8_e4m3fnuz": Tolerance(0.13, 0.0),
+    "float8_e5m2": Tolerance(0.26, 0.0),
+    "float8_e5m2fnuz": Tolerance(0.26, 0.0),
 }
 _EXACT = Tolerance(0.0, 0.0)
 # Factors of products have float16's mantissa there, sums and results have not.

@@ -20,6 +20,8 @@ Dim = int | str | None
 # A first byte of 0x08 is the tag of ModelProto.ir_version, with which every exporter begins.
 _MODEL_FIRST_BYTE = b"\x08"
 _UNNAMED_DIMS = ("", "?")
+# Floats that NumPy knows of others only, and that a compiled model takes and gives.
+_NARROW_FLOATS = {"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"}
 
 
 @dataclass(frozen=True)
@@ -221,9 +223,11 @@ def _tensor(value: onnx.ValueInfoProto, path: Path) -> TensorSignature:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: {value.name!r} has no known element type; export it again") from error
-    # One of eight-bit floats calls itself a float, too; NumPy has none of its own.
-    if dtype.kind not in "fiub" or dtype.isbuiltin != 1:
-        raise InvalidInput(f"{path}: {value.name!r} holds {dtype.name}; numbers and booleans only")
+    if dtype.name not in _NARROW_FLOATS and (dtype.kind not in "fiub" or dtype.isbuiltin != 1):
+        raise InvalidInput(
+            f"{path}: {value.name!r} holds {dtype.name}, which no compiled model can take or give: numbers of 8 bits "
+            "and more, and booleans; cast it outside of the model"
+        )
     dims = tuple(_dim(d) for d in tensor_type.shape.dim) if tensor_type.HasField("shape") else None
     return TensorSignature(value.name, dtype.name, dims)
 

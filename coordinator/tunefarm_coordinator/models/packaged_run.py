@@ -113,17 +113,39 @@ class Model:
         """Inputs for the set: those that it was benchmarked with, random ones where there are none."""
         path = (self._folder / self.sets[at]["library"]).with_name(SAMPLE_FILE)
         if path.exists():
-            with np.load(path) as archive:
-                return {name: archive[name] for name in archive.files}
+            return read_arrays(path)
         generator = np.random.default_rng(0)
         return {spec["name"]: random_input(generator, spec) for spec in self.sets[at]["inputs"]}
 
     def _prepared(self, spec: Mapping[str, Any], value: NDArray[Any]) -> NDArray[Any]:
         try:
-            value = value.astype(spec["dtype"], order="C", casting="same_kind", copy=False)
+            value = as_numbers(value, spec["dtype"])
         except TypeError as error:
             raise CannotRun(f"input {spec['name']!r} is {spec['dtype']}, not {value.dtype}") from error
         return padded(value, tuple(spec["shape"]), self.padding.get(spec["name"], 0))
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz by name; bfloat16 and floats of 8 bits lie there as `storable` made them."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return {name: value.view(value.dtype.names[0]) if value.dtype.names else value for name, value in arrays.items()}
+
+
+def storable(value: NDArray[Any]) -> NDArray[Any]:
+    """The array as NumPy's format keeps it: of a type that it does not know, a structure whose one field is called as
+    the type (`array.view(array.dtype.names[0])` is the array again)."""
+    return value.view([(value.dtype.name, f"u{value.dtype.itemsize}")]) if value.dtype.isbuiltin == 2 else value
+
+
+def as_numbers(value: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """The array in the dtype, if it is of its kind. Floats become bfloat16; plain bytes, as `numpy.savez` makes them
+    of what it doesn't know, are taken as the dtype. Raises TypeError."""
+    wanted = np.dtype(dtype)
+    if value.dtype.kind == "V" and value.dtype.isbuiltin != 2 and value.dtype.itemsize == wanted.itemsize:
+        value = value.view(wanted)
+    narrows = wanted.isbuiltin == 2 and value.dtype.kind == "f"
+    return value.astype(wanted, order="C", casting="unsafe" if narrows else "same_kind", copy=False)
 
 
 def chosen(sets: Sequence[Set], padding: Mapping[str, float], shapes: Mapping[str, Shape]) -> int:
@@ -284,12 +306,11 @@ def time_set(model: Model, at: int) -> None:
 
 def run_files(model: Model, inputs: Path, outputs: Path | None) -> None:
     """Runs the model on the arrays of a file; prints its outputs' shapes, and writes them to a file if one is named."""
-    with np.load(inputs) as archive:
-        found = model({name: archive[name] for name in archive.files})
+    found = model(read_arrays(inputs))
     for name, value in found.items():
         print(f"{name}: {value.dtype} {value.shape}")
     if outputs is not None:
-        arrays: dict[str, Any] = dict(found)
+        arrays: dict[str, Any] = {name: storable(value) for name, value in found.items()}
         np.savez(outputs, **arrays)
 
 

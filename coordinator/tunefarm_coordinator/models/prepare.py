@@ -40,6 +40,7 @@ from tunefarm_coordinator.models.target import host_target
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, kernels_of, tasks_of
 from tunefarm_coordinator.models.tf32 import mark_tf32
+from tunefarm_proto.arrays import Archive, write_npz
 
 MODULE_FILE = "prepared_module.json"
 WEIGHTS_FILE = "weights.npz"
@@ -113,8 +114,9 @@ class PreparedModel:
 
     def weights(self) -> list[NDArray[Any]]:
         """Main's parameters after the inputs, in order, in the layout that the module has them."""
-        with np.load(self.directory / WEIGHTS_FILE) as archive:
-            return [archive[f"w{index}"] for index in range(len(archive.files))]
+        with np.load(self.directory / WEIGHTS_FILE) as opened:
+            archive = Archive(opened)
+            return [archive[f"w{index}"] for index in range(len(archive))]
 
 
 def prepare(
@@ -277,8 +279,8 @@ def _save(prepared: PreparedModel, mod: Any, weights: list[NDArray[Any]]) -> Non
     directory = prepared.directory
     directory.mkdir(parents=True, exist_ok=True)
     (directory / MODULE_FILE).write_text(str(tvm.ir.save_json(mod)))
-    arrays: dict[str, Any] = {f"w{index}": value for index, value in enumerate(weights)}
-    np.savez(directory / WEIGHTS_FILE, **arrays)
+    with (directory / WEIGHTS_FILE).open("wb") as file:
+        write_npz(file, {f"w{index}": value for index, value in enumerate(weights)})
     summary = asdict(prepared)
     del summary["directory"]
     (directory / SUMMARY_FILE).write_text(json.dumps(summary))

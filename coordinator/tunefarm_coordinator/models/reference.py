@@ -1,12 +1,10 @@
 """What a whole model has to answer: ONNX Runtime's outputs on its input sets."""
 
-import io
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
@@ -18,6 +16,7 @@ from tunefarm_coordinator.models.onnx_graph import with_sizes
 from tunefarm_coordinator.models.reference_session import load_session
 from tunefarm_coordinator.models.refused_inputs import suspects
 from tunefarm_coordinator.models.samples import InputSet
+from tunefarm_proto.arrays import npz_bytes
 
 # What ONNX Runtime raises while a model runs that it has loaded.
 _RUN_FAILURES = (failures.Fail, failures.InvalidArgument, failures.RuntimeException, RuntimeError)
@@ -50,9 +49,7 @@ def reference_outputs(
     for seed, inputs, outputs in zip(seeds, sets, answers(onnx_path, shapes, sets), strict=True):
         arrays |= {f"{seed}_in{index}": value for index, value in enumerate(inputs.values())}
         arrays |= {f"{seed}_out{index}": value for index, value in enumerate(outputs)}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
+    return npz_bytes(arrays)
 
 
 def _refusal(onnx_path: str | Path, shapes: dict[str, tuple[int, ...]], message: str) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.onnx_file import Dim, Signature, TensorSignature
+from tunefarm_proto.arrays import meant, storable
 
 # Each is run by every contender; more would say nothing new.
 MOST_SETS = 16
@@ -29,8 +30,9 @@ def read_samples(path: Path, signature: Signature) -> list[InputSet]:
     """
     inputs = {tensor.name: tensor for tensor in signature.inputs}
     sets: dict[str, dict[int, NDArray[Any]]] = {}
-    for key, value in _arrays(path).items():
+    for key, stored in _arrays(path).items():
         name, number = _place(key, inputs)
+        value = _native(meant(stored, inputs[name].dtype))
         _check(inputs[name], key, value)
         if number in sets.setdefault(name, {}):
             raise InvalidInput(f"samples: {name!r} has set {number} twice ({key!r} is one of them)")
@@ -63,7 +65,7 @@ def npz_archive(arrays: InputSet) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
+                np.lib.format.write_array(member, np.asarray(storable(array), order="C"), allow_pickle=False)
     return buffer.getvalue()
 
 
@@ -72,7 +74,7 @@ def _arrays(path: Path) -> InputSet:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InvalidInput("samples: one array without a name; save an .npz with np.savez(FILE, NAME=array)")
-            return {name: _native(archive[name]) for name in archive.files}
+            return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInput(f"samples: not an .npz file of plain arrays ({error})") from error
 

@@ -95,6 +95,23 @@ def test_strings_are_refused(tmp_path: Path) -> None:
         read_signature(path)
 
 
+@pytest.mark.parametrize("dtype", [TensorProto.INT4, TensorProto.FLOAT4E2M1, TensorProto.FLOAT8E8M0])
+def test_what_no_compiled_model_takes_is_refused(tmp_path: Path, dtype: int) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    path = graphs.save(tmp_path / "m.onnx", [node], {"x": [1]}, ["y"], input_type=dtype)
+    with pytest.raises(InvalidInput, match=r"which no compiled model can take or give.*cast it outside"):
+        read_signature(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(TensorProto.BFLOAT16, "bfloat16"), (TensorProto.FLOAT8E4M3FN, "float8_e4m3fn")]
+)
+def test_floats_that_numpy_does_not_know_are_read(tmp_path: Path, dtype: int, name: str) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    path = graphs.save(tmp_path / "m.onnx", [node], {"x": [1]}, ["y"], input_type=dtype)
+    assert read_signature(path).inputs[0].dtype == name
+
+
 def test_batch_defaults_to_one_and_symbols_are_shared() -> None:
     signature = _signature(image=("n", 3, "side", "side"), mask=(None, "side"))
     assert resolve_shapes(signature, {"image": [2, 3, 8, 8]}) == {"image": (2, 3, 8, 8), "mask": (1, 8)}

@@ -9,8 +9,10 @@ from tvm import relax
 from tvm.relax.frontend.onnx.onnx_frontend import get_type
 
 from tunefarm_coordinator.models.constants import constant
+from tunefarm_coordinator.models.narrow_floats import FORMATS
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Rewrite, Unsupported, attributes_of
 from tunefarm_coordinator.models.operators.graph import Graph
+from tunefarm_coordinator.models.operators.narrow_types import narrowed
 from tunefarm_coordinator.models.operators.quantisation import along, cast, dequantised, quantised, sizes
 
 _MICROSOFT = "com.microsoft"
@@ -29,17 +31,18 @@ def _quantize(operator: Operator) -> Any:
     dtype = _output_dtype(operator, zero)
     axis, block = _axis(operator), int(operator.attributes.get("block_size", 0))
     if dtype not in _QUANTISED:
-        return _other_quantize(operator, data, scale, zero, axis, dtype)
+        return _other_quantize(operator, data, scale, axis, block, dtype)
     zero = None if zero is None else along(operator, zero, data, axis, block)
     return quantised(operator, data, along(operator, scale, data, axis, block), zero, dtype)
 
 
-def _other_quantize(operator: Operator, data: Any, scale: Any, zero: Any, axis: int, dtype: str) -> Any:
-    """To floats of 8 bits, as TVM has it."""
-    if operator.attributes.get("block_size", 0) or operator.attributes.get("saturate", 1) != 1:
-        raise Unsupported(f"to {dtype} in blocks, or without saturation")
-    zero = constant(np.zeros((), dtype)) if zero is None else zero
-    return relax.op.quantize(cast(operator, data, "float32"), scale, zero, axis=axis, out_dtype=dtype)
+def _other_quantize(operator: Operator, data: Any, scale: Any, axis: int, block: int, dtype: str) -> Any:
+    """To floats of 8 bits, whose zero point is none but zero."""
+    if dtype not in FORMATS:
+        raise Unsupported(f"to {dtype}, which no compiled model can hold")
+    scale = cast(operator, along(operator, scale, data, axis, block), "float32")
+    scaled = operator.emit(relax.op.divide(cast(operator, data, "float32"), scale))
+    return narrowed(operator, scaled, dtype)
 
 
 def _dequantize(operator: Operator) -> Any:
