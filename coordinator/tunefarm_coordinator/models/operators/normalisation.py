@@ -9,7 +9,7 @@ from tvm import relax
 
 from tunefarm_coordinator.models.constants import constant, static_shape
 from tunefarm_coordinator.models.operators.arguments import axis_of, dtype_of, shape_of
-from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Rewrite
+from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Rewrite, Unsupported, attributes_of
 from tunefarm_coordinator.models.operators.graph import Graph
 
 _WIDE = {0: "", 1: "float32", 11: "float64", 10: "float16", 16: "bfloat16"}
@@ -89,7 +89,13 @@ def _dropout(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
     return nodes
 
 
-REWRITES: dict[Key, Rewrite] = {("", "Dropout"): _dropout}
+def _batch(node: onnx.NodeProto, _: Graph) -> list[onnx.NodeProto] | None:
+    if attributes_of(node).get("training_mode", 0):
+        raise Unsupported("training_mode 1; export the model for inference")
+    return None
+
+
+REWRITES: dict[Key, Rewrite] = {("", "BatchNormalization"): _batch, ("", "Dropout"): _dropout}
 
 CONVERSIONS: dict[Key, Conversion] = {
     ("", "LayerNormalization"): _layer,

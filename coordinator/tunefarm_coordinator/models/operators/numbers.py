@@ -141,12 +141,32 @@ def _by_channel(operator: Operator, value: Any, slope: Any) -> Any:
     return slope
 
 
+def _exponential(operator: Operator) -> Any:
+    """Elu, Selu and Celu in the input's own type: a straight line above 0, an exponential below."""
+    name, dtype = operator.node.op_type, dtype_of(operator)
+    alpha = float(operator.attributes.get("alpha", 1.67326319217681884765625 if name == "Selu" else 1.0))
+    gamma = float(operator.attributes.get("gamma", 1.05070102214813232421875)) if name == "Selu" else 1.0
+    value, zero = operator.inputs[0], relax.const(0, dtype)
+    # Above 0 it counts for nothing, and must not overflow.
+    below = operator.emit(relax.op.minimum(value, zero))
+    inner = operator.emit(relax.op.divide(below, relax.const(alpha, dtype))) if name == "Celu" else below
+    grown = operator.emit(relax.op.subtract(operator.emit(relax.op.exp(inner)), relax.const(1, dtype)))
+    curve = operator.emit(relax.op.multiply(grown, relax.const(alpha * gamma, dtype)))
+    line = operator.emit(relax.op.nn.relu(value))
+    if gamma != 1:
+        line = operator.emit(relax.op.multiply(line, relax.const(gamma, dtype)))
+    return relax.op.add(line, curve)
+
+
 CONVERSIONS: dict[Key, Conversion] = {
     ("", "BitCast"): _same_bits,
+    ("", "Celu"): _exponential,
     ("", "Cosh"): _hyperbolic(1),
+    ("", "Elu"): _exponential,
     ("", "IsInf"): _infinite,
     ("", "Mod"): _remainder,
     ("", "Pow"): _power,
     ("", "PRelu"): _slopes,
+    ("", "Selu"): _exponential,
     ("", "Sinh"): _hyperbolic(-1),
 }
