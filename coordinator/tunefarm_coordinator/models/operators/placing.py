@@ -210,6 +210,26 @@ def _minor(operator: Operator, rows: tuple[int, ...], columns: tuple[int, ...]) 
     return total
 
 
+def _written(operator: Operator) -> Any:
+    """TensorScatter: an update at a place of its own for each of the batch, perhaps round the end."""
+    shape, axis = shape_of(operator), int(operator.attributes.get("axis", -2)) % len(shape_of(operator))
+    rank, count = len(shape), shape_of(operator, 1)[axis]
+    steps = constant(np.arange(shape[axis]).reshape([-1 if at == axis else 1 for at in range(rank)]))
+    begins = operator.input(2)
+    if begins is None:
+        begins = constant(np.zeros(shape[0], np.int64))
+    begins = operator.emit(relax.op.reshape(begins, [-1, *[1] * (rank - 1)]))
+    places = operator.emit(relax.op.subtract(steps, begins))
+    if operator.attributes.get("mode", "linear") == "circular":
+        places = operator.emit(relax.op.floor_mod(places, relax.const(shape[axis], "int64")))
+    low = operator.emit(relax.op.greater_equal(places, relax.const(0, "int64")))
+    inside = operator.emit(relax.op.logical_and(low, operator.emit(relax.op.less(places, relax.const(count, "int64")))))
+    nearest = operator.emit(relax.op.clip(places, 0, count - 1))
+    nearest = operator.emit(relax.op.broadcast_to(nearest, list(shape)))
+    update = operator.emit(relax.op.gather_elements(operator.inputs[1], nearest, axis=axis))
+    return relax.op.where(inside, update, operator.inputs[0])
+
+
 CONVERSIONS: dict[Key, Conversion] = {
     ("", "Col2Im"): _column_to_image,
     ("", "Compress"): _compress,
@@ -221,6 +241,7 @@ CONVERSIONS: dict[Key, Conversion] = {
     ("", "ReverseSequence"): _reverse_sequence,
     ("", "SpaceToDepth"): _space_to_depth,
     ("", "Split"): _split,
+    ("", "TensorScatter"): _written,
     ("", "TopK"): _top,
 }
 

@@ -23,8 +23,28 @@ def _transform(operator: Operator) -> Any:
     inverse, half = (bool(operator.attributes.get(name, 0)) for name in ("inverse", "onesided"))
     if inverse and half:
         raise Unsupported("an inverse transform of one side")
+    return _fourier(operator, operator.inputs[0], axis, size, half, inverse)
+
+
+def _short_time(operator: Operator) -> Any:
+    """Transforms of windows that follow one another (STFT-17)."""
+    step, given = known(operator, 1), known(operator, 3)
+    shape, window = shape_of(operator), operator.input(2)
+    size = int(given.reshape(-1)[0]) if given is not None else shape_of(operator, 2)[0] if window is not None else 0
+    if step is None or not size:
+        raise Unsupported("its frame_step, or the length of its frames, is missing")
+    begins = np.arange(0, shape[1] - size + 1, int(step.reshape(-1)[0]))
+    places = constant((begins[:, None] + np.arange(size)[None, :]).astype(np.int64))
+    frames = operator.emit(relax.op.take(operator.inputs[0], places, axis=1))
+    if window is not None:
+        frames = operator.emit(relax.op.multiply(frames, operator.emit(relax.op.reshape(window, [size, 1]))))
+    return _fourier(operator, frames, 2, size, bool(operator.attributes.get("onesided", 1)), False)
+
+
+def _fourier(operator: Operator, value: Any, axis: int, size: int, half: bool, inverse: bool) -> Any:
+    """Along one axis; real and imaginary parts along the last one."""
+    shape = static_shape(value) or ()
     cosines, sines = _tables(min(size, shape[axis]), size, half, inverse, dtype_of(operator))
-    value = operator.inputs[0]
     if size < shape[axis]:
         value = operator.emit(relax.op.strided_slice(value, [axis], [0], [size]))
     order = [*(it for it in range(len(shape)) if it != axis), axis]
@@ -56,4 +76,4 @@ def _tables(taken: int, size: int, half: bool, inverse: bool, dtype: str) -> tup
     return constant((np.cos(angles) * scale).astype(dtype)), constant((sign * np.sin(angles) * scale).astype(dtype))
 
 
-CONVERSIONS: dict[Key, Conversion] = {("", "DFT"): _transform}
+CONVERSIONS: dict[Key, Conversion] = {("", "DFT"): _transform, ("", "STFT"): _short_time}
