@@ -126,9 +126,9 @@ def _space_to_depth(operator: Operator) -> Any:
 def _split(operator: Operator) -> Any:
     """Sections of given sizes; TVM's own takes the places between them, which parts of no elements share."""
     axis, parts, start = axis_of(operator, 0), [], 0
+    if 0 in shape_of(operator):
+        raise Unsupported("an input of no elements")
     for size in _part_sizes(operator, shape_of(operator)[axis]):
-        if size == 0:
-            raise Unsupported("parts of no elements")
         parts.append(relax.op.strided_slice(operator.inputs[0], [axis], [start], [start + size]))
         start += size
     return parts
@@ -230,6 +230,17 @@ def _written(operator: Operator) -> Any:
     return relax.op.where(inside, update, operator.inputs[0])
 
 
+def _inserted(operator: Operator) -> Any:
+    """SequenceInsert: a place below 0 counts from the end, before the tensor there."""
+    tensors = list(operator.inputs[0])
+    given = known(operator, 2)
+    place = len(tensors) if given is None else int(given.reshape(-1)[0])
+    if not -len(tensors) <= place <= len(tensors):
+        raise Unsupported(f"place {place} in a sequence of {len(tensors)}")
+    tensors.insert(place, operator.inputs[1])
+    return [relax.Tuple(tensors)]
+
+
 CONVERSIONS: dict[Key, Conversion] = {
     ("", "Col2Im"): _column_to_image,
     ("", "Compress"): _compress,
@@ -239,6 +250,7 @@ CONVERSIONS: dict[Key, Conversion] = {
     ("", "EyeLike"): _eye,
     ("", "OneHot"): _one_hot,
     ("", "ReverseSequence"): _reverse_sequence,
+    ("", "SequenceInsert"): _inserted,
     ("", "SpaceToDepth"): _space_to_depth,
     ("", "Split"): _split,
     ("", "TensorScatter"): _written,
