@@ -22,6 +22,8 @@ from tunefarm_coordinator.models.matching import difference
 SPREAD_FACTOR = 4.0
 # Of the last digit: what sums of some hundred terms differ by when they are made in another order.
 _LAST_DIGITS = 8
+# bfloat16 and floats of 8 bits have no digits that do not matter.
+_SHAKEN = {"float64", "float32", "float16"}
 # What was quantised somewhere in the middle: a value between two steps there is worth more than rounding here.
 _QUANTISED_WITHIN = 2e-2
 # What they give comes in steps of one.
@@ -34,7 +36,7 @@ _MOVERS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity"
 def shaken(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """The inputs with floats changed in their last digits, each up or down, the same way in any process."""
     random = np.random.default_rng(0)
-    return [_shaken(value, random) if value.dtype.kind == "f" else value for value in inputs]
+    return [_shaken(value, random) if value.dtype.name in _SHAKEN else value for value in inputs]
 
 
 def bounds_of(

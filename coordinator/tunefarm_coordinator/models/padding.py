@@ -42,4 +42,4 @@ def _holds(dtype: np.dtype[Any], value: float) -> bool:
         bounds = np.iinfo(dtype)
         return value.is_integer() and bounds.min <= value <= bounds.max
     # What NumPy knows no bounds of (bfloat16) reaches as far as float32.
-    return abs(value) <= float(np.finfo(dtype if dtype.kind == "f" else np.float32).max)
+    return abs(value) <= float(np.finfo(dtype if dtype.kind == "f" and dtype.isbuiltin == 1 else np.float32).max)

@@ -13,7 +13,7 @@ from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.input_sets import SEEDS, input_sets
 from tunefarm_coordinator.models.onnx_file import read_signature
 from tunefarm_coordinator.models.onnx_graph import with_sizes
-from tunefarm_coordinator.models.reference_session import load_session
+from tunefarm_coordinator.models.reference_session import load_session, run_arrays
 from tunefarm_coordinator.models.refused_inputs import suspects
 from tunefarm_coordinator.models.samples import InputSet
 from tunefarm_proto.arrays import npz_bytes
@@ -35,7 +35,7 @@ def answers(
     names = [tensor.name for tensor in signature.outputs]
     for inputs in sets:
         try:
-            yield session.run(names, dict(inputs))
+            yield run_arrays(session, names, dict(inputs))
         except _RUN_FAILURES as error:
             raise InvalidInput(_refusal(onnx_path, shapes, str(error))) from error
 
