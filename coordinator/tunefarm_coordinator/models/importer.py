@@ -134,10 +134,10 @@ class _Importer(onnx_frontend.ONNXGraphImporter):  # type: ignore[misc]
         for node in graph.node:
             self.current = node
             convert = CONVERSIONS.get(key_of(node))
-            if convert is None:
+            outputs = None if convert is None else convert(self._operator(node))
+            if outputs is None:
                 super()._construct_nodes(onnx.GraphProto(node=[node]))
             else:
-                outputs = convert(self._operator(node))
                 if isinstance(outputs, relax.Expr) and not isinstance(outputs, relax.Tuple):
                     outputs = [outputs]
                 for name, output in zip(node.output, outputs, strict=False):

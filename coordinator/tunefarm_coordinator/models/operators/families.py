@@ -24,6 +24,7 @@ from tunefarm_coordinator.models.operators import (
     recurrent,
     reductions,
     resampling,
+    slicing,
     spectral,
     windows,
 )
@@ -48,6 +49,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     recurrent,
     reductions,
     resampling,
+    slicing,
     spectral,
     windows,
 )

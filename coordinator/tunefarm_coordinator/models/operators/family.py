@@ -46,8 +46,8 @@ class Operator:
         return self.builder.emit(expr)
 
 
-# One expression for each output of the node, a single one as it is.
-Conversion = Callable[[Operator], Any | Sequence[Any]]
+# One expression for each output of the node, a single one as it is; None leaves the node to TVM's importer.
+Conversion = Callable[[Operator], Any | Sequence[Any] | None]
 
 
 class Family(Protocol):

@@ -69,3 +69,21 @@ def test_a_loop_of_known_length_is_unrolled(tmp_path: Path) -> None:
     outputs = {"y": TensorProto.FLOAT, "all": TensorProto.FLOAT}
     model = model_of([node], {"x": PIXELS}, outputs, {"three": np.array(3)})
     assert_same(model, {"x": PIXELS}, tmp_path)
+
+
+def test_slices_that_leave_axes_out(tmp_path: Path) -> None:
+    weights = {"s": np.array([0, 1]), "e": np.array([1, -1]), "t": np.array([1, 1])}
+    short = helper.make_node("Slice", ["x", "s", "e", "", "t"], ["y"])
+    assert_same(model_of([short], {"x": PIXELS}, {"y": TensorProto.FLOAT}, weights), {"x": PIXELS}, tmp_path)
+
+
+def test_slices_of_old_have_attributes(tmp_path: Path) -> None:
+    old = helper.make_node("Slice", ["x"], ["y"], starts=[1, -4], ends=[2**31, -1], axes=[1, -1])
+    assert_same(model_of([old], {"x": PIXELS}, {"y": TensorProto.FLOAT}, opset=9), {"x": PIXELS}, tmp_path)
+
+
+def test_many_parts_are_joined_in_groups(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Mul", ["x", f"w{part}"], [f"m{part}"]) for part in range(40)]
+    nodes.append(helper.make_node("Concat", [f"m{part}" for part in range(40)], ["y"], axis=1))
+    weights = {f"w{part}": np.float32(part) for part in range(40)}
+    assert_same(model_of(nodes, {"x": PIXELS}, {"y": TensorProto.FLOAT}, weights), {"x": PIXELS}, tmp_path)
