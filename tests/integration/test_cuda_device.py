@@ -219,6 +219,8 @@ sys.stdin.read()
 async def test_outcomes_say_how_the_gpu_ran_and_that_others_were_there(
     farm: FakeCoordinator, kernels: dict[str, bytes]
 ) -> None:
+    # The session of the test before may be ending still.
+    await farm.until(lambda: bool(farm.heartbeats) and not farm.heartbeats[-1].shared[GPU].by, 30)
     # However short: the agent looks while its session is there, and learns which processes are its own.
     measure(farm, "alone", kernels["good"], device=GPU)
     (alone,) = await farm.reports("alone", 1, 60)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import tvm
+from google.protobuf.message import DecodeError
 
 from tunefarm_coordinator.compute.messages import (
     Expected,
@@ -29,6 +30,7 @@ from tunefarm_coordinator.models.best_reference import best_answers
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
 from tunefarm_coordinator.models.footprint import footprint_note
+from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.matching import tolerance
 from tunefarm_coordinator.models.onnx_graph import with_sizes
@@ -111,12 +113,19 @@ def _prepared_now(request: PrepareModel, target: str) -> PreparedModel:
     try:
         return prepare(request.model, request.shapes, target, request.out_dir, allow_tf32=request.allow_tf32)
     except (InvalidInput, *TVM_ERRORS) as error:
-        model = with_sizes(onnx.load(request.model, load_external_data=False), request.shapes)
-        hint = freeze_hint(model, str(error))
+        hint = _freeze_hint(request, str(error))
         if hint is None:
             raise
         said = str(error) if isinstance(error, InvalidInput) else f"{request.model}: {first_line(error)}"
         raise InvalidInput(f"{said}; {hint}") from error
+
+
+def _freeze_hint(request: PrepareModel, message: str) -> str | None:
+    try:
+        model = onnx.load(request.model, load_external_data=False)
+        return freeze_hint(with_sizes(model, request.shapes), message)
+    except (OSError, DecodeError, *FOREIGN_FAILURES):  # no model, or one that has no such graph: there is no hint
+        return None
 
 
 def _prepared_before(request: PrepareModel, target: str) -> PreparedModel | None:
