@@ -47,6 +47,10 @@ def with_sizes(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> on
         del dims[:]
         for size in shapes[value.name]:
             dims.add().dim_value = size
+    for value in model.graph.output:
+        # What exporters say of outputs may be of other inputs, or plainly wrong; inference would believe it.
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
     return model
 
 

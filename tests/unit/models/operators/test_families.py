@@ -87,3 +87,16 @@ def test_many_parts_are_joined_in_groups(tmp_path: Path) -> None:
     nodes.append(helper.make_node("Concat", [f"m{part}" for part in range(40)], ["y"], axis=1))
     weights = {f"w{part}": np.float32(part) for part in range(40)}
     assert_same(model_of(nodes, {"x": PIXELS}, {"y": TensorProto.FLOAT}, weights), {"x": PIXELS}, tmp_path)
+
+
+def test_casts_to_integers_and_back(tmp_path: Path) -> None:
+    values = np.array([[-3.7, -0.5, 0.5, 2.5, 200.9, 40000.2]], np.float32)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["wide"], ["back"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["back"], ["y"], to=TensorProto.INT64),
+        helper.make_node("Abs", ["x"], ["magnitude"]),
+        helper.make_node("Cast", ["magnitude"], ["z"], to=TensorProto.UINT16),
+    ]
+    model = model_of(nodes, {"x": values}, {"y": TensorProto.INT64, "z": TensorProto.UINT16})
+    assert_same(model, {"x": values}, tmp_path)
