@@ -26,6 +26,9 @@ _HANDSHAKE_SECONDS = 5.0
 _LONGEST_KEY = 256
 # What TVM's wheel is built against.
 _CUDA_RUNTIME = "libcudart.so.13"
+_TVM_LIBRARIES = Path(tvm.__file__).parent / "lib"
+# Kernels that TVM has in C++ (sorting, TopK): a runtime-only TVM leaves them to its host program to load.
+_OPERATORS = "libtvm_runtime_extra.so"
 _TO_DEFAULT = (
     signal.SIGINT,
     signal.SIGTERM,
@@ -74,8 +77,9 @@ def _confine(listener: socket.socket, confinement: Confinement, parent: int) -> 
     if confinement.place.gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = confinement.place.gpu
     limit_resources(confinement.memory, confinement.cpu_seconds)
+    # Before it is another user's process, which may not be let into the agent's Python environment.
+    ctypes.CDLL(str(_TVM_LIBRARIES / _OPERATORS), ctypes.RTLD_GLOBAL)
     if confinement.place.kind == "cuda":
-        # Before it is another user's process, which may not be let into the agent's Python environment.
         _load_cuda()
     become(confinement.uid)
     # Last: the kernel forgets it when a process becomes another user (prctl(2)).
@@ -165,11 +169,10 @@ def _load_cuda() -> None:
 
     Raises OSError: it, CUDA's own runtime or the driver is not there; the message names the file that is missing.
     """
-    folder = Path(tvm.__file__).parent / "lib"
     try:
         ctypes.CDLL(_CUDA_RUNTIME, ctypes.RTLD_GLOBAL)
     except OSError:
         # Where it came as a Python package, it lies on no path that the linker searches.
-        for library in sorted(folder.parents[1].glob(f"nvidia/*/lib/{_CUDA_RUNTIME}")):
+        for library in sorted(_TVM_LIBRARIES.parents[1].glob(f"nvidia/*/lib/{_CUDA_RUNTIME}")):
             ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
-    ctypes.CDLL(str(folder / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)
+    ctypes.CDLL(str(_TVM_LIBRARIES / "libtvm_runtime_cuda.so"), ctypes.RTLD_GLOBAL)

@@ -262,6 +262,9 @@ def load_cuda() -> None:
 
 def device_for(kind: str) -> Any:
     """The device that code for this kind of target runs on."""
+    with contextlib.suppress(OSError):
+        # Sorting and TopK, which a TVM that is runtime only leaves to its host program to load.
+        ctypes.CDLL(str(Path(tvm.__file__).parent / "lib" / "libtvm_runtime_extra.so"), ctypes.RTLD_GLOBAL)
     if kind == "cuda":
         load_cuda()
     device = tvm.runtime.device("cpu" if kind == "llvm" else kind, 0)
