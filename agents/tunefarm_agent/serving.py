@@ -27,7 +27,8 @@ _LONGEST_KEY = 256
 # What TVM's wheel is built against.
 _CUDA_RUNTIME = "libcudart.so.13"
 _TVM_LIBRARIES = Path(tvm.__file__).parent / "lib"
-# Kernels that TVM has in C++ (sorting, TopK): a runtime-only TVM leaves them to its host program to load.
+# Kernels that TVM has in C++ (sorting, TopK): a runtime-only TVM leaves them to its host program to load. A TVM that
+# somebody built for a board may lack the file.
 _OPERATORS = "libtvm_runtime_extra.so"
 _TO_DEFAULT = (
     signal.SIGINT,
@@ -78,7 +79,8 @@ def _confine(listener: socket.socket, confinement: Confinement, parent: int) -> 
         os.environ["CUDA_VISIBLE_DEVICES"] = confinement.place.gpu
     limit_resources(confinement.memory, confinement.cpu_seconds)
     # Before it is another user's process, which may not be let into the agent's Python environment.
-    ctypes.CDLL(str(_TVM_LIBRARIES / _OPERATORS), ctypes.RTLD_GLOBAL)
+    if (_TVM_LIBRARIES / _OPERATORS).exists():
+        ctypes.CDLL(str(_TVM_LIBRARIES / _OPERATORS), ctypes.RTLD_GLOBAL)
     if confinement.place.kind == "cuda":
         _load_cuda()
     become(confinement.uid)
