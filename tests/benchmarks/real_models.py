@@ -32,6 +32,7 @@ def tune(name: str, work: Path, trials_per_kernel: int) -> dict[str, Any]:
     shapes = [
         part
         for tensor, shape in MODELS[name].shapes.items()
+        if shape  # a scalar has no sizes to give
         for part in ("--input", f"{tensor}={','.join(map(str, shape))}")
     ]
     options = ["--json", "--trials-per-kernel", str(trials_per_kernel), "--out", str(work / name / "package")]
