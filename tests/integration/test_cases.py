@@ -78,7 +78,8 @@ def verdicts(names: Sequence[str]) -> dict[str, Verdict]:
 
 @pytest.mark.timeout(900)
 def test_what_once_failed_after_its_trials_tunes(home: Path, tmp_path: Path) -> None:
-    with coordinator(home) as (_, address), agent(home, address):
+    with coordinator(home) as (_, address), agent(home, address) as board:
+        board.wait_for("attached")
         for name in TUNED:
             path = write(name, tmp_path)
             shapes = [

@@ -62,7 +62,8 @@ def test_samples_frozen_and_forced_inputs(home: Path, tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "run.py"], cwd=out, capture_output=True, text=True, check=False, timeout=120)
     assert "y: float32 (4, 128)" in ran.stdout, ran.stderr
 
-    # Without the constant the refusal says what helps; nothing is spent.
-    refused = tunefarm(home, "plan", str(model), "--json")
-    assert refused.returncode == 2
-    assert "Reshape at node fold takes its shape from input 'shape': fix it with --freeze shape=VALUE" in refused.stderr
+    # Without the constant the end of the model stays ONNX, and a note says what helps.
+    planned = tunefarm(home, "plan", str(model), "--json")
+    assert planned.returncode == 0, planned.stderr
+    helps = "Reshape at node fold takes its shape from input 'shape': fix it with --freeze shape=VALUE"
+    assert any(helps in note for note in document(planned)["notes"])

@@ -19,7 +19,8 @@ MODELS: dict[str, Callable[[Path], Path]] = {
 
 
 def test_quantised_models_by_one_command_each(home: Path, tmp_path: Path) -> None:
-    with coordinator(home) as (_, address), agent(home, address):
+    with coordinator(home) as (_, address), agent(home, address) as board:
+        board.wait_for("attached")
         for name, save in MODELS.items():
             model, out = save(tmp_path / f"{name}.onnx"), tmp_path / name
             common = [str(model), "--connect", address, "--trials-per-kernel", "1", "--out", str(out), "--json"]

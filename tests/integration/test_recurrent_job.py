@@ -40,7 +40,8 @@ def save(kind: str, steps: int, path: Path) -> Path:
 
 
 def test_recurrent_models_by_one_command_each(home: Path, tmp_path: Path) -> None:
-    with coordinator(home) as (_, address), agent(home, address):
+    with coordinator(home) as (_, address), agent(home, address) as board:
+        board.wait_for("attached")
         for kind, steps in (("LSTM", 30), ("GRU", 6)):
             model, out = save(kind, steps, tmp_path / f"{kind}.onnx"), tmp_path / kind
             common = [str(model), "--connect", address, "--trials-per-kernel", "1", "--out", str(out), "--json"]

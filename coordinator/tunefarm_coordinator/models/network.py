@@ -11,6 +11,7 @@ from tunefarm_coordinator.models.cutting import CutModel, NoCut, cut
 from tunefarm_coordinator.models.importer import import_onnx
 from tunefarm_coordinator.models.onnx_graph import Unimportable, load_static
 from tunefarm_coordinator.models.operators.family import key_of
+from tunefarm_coordinator.models.refused_inputs import freeze_hint
 
 # In a prepared model's folder; the network has one of its own, since weights may lie beside it.
 NETWORK_FILE = "network/network.onnx"
@@ -46,11 +47,16 @@ def imported_network(path: Path, shapes: dict[str, tuple[int, ...]], folder: Pat
     """
     nodes: list[onnx.NodeProto] = []
     parts: CutModel | None = None
+    last = Unimportable("", ())
     for _ in range(_MOST_CUTS):
         network = path if parts is None else folder / NETWORK_FILE
         try:
             module = import_onnx(network, shapes)
-            return Network(module, path) if parts is None else _cut_network(module, parts, folder)
+            if parts is None:
+                return Network(module, path)
+            # Where the cut comes from an input's values, the user may prefer a constant.
+            hint = freeze_hint(load_static(path, shapes), str(last))
+            return _cut_network(module, parts, folder, hint)
         except Unimportable as error:
             if not error.nodes:
                 raise
@@ -82,12 +88,13 @@ def _write(parts: CutModel, folder: Path) -> None:
     onnx.save(parts.tail, folder / TAIL_FILE)
 
 
-def _cut_network(module: Any, parts: CutModel, folder: Path) -> Network:
+def _cut_network(module: Any, parts: CutModel, folder: Path, hint: str | None) -> Network:
     note = (
         f"what {_listed(parts.places)} and all after it give can't be compiled: the network before is tuned, "
         "ONNX Runtime runs the rest, and the package holds both"
     )
-    return Network(module, folder / NETWORK_FILE, folder / TAIL_FILE, (note,))
+    notes = (note,) if hint is None else (note, f"{hint}, and it is compiled too")
+    return Network(module, folder / NETWORK_FILE, folder / TAIL_FILE, notes)
 
 
 def _listed(places: tuple[str, ...]) -> str:
