@@ -14,6 +14,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 BENCH_ARGS ?=
 GPU_ARGS ?=
 CONFORMANCE_ARGS ?=
+CASES_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -23,7 +24,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile gpu-check conformance clean
+.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile gpu-check conformance cases clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -104,6 +105,9 @@ gpu-check: setup ## on a machine with an NVIDIA GPU: tunes four models, times th
 
 conformance: setup ## ONNX's own backend tests, operator by operator, into docs/conformance.md; ten minutes (CONFORMANCE_ARGS)
 	OPENBLAS_NUM_THREADS=1 TVM_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.conformance.suite $(CONFORMANCE_ARGS)
+
+cases: setup ## tunes each of the small models that are easily got wrong; most of an hour (CASES_ARGS)
+	$(BIN)/python -m tests.cases.tune_all $(CASES_ARGS)
 
 clean: ## removes all that make has made, .venv too
 	rm -rf .venv $(DEMO) bench-* gpu-check *.json build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
