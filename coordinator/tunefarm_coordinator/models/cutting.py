@@ -21,7 +21,8 @@ _PRODUCTS = frozenset(
 
 
 class NoCut(Exception):
-    """The model can't be cut there; the message says why."""
+    """The model can't be cut there; the message says why, and is empty where that would tell a user nothing: the model
+    has no network before, or no such node."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,8 @@ def _tail_nodes(
 
 
 def _check(network: list[onnx.NodeProto], tail: list[onnx.NodeProto], first: list[onnx.NodeProto]) -> None:
-    if not first:
-        raise NoCut("nothing in it stays ONNX")
-    if not any(node.op_type in _PRODUCTS for node in network):
-        raise NoCut("nothing before it is worth tuning")
+    if not first or not any(node.op_type in _PRODUCTS for node in network):
+        raise NoCut("")
     late = next((node for node in tail if node.op_type in _PRODUCTS), None)
     if late is not None:
         raise NoCut(f"{late.op_type} at {place_of(late)} comes after it, where the time would go")

@@ -78,9 +78,17 @@ def import_onnx(path: Path, shapes: dict[str, tuple[int, ...]]) -> Any:
     except (*FOREIGN_FAILURES, Unsupported) as error:
         node = graph_importer.current
         where = f"{node.op_type} at node {place_of(node)}" if node else "the graph"
-        reason = sizes_fault(model, node) or next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)
+        reason = sizes_fault(model, node) or _reason(error)
         message = f"{path}: {where} can't be imported: {reason}"
         raise Unimportable(message, [node] if node else []) from error
+
+
+def _reason(error: Exception) -> str:
+    """In words; where the importer stumbled over its own code, that it did."""
+    text = next(iter(str(error).strip().splitlines()[-1:]), "")
+    if isinstance(error, AttributeError | LookupError | TypeError) or not text:
+        return f"TVM's importer doesn't know this use of it ({type(error).__name__}: {text})"
+    return text
 
 
 def importable_form(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:

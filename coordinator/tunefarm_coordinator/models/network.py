@@ -47,7 +47,7 @@ def imported_network(path: Path, shapes: dict[str, tuple[int, ...]], folder: Pat
     """
     nodes: list[onnx.NodeProto] = []
     parts: CutModel | None = None
-    last = Unimportable("", ())
+    last: Unimportable | None = None
     for _ in range(_MOST_CUTS):
         network = path if parts is None else folder / NETWORK_FILE
         try:
@@ -77,7 +77,8 @@ def _cut(path: Path, shapes: dict[str, tuple[int, ...]], nodes: list[onnx.NodePr
     try:
         return cut(model, lambda node: bool(outputs & set(node.output)) or key_of(node) in operators)
     except NoCut as reason:
-        raise Unimportable(f"{error} (it can't be left to ONNX Runtime: {reason})", error.nodes) from error
+        why = f" (it can't be left to ONNX Runtime: {reason})" if str(reason) else ""
+        raise Unimportable(f"{error}{why}", error.nodes) from error
 
 
 def _write(parts: CutModel, folder: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_tail_may_read_the_models_inputs_and_constants_that_nodes_make() -> No
 
 @pytest.mark.parametrize(
     ("operators", "reason"),
-    [(["Conv"], "nothing before it"), (["Relu"], "Conv at second comes after it"), (["Loop"], "nothing in it")],
+    [(["Conv"], "^$"), (["Relu"], "Conv at second comes after it"), (["Loop"], "^$")],
 )
 def test_no_cut_where_it_would_not_help(operators: list[str], reason: str) -> None:
     nodes = [
@@ -140,8 +140,8 @@ def test_a_cut_model_is_packaged_with_both_parts(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-def test_what_cannot_be_cut_is_refused_with_both_reasons(tmp_path: Path) -> None:
+def test_what_no_cut_helps_is_refused_with_its_own_reason_alone(tmp_path: Path) -> None:
     nodes = [node("NonZero", ["x"], ["a"], "where"), node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)]
     onnx.save(model_of(nodes, {"x": IMAGE}, {"y": TensorProto.FLOAT}), tmp_path / "model.onnx")
-    with pytest.raises(Unimportable, match=r"NonZero at where .*nothing before it is worth tuning"):
+    with pytest.raises(Unimportable, match=r"NonZero at where$"):
         prepare(tmp_path / "model.onnx", {"x": IMAGE.shape}, host_target(), tmp_path / "prepared")

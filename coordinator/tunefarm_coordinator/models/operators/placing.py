@@ -9,6 +9,7 @@ from tvm import relax, topi
 
 from tunefarm_coordinator.models.constants import constant, is_constant
 from tunefarm_coordinator.models.operators.arguments import axis_of, dtype_of, known, shape_of
+from tunefarm_coordinator.models.operators.drafting import Draft
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Rewrite, Unsupported, attributes_of
 from tunefarm_coordinator.models.operators.graph import Graph
 
@@ -241,6 +242,26 @@ def _inserted(operator: Operator) -> Any:
     return [relax.Tuple(tensors)]
 
 
+def _pad_by_a_value(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
+    """A number that only the run knows takes the places around: padded by nothing, then chosen by a mask."""
+    computed = len(node.input) > 2 and node.input[2] and not graph.is_constant(node.input[2])
+    shape, pads = graph.shape(node.input[0]), graph.constant(node.input[1]) if len(node.input) > 1 else None
+    if not computed or attributes_of(node).get("mode", "constant") != "constant" or shape is None or pads is None:
+        return None
+    axes = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else np.arange(len(shape))
+    if axes is None:
+        return None
+    inside = np.ones(shape, bool)
+    for axis, before, after in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
+        inside = np.moveaxis(inside, axis, 0)[max(0, -before) : inside.shape[axis] - max(0, -after)]
+        widths = [(max(0, before), max(0, after)), *[(0, 0)] * (inside.ndim - 1)]
+        inside = np.moveaxis(np.pad(inside, widths), 0, axis)
+    draft = Draft(graph, node.output[0])
+    padded = draft.add("Pad", *node.input[:2], *(["", *node.input[3:]] if len(node.input) > 3 else []))
+    draft.add("Where", draft.constant(inside), padded, node.input[2])
+    return draft.ended()
+
+
 CONVERSIONS: dict[Key, Conversion] = {
     ("", "Col2Im"): _column_to_image,
     ("", "Compress"): _compress,
@@ -257,4 +278,4 @@ CONVERSIONS: dict[Key, Conversion] = {
     ("", "TopK"): _top,
 }
 
-REWRITES: dict[Key, Rewrite] = {("", "RoiAlign"): _average_of_region}
+REWRITES: dict[Key, Rewrite] = {("", "Pad"): _pad_by_a_value, ("", "RoiAlign"): _average_of_region}

@@ -45,6 +45,16 @@ def test_powers_of_floats_by_whole_exponents(tmp_path: Path) -> None:
     assert_same(model, {"x": PIXELS}, tmp_path)
 
 
+def test_a_pad_by_a_number_that_is_computed_cuts_where_it_is_negative(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMin", ["x"], ["least"], keepdims=0),
+        helper.make_node("Pad", ["x", "pads", "least", "axes"], ["y"]),
+    ]
+    weights = {"pads": np.array([1, -2, 2, 3]), "axes": np.array([-1, 1])}
+    model = model_of(nodes, {"x": PIXELS}, {"y": TensorProto.FLOAT}, weights, opset=18)
+    assert_same(model, {"x": PIXELS}, tmp_path)
+
+
 def test_a_loop_of_known_length_is_unrolled(tmp_path: Path) -> None:
     """Its sum goes from step to step, and every step's is kept."""
     body = helper.make_graph(
