@@ -2,7 +2,7 @@
 
     python -m tests.cases.tune_all [--only PATTERN] [--out cases.json]
 
-Most of an hour on two cores. Ends with 1 if a job failed after a trial was spent; what is refused before is counted apart.
+An hour on two cores. Ends with 1 if a job failed after a trial was spent; what is refused before is counted apart.
 """
 
 import argparse
@@ -70,9 +70,7 @@ def _shapes(path: Path) -> list[str]:
         given = sizes(read_signature(path))
     except InvalidInput:
         return []
-    return [
-        word for tensor, shape in given.items() for word in ("--input", f"{tensor}={','.join(map(str, shape))}")
-    ]
+    return [word for tensor, shape in given.items() for word in ("--input", f"{tensor}={','.join(map(str, shape))}")]
 
 
 if __name__ == "__main__":

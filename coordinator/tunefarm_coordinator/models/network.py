@@ -45,25 +45,28 @@ def imported_network(path: Path, shapes: dict[str, tuple[int, ...]], folder: Pat
     Raises:
         InvalidInput: the model can't be imported, and can't be cut where it can't be.
     """
+    try:
+        return Network(import_onnx(path, shapes), path)
+    except Unimportable as error:
+        return _shortened(path, shapes, folder, error)
+
+
+def _shortened(path: Path, shapes: dict[str, tuple[int, ...]], folder: Path, error: Unimportable) -> Network:
     nodes: list[onnx.NodeProto] = []
-    parts: CutModel | None = None
-    last: Unimportable | None = None
     for _ in range(_MOST_CUTS):
-        network = path if parts is None else folder / NETWORK_FILE
+        if not error.nodes:
+            break
+        nodes += error.nodes
+        parts = _cut(path, shapes, nodes, error)
+        _write(parts, folder)
         try:
-            module = import_onnx(network, shapes)
-            if parts is None:
-                return Network(module, path)
+            module = import_onnx(folder / NETWORK_FILE, shapes)
+        except Unimportable as another:
+            error = another
+        else:
             # Where the cut comes from an input's values, the user may prefer a constant.
-            hint = freeze_hint(load_static(path, shapes), str(last))
-            return _cut_network(module, parts, folder, hint)
-        except Unimportable as error:
-            if not error.nodes:
-                raise
-            last, nodes = error, [*nodes, *error.nodes]
-            parts = _cut(path, shapes, nodes, last)
-            _write(parts, folder)
-    raise last
+            return _cut_network(module, parts, folder, freeze_hint(load_static(path, shapes), str(error)))
+    raise error
 
 
 def _cut(path: Path, shapes: dict[str, tuple[int, ...]], nodes: list[onnx.NodeProto], error: Unimportable) -> CutModel:

@@ -51,7 +51,7 @@ class Check:
 def check_untuned(
     prepared: PreparedModel, path: Path, sets: Sequence[Arrays], expected: Sequence[Arrays], say: Say
 ) -> Check:
-    """Compiles and runs the untuned model, which stays compiled in `UNTUNED_FOLDER` where its target is a CPU.
+    """Compiles and runs the untuned model, which stays compiled in `UNTUNED_FOLDER` for its own target.
 
     `sets`: the inputs, set by set, in the model's order; `expected`: ONNX Runtime's outputs for each. `say` hears what
     is done next: who reads it, should this process die, knows what it died of.
@@ -131,11 +131,11 @@ def _library(prepared: PreparedModel, path: Path, folder: Path) -> Path:
     """The untuned model for this machine, under a name that no library was loaded by yet."""
     library = folder / LIBRARY_FILE
     try:
-        if prepared.for_cpu:
-            packaged = _packaged(prepared)
-            if prepared.target == host_target():
-                shutil.copyfile(packaged, library)
-                return library
+        # Also what can't run here is compiled now: at the job's end it would be too late to find that it can't be.
+        packaged = _packaged(prepared)
+        if prepared.target == host_target():
+            shutil.copyfile(packaged, library)
+            return library
         build_untuned_for(prepared.host_directory, host_target(), library)
     except (BuildError, LinkError, *TVM_ERRORS) as error:
         raise InvalidInput(f"{path}: imported, but TVM can't compile the model: {first_line(error)}") from error

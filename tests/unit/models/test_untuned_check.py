@@ -1,6 +1,7 @@
 """What is prepared is checked before anything is spent, on the path that jobs take; and what once failed late."""
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from tunefarm_coordinator.compute.check_desk import STEP_FILE
 from tunefarm_coordinator.compute.messages import Checked, CheckModel, Package, PrepareModel, Reference
 from tunefarm_coordinator.compute.model_check import RESULT_FILE, check_model
 from tunefarm_coordinator.compute.model_work import package_model, prepare_model, reference_of
+from tunefarm_coordinator.engines.candidate import BuildError
 from tunefarm_coordinator.errors import InvalidInput
-from tunefarm_coordinator.models import wrong_node
+from tunefarm_coordinator.models import untuned_check, wrong_node
 from tunefarm_coordinator.models.compare import compare_outputs
 from tunefarm_coordinator.models.operators.families import CONVERSIONS
 from tunefarm_coordinator.models.operators.family import Operator
@@ -63,6 +65,20 @@ def test_a_right_model_passes_and_is_packaged_untuned_without_compiling_again(
     # Asked again, as by a job after a plan: nothing runs.
     monkeypatch.setattr("tunefarm_coordinator.compute.model_check.check_untuned", None)
     assert check(model) == checked
+
+
+def test_a_model_for_a_gpu_is_refused_where_its_package_can_not_be_compiled(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its outputs are compared as this machine's CPU computes them: that they are right says nothing of CUDA's code."""
+
+    def fails(directory: Path, _package: Path) -> None:
+        assert "cuda" in json.loads((directory / "prepared.json").read_text())["target"]
+        raise BuildError("ptxas: too many resources requested")
+
+    monkeypatch.setattr(untuned_check, "build_untuned", fails)
+    with pytest.raises(InvalidInput, match=r"TVM can't compile the model: .*ptxas: too many resources"):
+        check(model, '{"kind":"cuda","arch":"sm_80"}')
 
 
 def test_a_broken_rule_of_the_importer_is_caught_with_its_node(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
