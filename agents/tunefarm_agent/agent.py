@@ -91,7 +91,7 @@ def _runner(
 ) -> LeaseRunner:
     own_gate = gate if device.gated else NoGate()
     confinement = Confinement("", device.cores, device.memory, settings.session_uid, place=device.place)
-    benchmark = Benchmark(settings.state_dir, household, confinement, artifacts, own_gate, settings.settle)
+    benchmark = Benchmark(settings.state_dir, household, confinement, artifacts, own_gate)
     return LeaseRunner(device, stand, artifacts, own_gate, benchmark)
 
 

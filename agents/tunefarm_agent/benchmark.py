@@ -16,6 +16,7 @@ from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, RUN_TIMEOUT, Confinem
 from tunefarm_agent.errors import CommandTimedOut, DeviceFailed, LeaseGivenUp, ProcessDied
 from tunefarm_agent.gate import TimingGate
 from tunefarm_agent.results import Failed, Measured, Result
+from tunefarm_agent.rounds import narrow_enough
 from tunefarm_agent.supervised import Household, SupervisedProcess
 from tunefarm_proto.v1 import farm_pb2
 
@@ -86,6 +87,11 @@ class _Entrant:
             raise DeviceFailed(f"benchmark of {self.contender.name}: {commands.reason_of(reply)}")
         return str(reply["ok"]["note"])
 
+    def hold(self) -> None:
+        """Its process stands still until its turn."""
+        if self.process is not None:
+            self.process.hold()
+
     async def run(self, calls: int) -> None:
         """One turn: whole inferences, or the kernels in them where those are asked for. Raises LeaseGivenUp."""
         if not self.contender.time_kernels:
@@ -107,15 +113,13 @@ class Benchmark:
         confinement: Confinement,
         artifacts: Artifacts,
         gate: TimingGate,
-        settle: float,
     ) -> None:
-        """`confinement`: its scratch is replaced for each contender. `settle`: seconds between turns."""
+        """`confinement`: its scratch is replaced for each contender."""
         self._state_dir = state_dir
         self._household = household
         self._confinement = confinement
         self._artifacts = artifacts
         self._gate = gate
-        self._settle = settle
 
     async def run(
         self, work: farm_pb2.BenchmarkWork, files: wire.Files, scratch: Path, clock: Clock
@@ -133,11 +137,9 @@ class Benchmark:
                     await self._one_by_one(entrants, files, work, calls)
             else:
                 async with clock.running():
-                    for entrant in entrants:
-                        await self._open(entrant, files, inputs, work.input_sets)
+                    await self._open_all(entrants, files, inputs, work.input_sets)
                 async with self._gate.closed(), clock.running():
-                    for _ in range(work.rounds):
-                        await self._round(entrants, calls)
+                    await self._rounds(entrants, work, calls)
         timings = [await self._timing(entrant) for entrant in entrants]
         return farm_pb2.ModelBenchmark(timings=timings)
 
@@ -149,6 +151,19 @@ class Benchmark:
             for entrant in entrants:
                 if entrant.process is not None:
                     await entrant.process.kill()
+
+    async def _open_all(self, entrants: list[_Entrant], files: wire.Files, inputs: str, sets: int) -> None:
+        """Side by side where that costs no device's memory: nothing is timed yet."""
+        if self._confinement.place.kind != "cpu":
+            for entrant in entrants:
+                await self._open(entrant, files, inputs, sets)
+            return
+        try:
+            async with asyncio.TaskGroup() as opening:
+                for entrant in entrants:
+                    opening.create_task(self._open(entrant, files, inputs, sets))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
 
     async def _open(self, entrant: _Entrant, files: wire.Files, inputs: str, sets: int) -> None:
         """Start the contender's process, load the model, and run the seeded inputs if they are asked for."""
@@ -193,17 +208,35 @@ class Benchmark:
                     if entrant.process is not None:
                         await entrant.process.kill()
 
-    async def _round(self, entrants: list[_Entrant], calls: int) -> None:
-        for entrant in entrants:
-            if entrant.failure is None:
-                if self._confinement.place.kind == "cpu":
-                    # The threads of the one before still spin for a while.
-                    await asyncio.sleep(self._settle)
-                await entrant.run(calls)
+    async def _rounds(self, entrants: list[_Entrant], work: farm_pb2.BenchmarkWork, calls: int) -> None:
+        """Turn by turn, until all rounds are over or the ratios are known well enough."""
+        alone = self._confinement.place.kind == "cpu"
+        if alone:
+            for entrant in entrants:
+                entrant.hold()
+        for _ in range(work.rounds):
+            for entrant in entrants:
+                await _turn(entrant, calls, alone=alone)
+            times = [entrant.seconds for entrant in entrants if entrant.failure is None and entrant.seconds]
+            if work.narrow and narrow_enough(times, calls, work.narrow):
+                return
 
     async def _timing(self, entrant: _Entrant) -> farm_pb2.ModelTiming:
         outputs = await self._artifacts.upload(entrant.outputs) if entrant.outputs is not None else ""
         return wire.model_timing(entrant.contender.name, entrant.result(), outputs, entrant.kernels)
+
+
+async def _turn(entrant: _Entrant, calls: int, *, alone: bool) -> None:
+    """`alone`: the others stand still, and so does this one afterwards. The threads of a pool spin for a tenth of a
+    second after the last call, and who came next would take three times as long as alone; held, they spin on when it is
+    their turn again, as they do where calls follow one another."""
+    if entrant.failure is not None:
+        return
+    if alone and entrant.process is not None:
+        entrant.process.go_on()
+    await entrant.run(calls)
+    if alone:
+        entrant.hold()
 
 
 def _laid_out(contender: farm_pb2.ModelContender, files: wire.Files, scratch: Path) -> Path:

@@ -148,6 +148,13 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def signal_tree(root: int, number: signal.Signals) -> None:
+    """A signal to a process and every process below it; to those that are gone, none."""
+    for pid in (root, *descendants(root)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def reap(pid: int) -> None:
     """Collect a dead child, if it is one."""
     with contextlib.suppress(ChildProcessError):

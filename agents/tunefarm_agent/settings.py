@@ -48,9 +48,6 @@ class Settings:
 
     # Leases that a device holds: it works on one while the next is queued.
     slots: int = 2
-    # Pause between contenders of a benchmark (seconds). With 0.05 the pools of the ones before still spin, and
-    # whoever comes after them takes three times as long.
-    settle: float = 0.3
     # Until the coordinator says how often (seconds).
     heartbeat_interval: float = 5.0
     session_timeout: float = 30.0

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tunefarm_agent.commands import Json, encode
-from tunefarm_agent.confinement import MARK, descendants, kill, kill_descendants, reap
+from tunefarm_agent.confinement import MARK, descendants, kill, kill_descendants, reap, signal_tree
 from tunefarm_agent.errors import CommandTimedOut, ProcessDied
 
 _START_SECONDS = 60.0
@@ -108,6 +109,17 @@ class SupervisedProcess:
             # After a cancel the reply may still come: this process can't be asked anything else.
             await self.kill()
             raise
+
+    def hold(self) -> None:
+        """Stop the process, and everything under it, where it stands: none of its threads takes any core's time until
+        `go_on`. It can still be killed, and dies with the agent."""
+        if self.alive and self._process is not None:
+            signal_tree(self._process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After `hold`."""
+        if self.alive and self._process is not None:
+            signal_tree(self._process.pid, signal.SIGCONT)
 
     async def kill(self) -> None:
         """SIGKILL to the process and everything under it; returns when all are gone.

@@ -38,7 +38,7 @@ from tests.farm_stand_in import FakeCoordinator
 from tests.hostile_kernels import good, hostile, library
 from tunefarm_agent.commands import Place
 from tunefarm_agent.stand import Stand
-from tunefarm_agent.supervised import Household
+from tunefarm_agent.supervised import Household, SupervisedProcess
 from tunefarm_proto.v1 import common_pb2, farm_pb2
 
 TARGET = {"kind": "llvm", "num-cores": 2}
@@ -333,6 +333,27 @@ async def test_a_stopped_worker_loses_its_permit_and_its_life(farm: FakeCoordina
         measure(farm, "m", good())
         await farm.reports("m", 1)
         assert await searcher.process.wait() == -9
+
+
+async def test_a_process_that_is_held_stands_still_with_all_that_is_below_it_and_can_be_killed(tmp_path: Path) -> None:
+    process = SupervisedProcess("tunefarm_agent.onnx_session", tmp_path, Household(), children_first=False)
+    before = psutil.Process().children()
+    await process.start()
+    (held,) = [child for child in psutil.Process().children() if child not in before]
+    try:
+        process.hold()
+        async with asyncio.timeout(20):
+            while held.status() != psutil.STATUS_STOPPED:
+                await asyncio.sleep(0.005)
+        answer = asyncio.ensure_future(process.call({"op": "none"}, 20.0))
+        answered, _ = await asyncio.wait([answer], timeout=0.2)
+        assert not answered
+        process.go_on()
+        assert "lost" in await answer
+        process.hold()
+    finally:
+        await process.kill()
+    assert not held.is_running()
 
 
 async def test_a_lease_that_is_cancelled_while_the_measuring_process_starts_harms_nobody(tmp_path: Path) -> None:

@@ -107,6 +107,7 @@ class ModelBenchmarks:
             inputs=await self._put(inputs),
             input_sets=count_sets(reference),
             rounds=leases.BENCHMARK_ROUNDS,
+            narrow=leases.BENCHMARK_NARROW,
             calls_per_round=leases.CALLS_PER_ROUND,
         )
         answer = await self._measuring.benchmark(self._name(f"b{wanted.number}", at), wanted, work)

@@ -12,6 +12,8 @@ RUN_TIMEOUT_SECONDS = 30.0
 MODEL_TIMEOUT_SECONDS = 300.0
 COMPARE_ROUNDS = 5
 BENCHMARK_ROUNDS = 16
+# Of a ratio: so wide may its interval be for the rounds to end earlier.
+BENCHMARK_NARROW = 0.03
 CALLS_PER_ROUND = 5
 # Kernels inside the model: enough rounds that a median of ratios tells 1%.
 KERNEL_ROUNDS = 12

@@ -382,18 +382,20 @@ class CalibrateWork(_message.Message):
     def __init__(self, reference: _Optional[_Union[Candidate, _Mapping]] = ..., evaluator: _Optional[_Union[Evaluator, _Mapping]] = ...) -> None: ...
 
 class BenchmarkWork(_message.Message):
-    __slots__ = ("contenders", "inputs", "input_sets", "rounds", "calls_per_round")
+    __slots__ = ("contenders", "inputs", "input_sets", "rounds", "calls_per_round", "narrow")
     CONTENDERS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     INPUT_SETS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     CALLS_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
+    NARROW_FIELD_NUMBER: _ClassVar[int]
     contenders: _containers.RepeatedCompositeFieldContainer[ModelContender]
     inputs: str
     input_sets: int
     rounds: int
     calls_per_round: int
-    def __init__(self, contenders: _Optional[_Iterable[_Union[ModelContender, _Mapping]]] = ..., inputs: _Optional[str] = ..., input_sets: _Optional[int] = ..., rounds: _Optional[int] = ..., calls_per_round: _Optional[int] = ...) -> None: ...
+    narrow: float
+    def __init__(self, contenders: _Optional[_Iterable[_Union[ModelContender, _Mapping]]] = ..., inputs: _Optional[str] = ..., input_sets: _Optional[int] = ..., rounds: _Optional[int] = ..., calls_per_round: _Optional[int] = ..., narrow: _Optional[float] = ...) -> None: ...
 
 class ModelContender(_message.Message):
     __slots__ = ("name", "runtime", "artifact", "parameters", "inputs", "report_outputs", "run_timeout", "external_data", "time_kernels", "entry")

@@ -1,0 +1,38 @@
+"""When contenders that are timed in turn have been timed often enough. Pure."""
+
+from collections.abc import Sequence
+from math import comb
+from statistics import median
+
+# The least rounds whose smallest and largest ratio enclose the median with 95% (1 - 2 / 2^6).
+FEWEST_ROUNDS = 6
+_MISSED = 0.05
+
+
+def narrow_enough(times: Sequence[Sequence[float]], calls: int, share: float) -> bool:
+    """Whether it is known how fast the contenders are in comparison with the first.
+
+    Args:
+        times: seconds of each contender's calls, `calls` of them in each round.
+        share: of a ratio, that the 95% interval of its median may be wide.
+
+    Rounds are compared, as the machine's speed may change between them. The interval is that of order statistics
+    (no distribution is assumed). It is looked at after every round, so it misses a little more often than it says.
+    """
+    rounds = [[median(each[at : at + calls]) for at in range(0, len(each), calls)] for each in times]
+    count = min((len(each) for each in rounds), default=0)
+    if count < FEWEST_ROUNDS:
+        return False
+    first, *others = rounds
+    ratios = [sorted(b / a for a, b in zip(first, other, strict=False)) for other in others]
+    out = _outside(count)
+    return all(each[-1 - out] - each[out] <= share * median(each) for each in ratios)
+
+
+def _outside(count: int) -> int:
+    """How many of `count` ordered values may be left out at each end of the interval."""
+    out, missed = 0, 2 / 2**count
+    while missed + 2 * comb(count, out + 1) / 2**count <= _MISSED:
+        out += 1
+        missed += 2 * comb(count, out) / 2**count
+    return out
