@@ -18,13 +18,14 @@ CASES_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+BENCHMARKING := .venv/.installed-bench
 SOURCES := client coordinator agents tests
 DEMO := tunefarm-demo
 # What TVM links kernels with: what CXX or CC names in the environment (make's own defaults do not count), or one of these.
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile gpu-check conformance cases clean
+.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check conformance cases clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -76,11 +77,19 @@ demo: setup ## tunes SqueezeNet on this machine, in under 10 minutes on two core
 	$(BIN)/python -m tunefarm_coordinator.models.seeded squeezenet $(DEMO)/squeezenet.onnx
 	$(BIN)/tunefarm tune $(DEMO)/squeezenet.onnx --trials-per-kernel 8 --out $(DEMO)/package
 
-zoo: setup ## tunes 28 real models of every kind at 2 trials per kernel; half an hour
+zoo: setup ## tunes 31 real models of every kind at 2 trials per kernel; half an hour
 	$(BIN)/python tests/benchmarks/real_models.py $(BENCH_ARGS)
 
 bench: setup ## against plain TVM and ONNX Runtime; half an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/against_plain.py $(BENCH_ARGS)
+
+# ONNX Runtime comes with the rest; OpenVINO and matplotlib only here: tests need neither.
+$(BENCHMARKING): $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
+
+bench-runtimes: setup $(BENCHMARKING) ## against ONNX Runtime and OpenVINO, real models; hours (BENCH_ARGS=--quick: 15 minutes)
+	$(BIN)/python tests/benchmarks/runtimes.py $(BENCH_ARGS)
 
 bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter of an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/two_tuners.py $(BENCH_ARGS)

