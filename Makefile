@@ -25,7 +25,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-replay bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check conformance cases clean
+.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-kernels bench-replay bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check conformance cases clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -96,6 +96,9 @@ bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter
 
 bench-templates: setup ## each template against Auto-scheduler on one kernel, at equal trials; half an hour
 	$(BIN)/python tests/benchmarks/templates.py $(BENCH_ARGS)
+
+bench-kernels: setup ## kernels of real models against ONNX Runtime, OpenVINO and this machine's limit (BENCH_ARGS="--trials 0": ten minutes)
+	$(BIN)/python -W ignore tests/benchmarks/kernels.py $(BENCH_ARGS)
 
 bench-replay: setup ## how the budget is given out, dynamic against uniform, on recorded trials; a minute
 	$(BIN)/python tests/benchmarks/replay_policies.py $(BENCH_ARGS)
