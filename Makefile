@@ -18,7 +18,6 @@ CASES_ARGS ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-BENCHMARKING := .venv/.installed-bench
 SOURCES := client coordinator agents tests
 DEMO := tunefarm-demo
 # What TVM links kernels with: what CXX or CC names in the environment (make's own defaults do not count), or one of these.
@@ -45,8 +44,8 @@ $(BIN)/python:
 
 # Again only when what is wanted changed. The stamp comes last: an install that was broken off is done over.
 $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "== installing into .venv (1.6 GB: one minute, or some, by your line and cores)"
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[coordinator,agent,cuda,onnxruntime,dev]'
+	@echo "== installing into .venv (1.8 GB: one minute, or some, by your line and cores)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[coordinator,agent,cuda,onnxruntime,bench,dev]'
 	@touch $@
 
 lint: setup ## style, format, types, import walls
@@ -83,12 +82,7 @@ zoo: setup ## tunes 31 real models of every kind at 2 trials per kernel; half an
 bench: setup ## against plain TVM and ONNX Runtime; half an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/against_plain.py $(BENCH_ARGS)
 
-# ONNX Runtime comes with the rest; OpenVINO and matplotlib only here: tests need neither.
-$(BENCHMARKING): $(INSTALLED)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	@touch $@
-
-bench-runtimes: setup $(BENCHMARKING) ## against ONNX Runtime and OpenVINO, real models; hours (BENCH_ARGS=--quick: 15 minutes)
+bench-runtimes: setup ## against ONNX Runtime and OpenVINO, real models; hours (BENCH_ARGS=--quick: 15 minutes)
 	$(BIN)/python tests/benchmarks/runtimes.py $(BENCH_ARGS)
 
 bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter of an hour, and nothing else should run
