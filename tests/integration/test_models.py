@@ -23,7 +23,7 @@ from tvm.target import Target
 from tests.model_zoo import ZOO, ModelUnavailable, model_path
 from tests.unit.models import graphs
 from tunefarm_coordinator.engines import trace_text
-from tunefarm_coordinator.models import package
+from tunefarm_coordinator.models import package, packed_weights
 from tunefarm_coordinator.models.compare import OutputComparison, compare_outputs
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.package import PackagedModel, build_package, build_untuned
@@ -189,13 +189,13 @@ def test_weights_are_prepacked(conv_pair: Case, tmp_path: Path, monkeypatch: pyt
     prepared = conv_pair.prepared
     packed: list[tuple[int, ...]] = []
 
-    def recording(module: Any, weights: Any) -> list[Any]:
-        result = prepacked(module, weights)
+    def recording(module: Any, weights: Any, objects: Any) -> list[Any]:
+        result = prepacked(module, weights, objects)
         packed.extend(tuple(int(size) for size in value.shape) for value in result)
         return result
 
-    prepacked = package.prepacked
-    monkeypatch.setattr(package, "prepacked", recording)
+    prepacked = packed_weights.prepacked
+    monkeypatch.setattr(packed_weights, "prepacked", recording)
     traces = {task.workload: _prepacking_trace(tvm.ir.load_json(task.module)) for task in prepared.tasks}
     packaged = build_package(prepared.directory, traces, tmp_path)
     assert packed.count((2, 3, 3, 32, 16)) == 2
@@ -203,17 +203,17 @@ def test_weights_are_prepacked(conv_pair: Case, tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_permuted_weight_is_noticed(conv_pair: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mutated(module: Any, weights: Any) -> list[Any]:
-        values = prepacked(module, weights)
+    def mutated(module: Any, weights: Any, objects: Any) -> list[Any]:
+        values = prepacked(module, weights, objects)
         largest = max(range(len(values)), key=lambda i: int(np.prod(values[i].shape)))
         array = values[largest].numpy()
         values[largest] = tvm.runtime.tensor(np.roll(array, 1, axis=array.ndim - 1))
         return values
 
-    prepacked = package.prepacked
+    prepacked = packed_weights.prepacked
     traces = {t.workload: _prepacking_trace(tvm.ir.load_json(t.module)) for t in conv_pair.prepared.tasks}
     assert conv_pair.compare(build_package(conv_pair.prepared.directory, traces, tmp_path / "right")).ok
-    monkeypatch.setattr(package, "prepacked", mutated)
+    monkeypatch.setattr(packed_weights, "prepacked", mutated)
     comparison = conv_pair.compare(build_package(conv_pair.prepared.directory, traces, tmp_path / "wrong"))
     assert not comparison.ok
     assert comparison.max_rel_error is None or comparison.max_rel_error > 1e-3
@@ -222,14 +222,14 @@ def test_a_permuted_weight_is_noticed(conv_pair: Case, tmp_path: Path, monkeypat
 def test_a_permuted_weight_of_squeezenet_is_noticed(
     squeezenet: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def mutated(module: Any, weights: Any) -> list[Any]:
-        values = prepacked(module, weights)
+    def mutated(module: Any, weights: Any, objects: Any) -> list[Any]:
+        values = prepacked(module, weights, objects)
         index = next(i for i, v in enumerate(values) if tuple(v.shape) == (1, 1, 64, 256))
         values[index] = tvm.runtime.tensor(np.roll(values[index].numpy(), 1, axis=3))
         return values
 
-    prepacked = package.prepacked
-    monkeypatch.setattr(package, "prepacked", mutated)
+    prepacked = packed_weights.prepacked
+    monkeypatch.setattr(packed_weights, "prepacked", mutated)
     assert not squeezenet.compare(build_untuned(squeezenet.prepared.directory, tmp_path)).ok
 
 

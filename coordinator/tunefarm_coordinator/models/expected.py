@@ -10,12 +10,11 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm.s_tir import Schedule
-from tvm.target import Target
 from tvm.tirx import IterVar
 from tvm.tirx.analysis import undefined_vars
 
 from tunefarm_coordinator.engines import loop_nests as nests
-from tunefarm_coordinator.models.target import host_target
+from tunefarm_coordinator.models.target import quickly_built
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_proto.arrays import npz_bytes
 
@@ -94,7 +93,7 @@ def _reference_kernel(module_json: str) -> tuple[Any, list[tuple[tuple[int, ...]
     module = tvm.ir.load_json(module_json)
     parameters = module["main"].params[len(module["main"].params) - _output_count(module) :]
     shapes = [(tuple(int(size) for size in p.shape), str(p.dtype)) for p in parameters]
-    return tvm.tirx.build(_shared_out(module), target=Target(host_target()))["main"], shapes
+    return tvm.tirx.build(_shared_out(module), target=quickly_built())["main"], shapes
 
 
 def _shared_out(module: Any) -> Any:

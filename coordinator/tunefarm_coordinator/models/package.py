@@ -24,6 +24,7 @@ Running it takes TVM's runtime alone (`TVM_USE_RUNTIME_LIB=1`). Over TVM RPC, wi
     machine.time_evaluator("invoke_stateful", remote.cpu(), number=1, repeat=10)("main")   # seconds
 """
 
+import hashlib
 import json
 import logging
 import shutil
@@ -33,36 +34,35 @@ from pathlib import Path
 from typing import Any
 
 import tvm
-from numpy.typing import NDArray
 from tvm import relax
 from tvm.target import Target
 
-from tunefarm_coordinator.engines import linker, trace_text
-from tunefarm_coordinator.engines.build import host_triple
+from tunefarm_coordinator.engines import trace_text
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
+from tunefarm_coordinator.models.cpu_executable import build_for_cpu, link_model
 from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule
 from tunefarm_coordinator.models.gpu_executable import ENTRY, ENTRY_BY_KERNEL, build_for_gpu
-from tunefarm_coordinator.models.layout_split import split_layouts
-from tunefarm_coordinator.models.loops import lay_out_once
+from tunefarm_coordinator.models.kernel_objects import KernelObjects
 from tunefarm_coordinator.models.network import TAIL_FILE
+from tunefarm_coordinator.models.packed_weights import with_weights
 from tunefarm_coordinator.models.prepare import (
     MODULE_FILE,
+    SUMMARY_FILE,
     WEIGHTS_FILE,
     PreparedModel,
     load_prepared,
 )
-from tunefarm_coordinator.models.target import host_target
-from tunefarm_coordinator.models.tasks import normalized, workload_of
+from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, normalized, workload_of
 
 logger = logging.getLogger(__name__)
 
 LIBRARY_FILE = "model.so"
+# In a prepared model's folder.
+OBJECTS_FOLDER = f"objects-{PIPELINE_VERSION}"
 MANIFEST_FILE = "manifest.json"
-_TRANSFORM = "main_transform_params"
 # What SplitLayoutRewritePreproc appends to the name of a kernel whose weights it lays out beforehand.
 _PREPACKED = "_prepacked"
-_NO_KERNEL = "tunefarm_no_kernel"
 _RUN = Path(__file__).with_name("packaged_run.py")
 
 
@@ -116,8 +116,8 @@ def build_library(
     out_dir.mkdir(parents=True, exist_ok=True)
     scheduled, tuned, untuned, kernels = _scheduled(prepared.module(), traces, prepared.target)
     library = out_dir / LIBRARY_FILE
-    module = _with_weights(scheduled, prepared)
-    _export(module, prepared.target, library)
+    module = with_weights(scheduled, prepared, _objects(prepared))
+    _export(module, prepared, prepared.target, library)
     for name in (MODULE_FILE, WEIGHTS_FILE):
         shutil.copyfile(prepared.directory / name, out_dir / name)
     if prepared.tail is not None:
@@ -146,7 +146,7 @@ def build_untuned_for(prepared_dir: str | Path, target_json: str, library: Path)
     Raises as `build_package` does."""
     prepared = replace(load_prepared(prepared_dir), target=target_json)
     scheduled, *_ = _scheduled(prepared.module(), {}, target_json)
-    _export(_with_weights(scheduled, prepared), target_json, library)
+    _export(with_weights(scheduled, prepared, _objects(prepared)), prepared, target_json, library)
 
 
 def _scheduled(
@@ -205,62 +205,19 @@ def _default(kernel: Any, target_json: str) -> Any | None:
         return None
 
 
-def _with_weights(module: Any, prepared: PreparedModel) -> Any:
-    """The module with its weights as constants, in the layouts that its kernels read."""
-    module, weights = _without_returned(module, prepared.weights(), len(prepared.inputs))
-    # Of a model without inputs nothing would be left to run.
-    if weights and prepared.inputs:
-        target = Target(prepared.target)
-        with target:
-            if target.kind.name != "cuda":
-                # Schedules for GPUs read weights as they lie.
-                module = lay_out_once(split_layouts(module))
-            module = relax.transform.LiftTransformParams()(module)
-        weights = prepacked(module, weights)
-    parameters = module["main"].params[len(prepared.inputs) :]
-    if parameters:
-        module = relax.transform.BindParams("main", dict(zip(parameters, weights, strict=True)))(module)
-    return relax.transform.DeadCodeElimination(["main"])(module)
-
-
-def _without_returned(module: Any, weights: Sequence[Any], inputs: int) -> tuple[Any, Sequence[Any]]:
-    """(module with the weights that it gives back as constants, the others): TVM's lifting forgets what no kernel
-    reads."""
-    main = module["main"]
-    result = main.body.body
-    bound = {binding.var: binding.value for block in main.body.blocks for binding in block.bindings}
-    result = bound.get(result, result)
-    given = list(result.fields) if isinstance(result, relax.Tuple) else [result]
-    pairs = list(zip(main.params[inputs:], weights, strict=True))
-    returned = {parameter: weight for parameter, weight in pairs if any(parameter.same_as(it) for it in given)}
-    if not returned:
-        return module, weights
-    kept = [weight for parameter, weight in pairs if parameter not in returned]
-    return relax.transform.BindParams("main", returned)(module), kept
-
-
-def prepacked(module: Any, weights: Sequence[NDArray[Any]]) -> list[Any]:
-    """What `main_transform_params` makes of the weights, computed on this machine."""
-    # `main` has to go first, or its kernels would be kept and compiled as well.
-    host_module = tvm.IRModule({g: f for g, f in module.functions.items() if g.name_hint != "main"})
-    host_module = relax.transform.DeadCodeElimination([_TRANSFORM])(host_module)
-    executable = relax.build(host_module, target=Target(host_target()))
-    machine = relax.VirtualMachine(executable, tvm.cpu())
-    return list(machine[_TRANSFORM]([tvm.runtime.tensor(weight) for weight in weights]))
-
-
-def _export(module: Any, target_json: str, library: Path) -> None:
+def _export(module: Any, prepared: PreparedModel, target_json: str, library: Path) -> None:
     target = Target(target_json)
-    if not any(isinstance(function, tvm.tirx.PrimFunc) for function in module.functions.values()):
-        # Inputs that are the outputs: without any code TVM writes C, which a linker can't read.
-        module[_NO_KERNEL] = tvm.tirx.PrimFunc([], tvm.tirx.Evaluate(0)).with_attr("global_symbol", _NO_KERNEL)
-    executable = build_for_gpu(module, target) if target.kind.name == "cuda" else relax.build(module, target=target)
-    triple = host_triple(target)
+    if target.kind.name == "cuda":
+        executable = build_for_gpu(module, target)
+    else:
+        executable = build_for_cpu(module, target, _objects(prepared))
+    link_model(executable, target, library)
 
-    def link(output: str, objects: list[str], **_: Any) -> None:
-        linker.link([Path(path) for path in objects], Path(output), triple)
 
-    executable.export_library(str(library), fcompile=link)
+def _objects(prepared: PreparedModel) -> KernelObjects:
+    """What was compiled of the model's kernels before, by this job or others; nothing that was prepared otherwise."""
+    how = hashlib.sha256((prepared.directory / SUMMARY_FILE).read_bytes()).hexdigest()
+    return KernelObjects(prepared.directory / OBJECTS_FOLDER, how)
 
 
 def _entry_by_kernel(target_json: str) -> str:

@@ -20,6 +20,11 @@ def host_target() -> str:
     return _canonical(Target({"kind": "llvm", "mcpu": str(codegen.llvm_get_system_cpu()), "num-cores": cores}))
 
 
+def quickly_built() -> Target:
+    """This machine, with few of LLVM's passes: for what runs a few times alone, they take longer than they gain."""
+    return Target({**json.loads(host_target()), "opt-level": 1})
+
+
 def resolve_target(text: str) -> str:
     """Canonical JSON of the target that `text` names: "host" (or "llvm"), a TVM tag, a kind, or JSON.
 

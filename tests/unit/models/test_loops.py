@@ -12,7 +12,7 @@ from tvm.s_tir import Schedule
 from tests.unit.models.operators.answers import theirs
 from tests.unit.models.operators.test_recurrent import ALL_LSTM_OUTPUTS, Case, Layer
 from tunefarm_coordinator.engines import trace_text
-from tunefarm_coordinator.models import package
+from tunefarm_coordinator.models import packed_weights
 from tunefarm_coordinator.models.package import build_package
 from tunefarm_coordinator.models.prepare import prepare
 from tunefarm_coordinator.models.target import host_target
@@ -36,14 +36,14 @@ def test_a_loop_finds_its_weights_laid_out(tmp_path: Path, monkeypatch: pytest.M
     prepared = prepare(path, {"x": case.inputs["x"].shape}, host_target(), tmp_path / "prepared")
     step = next(task for task in prepared.tasks if task.weight == STEPS)
     shapes: list[tuple[int, ...]] = []
-    prepacked = package.prepacked
+    prepacked = packed_weights.prepacked
 
-    def recording(module: Any, weights: Any) -> list[Any]:
-        laid_out = prepacked(module, weights)
+    def recording(module: Any, weights: Any, objects: Any) -> list[Any]:
+        laid_out = prepacked(module, weights, objects)
         shapes.extend(tuple(int(size) for size in value.shape) for value in laid_out)
         return laid_out
 
-    monkeypatch.setattr(package, "prepacked", recording)
+    monkeypatch.setattr(packed_weights, "prepacked", recording)
     traces = {step.workload: _blocked(tvm.ir.load_json(step.module))}
     packaged = build_package(prepared.directory, traces, tmp_path / "package")
     assert shapes.count((HIDDEN // 4, HIDDEN, 16)) == 1

@@ -1,0 +1,37 @@
+"""The compiled model of a CPU: the machine's code by TVM, its kernels as object files (`kernel_objects`)."""
+
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm import relax
+from tvm.target import Target
+
+from tunefarm_coordinator.engines import linker
+from tunefarm_coordinator.engines.build import host_triple
+from tunefarm_coordinator.models.kernel_objects import KernelObjects
+
+_NO_KERNEL = "tunefarm_no_kernel"
+
+
+def build_for_cpu(module: Any, target: Target, objects: KernelObjects) -> Any:
+    """The executable of a scheduled module, as `relax.build` makes it. Raises as TVM does, and OSError."""
+    with target:
+        lowered = relax.get_pipeline("default")(module)
+    kernels = {g: f for g, f in lowered.functions.items() if isinstance(f, tvm.tirx.PrimFunc)}
+    rest = tvm.IRModule({g: f for g, f in lowered.functions.items() if g not in kernels}, attrs=lowered.attrs)
+    # Without any code beside them TVM writes C, which a linker can't read.
+    rest[_NO_KERNEL] = tvm.tirx.PrimFunc([], tvm.tirx.Evaluate(0)).with_attr("global_symbol", _NO_KERNEL)
+    built = objects.modules({str(gvar.name_hint): kernel for gvar, kernel in kernels.items()}, target)
+    others = list((lowered.attrs or {}).get("external_mods", []))
+    return relax.build(rest.with_attr("external_mods", [*built, *others]), target=target, relax_pipeline=None)
+
+
+def link_model(executable: Any, target: Target, library: Path) -> None:
+    """Links an executable, of a CPU or a GPU, into the shared library `library`. Raises LinkError."""
+    triple = host_triple(target)
+
+    def link(output: str, objects: list[str], **_: Any) -> None:
+        linker.link([Path(path) for path in objects], Path(output), triple)
+
+    executable.export_library(str(library), fcompile=link)

@@ -1,0 +1,72 @@
+"""Kernels of a CPU's model compiled one by one, side by side, and kept as object files.
+
+A model is compiled several times in a job: untuned before the first trial, with the winners, and again without those
+that do not pay inside it. Most of its kernels are the same each time, and LLVM's work on them is most of packaging.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import tvm
+from tvm.target import Target
+from tvm.tirx import PrimFunc
+
+_DIGITS = 16
+
+
+class KernelObjects:
+    """Object files in a folder, by what they were compiled from. Several processes may use one folder at once."""
+
+    def __init__(self, folder: Path, version: str) -> None:
+        """`version`: of the code that compiles; objects of another one are not taken."""
+        self._folder = folder
+        self._version = version
+
+    def modules(self, kernels: Mapping[str, PrimFunc], target: Target) -> list[Any]:
+        """A static library for each kernel (by the name that the model calls it by), compiled where it is not kept yet.
+
+        Raises as `tvm.tirx.build`; OSError: the folder can't be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # TVM lets go of Python's lock while LLVM works.
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="compile") as threads:
+            paths = threads.map(lambda name: self._object(kernels[name], target), sorted(kernels))
+            return [
+                tvm.runtime.load_static_library(str(path), [name])
+                for name, path in zip(sorted(kernels), paths, strict=True)
+            ]
+
+    def _object(self, kernel: PrimFunc, target: Target) -> Path:
+        key = self._key(kernel, target)
+        for path in self._folder.glob(f"{key}-*.o"):
+            # What was written just before a power failure may be anything.
+            if path.name == _file_name(key, path):
+                return path
+        with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as draft:
+            return self._keep(key, _compiled(kernel, target, Path(draft)))
+
+    def _keep(self, key: str, compiled: Path) -> Path:
+        path = self._folder / _file_name(key, compiled)
+        compiled.replace(path)
+        return path
+
+    def _key(self, kernel: PrimFunc, target: Target) -> str:
+        content = "\n".join((self._version, tvm.__version__, str(target), tvm.ir.save_json(kernel)))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _compiled(kernel: PrimFunc, target: Target, folder: Path) -> Path:
+    built = tvm.tirx.build(tvm.IRModule({str(kernel.attrs["global_symbol"]): kernel}), target=target)
+    path = folder / "kernel.o"
+    built.write_to_file(str(path))
+    return path
+
+
+def _file_name(key: str, content: Path) -> str:
+    digest = hashlib.sha256(content.read_bytes()).hexdigest()[:_DIGITS]
+    return f"{key}-{digest}.o"
