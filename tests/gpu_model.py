@@ -48,7 +48,7 @@ def run(folder: Path, entry: str) -> dict[str, Any]:
     if entry != manifest["entries"]["by_kernel"]:
         return {"outputs": outputs}
     machine.set_input(entry, tvm.runtime.tensor(images()[0], device))
-    seconds = json.loads(kernel_clock.time_kernels(device.sync, machine.module, entry, 2))
+    seconds = json.loads(kernel_clock.time_kernels(device.sync, machine.module, entry, 2, 0.0))
     return {
         "outputs": outputs,
         "seconds": {manifest["functions"][name]: seconds[name] for name in seconds},

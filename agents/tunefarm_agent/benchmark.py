@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from statistics import median
 from typing import Protocol
 
 from tunefarm_agent import commands, wire
@@ -17,6 +18,7 @@ from tunefarm_agent.errors import CommandTimedOut, DeviceFailed, LeaseGivenUp, P
 from tunefarm_agent.gate import TimingGate
 from tunefarm_agent.results import Failed, Measured, Result
 from tunefarm_agent.rounds import narrow_enough
+from tunefarm_agent.steady import Turn
 from tunefarm_agent.supervised import Household, SupervisedProcess
 from tunefarm_proto.v1 import farm_pb2
 
@@ -44,6 +46,8 @@ class _Entrant:
     gpu: bool
     process: SupervisedProcess | None = None
     failure: Failed | None = None
+    # Of the first call, and the median of each turn's.
+    first: float | None = None
     seconds: list[float] = field(default_factory=list)
     kernels: dict[str, list[float]] = field(default_factory=dict)
     outputs: Path | None = None
@@ -92,13 +96,23 @@ class _Entrant:
         if self.process is not None:
             self.process.hold()
 
-    async def run(self, calls: int) -> None:
+    async def begin(self, inputs: str, sets: int) -> None:
+        """The first call, and the outputs where they are asked for; nothing the second time. Raises LeaseGivenUp."""
+        if self.first is None and not self.contender.time_kernels:
+            values = await self.call(commands.first_call())
+            self.first = values["seconds"] if values is not None else None
+        if self.contender.report_outputs and self.outputs is None:
+            out = self.scratch / "outputs.npz"
+            if await self.call(commands.model_outputs(inputs, sets, str(out))) is not None:
+                self.outputs = out
+
+    async def run(self, turn: Turn) -> None:
         """One turn: whole inferences, or the kernels in them where those are asked for. Raises LeaseGivenUp."""
         if not self.contender.time_kernels:
-            values = await self.call(commands.time_model(calls))
-            self.seconds += values["seconds"] if values is not None else []
+            values = await self.call(commands.time_model(turn))
+            self.seconds += [median(values["seconds"])] if values is not None else []
             return
-        values = await self.call(commands.time_kernels(calls))
+        values = await self.call(commands.time_kernels(turn))
         for name, seconds in (values["kernels"] if values is not None else {}).items():
             self.kernels.setdefault(name, []).extend(seconds)
 
@@ -130,16 +144,16 @@ class Benchmark:
             _Entrant(contender, scratch / f"contender{i}", wire.time_of(contender), gpu)
             for i, contender in enumerate(work.contenders)
         ]
-        calls = max(1, work.calls_per_round)
+        turn = Turn(max(1, work.calls_per_round), work.seconds_per_round, work.warm_up)
         async with self._ended(entrants):
             if self._confinement.place.address:
                 async with self._gate.closed(), clock.running():
-                    await self._one_by_one(entrants, files, work, calls)
+                    await self._one_by_one(entrants, files, work, turn)
             else:
                 async with clock.running():
-                    await self._open_all(entrants, files, inputs, work.input_sets)
+                    await self._open_all(entrants, files, inputs)
                 async with self._gate.closed(), clock.running():
-                    await self._rounds(entrants, work, calls)
+                    await self._rounds(entrants, work, turn, inputs)
         timings = [await self._timing(entrant) for entrant in entrants]
         return farm_pb2.ModelBenchmark(timings=timings)
 
@@ -152,21 +166,21 @@ class Benchmark:
                 if entrant.process is not None:
                     await entrant.process.kill()
 
-    async def _open_all(self, entrants: list[_Entrant], files: wire.Files, inputs: str, sets: int) -> None:
+    async def _open_all(self, entrants: list[_Entrant], files: wire.Files, inputs: str) -> None:
         """Side by side where that costs no device's memory: nothing is timed yet."""
         if self._confinement.place.kind != "cpu":
             for entrant in entrants:
-                await self._open(entrant, files, inputs, sets)
+                await self._open(entrant, files, inputs)
             return
         try:
             async with asyncio.TaskGroup() as opening:
                 for entrant in entrants:
-                    opening.create_task(self._open(entrant, files, inputs, sets))
+                    opening.create_task(self._open(entrant, files, inputs))
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from failed
 
-    async def _open(self, entrant: _Entrant, files: wire.Files, inputs: str, sets: int) -> None:
-        """Start the contender's process, load the model, and run the seeded inputs if they are asked for."""
+    async def _open(self, entrant: _Entrant, files: wire.Files, inputs: str) -> None:
+        """Start the contender's process and load the model."""
         contender = entrant.contender
         module = _MODULES.get(contender.runtime)
         if module is None:
@@ -191,50 +205,50 @@ class Benchmark:
         if confinement.uid:
             os.chown(entrant.scratch, confinement.uid, confinement.uid)
         await entrant.call(commands.open_model(model, confinement, inputs))
-        if contender.report_outputs and entrant.outputs is None:
-            out = entrant.scratch / "outputs.npz"
-            if await entrant.call(commands.model_outputs(inputs, sets, str(out))) is not None:
-                entrant.outputs = out
 
     async def _one_by_one(
-        self, entrants: list[_Entrant], files: wire.Files, work: farm_pb2.BenchmarkWork, calls: int
+        self, entrants: list[_Entrant], files: wire.Files, work: farm_pb2.BenchmarkWork, turn: Turn
     ) -> None:
         """In turn as ever, but opened anew for each turn: a board's server has one session at a time."""
         for _ in range(work.rounds):
             for entrant in entrants:
                 if entrant.failure is None:
-                    await self._open(entrant, files, str(files[work.inputs]), work.input_sets)
-                    await entrant.run(calls)
+                    await self._open(entrant, files, str(files[work.inputs]))
+                    await entrant.begin(str(files[work.inputs]), work.input_sets)
+                    await entrant.run(turn)
                     if entrant.process is not None:
                         await entrant.process.kill()
 
-    async def _rounds(self, entrants: list[_Entrant], work: farm_pb2.BenchmarkWork, calls: int) -> None:
-        """Turn by turn, until all rounds are over or the ratios are known well enough."""
+    async def _rounds(self, entrants: list[_Entrant], work: farm_pb2.BenchmarkWork, turn: Turn, inputs: str) -> None:
+        """First calls, then turn by turn, until all rounds are over or the ratios are known well enough."""
         alone = self._confinement.place.kind == "cpu"
         if alone:
             for entrant in entrants:
                 entrant.hold()
+        for entrant in entrants:
+            async with _turn(entrant, alone=alone):
+                await entrant.begin(inputs, work.input_sets)
         for _ in range(work.rounds):
             for entrant in entrants:
-                await _turn(entrant, calls, alone=alone)
+                async with _turn(entrant, alone=alone):
+                    await entrant.run(turn)
             times = [entrant.seconds for entrant in entrants if entrant.failure is None and entrant.seconds]
-            if work.narrow and narrow_enough(times, calls, work.narrow):
+            if work.narrow and narrow_enough(times, work.narrow):
                 return
 
     async def _timing(self, entrant: _Entrant) -> farm_pb2.ModelTiming:
         outputs = await self._artifacts.upload(entrant.outputs) if entrant.outputs is not None else ""
-        return wire.model_timing(entrant.contender.name, entrant.result(), outputs, entrant.kernels)
+        return wire.model_timing(entrant.contender.name, entrant.result(), outputs, entrant.kernels, entrant.first)
 
 
-async def _turn(entrant: _Entrant, calls: int, *, alone: bool) -> None:
+@contextlib.asynccontextmanager
+async def _turn(entrant: _Entrant, *, alone: bool) -> AsyncIterator[None]:
     """`alone`: the others stand still, and so does this one afterwards. The threads of a pool spin for a tenth of a
     second after the last call, and who came next would take three times as long as alone; held, they spin on when it is
     their turn again, as they do where calls follow one another."""
-    if entrant.failure is not None:
-        return
     if alone and entrant.process is not None:
         entrant.process.go_on()
-    await entrant.run(calls)
+    yield
     if alone:
         entrant.hold()
 

@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from tunefarm_agent.steady import Turn
+
 # Failure kinds, as the contract names them without their prefix.
 LOAD_ERROR = "LOAD_ERROR"
 RUN_ERROR = "RUN_ERROR"
@@ -217,14 +219,19 @@ def model_outputs(inputs: str, sets: int, out: str) -> Json:
     return {"op": "model_outputs", "inputs": inputs, "sets": sets, "out": out}
 
 
-def time_model(calls: int) -> Json:
-    """Times `calls` single calls, after one that warms up."""
-    return {"op": "model_time", "calls": calls}
+def first_call() -> Json:
+    """Times the first call of the model after it was opened."""
+    return {"op": "model_first"}
 
 
-def time_kernels(runs: int) -> Json:
-    """Times every kernel of the model in `runs` runs, after one that warms up."""
-    return {"op": "model_kernels", "runs": runs}
+def time_model(turn: Turn) -> Json:
+    """Times single calls."""
+    return {"op": "model_time", "turn": asdict(turn)}
+
+
+def time_kernels(turn: Turn) -> Json:
+    """Times every kernel of the model in as many runs as the turn has calls, after its warming up."""
+    return {"op": "model_kernels", "runs": turn.calls, "warm_up": turn.warm_up}
 
 
 def end() -> Json:

@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
+from tunefarm_agent import steady
+
 FUNCTION = "tunefarm.time_kernels"
 _BUILTIN = "vm.builtin."
 
 
-def time_kernels(wait: Callable[[], None], machine: Any, entry: str, runs: int) -> str:
-    """Runs a model whose inputs are set, `runs` times after one that warms up.
+def time_kernels(wait: Callable[[], None], machine: Any, entry: str, runs: int, warm_up: float) -> str:
+    """Runs a model whose inputs are set, `runs` times after one, or as many as fill `warm_up` seconds.
 
     `wait`: returns when the device has done what it was given.
 
@@ -21,7 +23,12 @@ def time_kernels(wait: Callable[[], None], machine: Any, entry: str, runs: int) 
     """
     clock = _Clock(wait)
     run, instrument = machine["invoke_stateful"], machine["set_instrument"]
-    run(entry)
+
+    def finish() -> None:
+        run(entry)
+        wait()
+
+    steady.warm_up(finish, warm_up)
     instrument(clock.tick)
     for _ in range(runs):
         clock.begin_run()

@@ -8,12 +8,13 @@ kills this process's children when time is up; then the command in progress ends
 
 from tunefarm_agent import commands
 from tunefarm_agent.board_session import BoardSession
-from tunefarm_agent.commands import RUN_ERROR, Confinement, Json, failed, lost, ok
+from tunefarm_agent.commands import RUN_ERROR, Confinement, Json, Place, failed, lost, ok
 from tunefarm_agent.confinement import kill_children
 from tunefarm_agent.device_memory import is_exhausted, taken, too_much
 from tunefarm_agent.frames import commands as serve_commands
 from tunefarm_agent.measuring import Bench, CandidateFailed, DataUnreadable
 from tunefarm_agent.rpc_session import TVM_ERRORS, RpcSession, Session, SessionLost, describe
+from tunefarm_agent.steady import Turn
 from tunefarm_agent.vm_model import VmModel
 
 
@@ -38,6 +39,7 @@ class Measurer:
             "reference": self._reference,
             "model_open": self._model_open,
             "model_outputs": self._model_outputs,
+            "model_first": self._model_first,
             "model_time": self._model_time,
             "model_kernels": self._model_kernels,
             "end": self._end,
@@ -126,18 +128,23 @@ class Measurer:
     def _model_open(self, command: Json) -> Json:
         self._configure(command)
         session = self._new_session()
-        self._model = VmModel(session, commands.model_from(command["model"]), command["example"])
+        place = self._confinement.place if self._confinement is not None else Place()
+        model = commands.model_from(command["model"])
+        self._model = VmModel(session, model, command["example"], has_clock=place == Place())
         return ok()
 
     def _model_outputs(self, command: Json) -> Json:
         self._opened().write_outputs(command["inputs"], command["sets"], command["out"])
         return ok()
 
+    def _model_first(self, _: Json) -> Json:
+        return ok(seconds=self._opened().time_first())
+
     def _model_time(self, command: Json) -> Json:
-        return ok(seconds=self._opened().time(command["calls"]))
+        return ok(seconds=self._opened().time(Turn(**command["turn"])))
 
     def _model_kernels(self, command: Json) -> Json:
-        return ok(kernels=self._opened().time_kernels(command["runs"]))
+        return ok(kernels=self._opened().time_kernels(command["runs"], command["warm_up"]))
 
     def _opened(self) -> VmModel:
         if self._model is None:

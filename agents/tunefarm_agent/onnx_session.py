@@ -17,6 +17,7 @@ from tunefarm_agent.commands import LOAD_ERROR, RUN_ERROR, Confinement, Json, fa
 from tunefarm_agent.confinement import be_first_out_of_memory, become, limit_resources
 from tunefarm_agent.frames import commands as serve_commands
 from tunefarm_agent.model_inputs import named_input
+from tunefarm_agent.steady import Turn, timed
 from tunefarm_proto.arrays import Archive, write_npz
 
 _BUILT_IN_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, OSError, MemoryError)
@@ -32,7 +33,12 @@ class OnnxSession:
         self._feed: dict[str, NDArray[np.generic]] = {}
 
     def answer(self, command: Json) -> Json:
-        operations = {"model_open": self._open, "model_outputs": self._outputs, "model_time": self._time}
+        operations = {
+            "model_open": self._open,
+            "model_outputs": self._outputs,
+            "model_first": self._first,
+            "model_time": self._time,
+        }
         operation = operations.get(command["op"])
         if operation is None:
             return lost(f"no such command: {command['op']}")
@@ -68,16 +74,15 @@ class OnnxSession:
             write_npz(file, arrays)
         return ok()
 
+    def _first(self, _: Json) -> Json:
+        started = time.perf_counter()
+        self._session.run(None, self._feed)
+        return ok(seconds=time.perf_counter() - started)
+
     def _time(self, command: Json) -> Json:
-        """Single calls, after one that warms up: the same as the virtual machine is given."""
+        """The same turn as the virtual machine is given."""
         run, feed = self._session.run, self._feed
-        run(None, feed)
-        seconds = []
-        for _ in range(command["calls"]):
-            start = time.perf_counter()
-            run(None, feed)
-            seconds.append(time.perf_counter() - start)
-        return ok(seconds=seconds)
+        return ok(seconds=timed(lambda: run(None, feed), Turn(**command["turn"])))
 
     def _read(self, path: str, index: int) -> dict[str, NDArray[np.generic]]:
         with np.load(Path(path), allow_pickle=False) as data:

@@ -9,21 +9,20 @@ FEWEST_ROUNDS = 6
 _MISSED = 0.05
 
 
-def narrow_enough(times: Sequence[Sequence[float]], calls: int, share: float) -> bool:
+def narrow_enough(times: Sequence[Sequence[float]], share: float) -> bool:
     """Whether it is known how fast the contenders are in comparison with the first.
 
     Args:
-        times: seconds of each contender's calls, `calls` of them in each round.
+        times: seconds of each contender in each round.
         share: of a ratio, that the 95% interval of its median may be wide.
 
     Rounds are compared, as the machine's speed may change between them. The interval is that of order statistics
     (no distribution is assumed). It is looked at after every round, so it misses a little more often than it says.
     """
-    rounds = [[median(each[at : at + calls]) for at in range(0, len(each), calls)] for each in times]
-    count = min((len(each) for each in rounds), default=0)
+    count = min((len(each) for each in times), default=0)
     if count < FEWEST_ROUNDS:
         return False
-    first, *others = rounds
+    first, *others = times
     ratios = [sorted(b / a for a, b in zip(first, other, strict=False)) for other in others]
     out = _outside(count)
     return all(each[-1 - out] - each[out] <= share * median(each) for each in ratios)

@@ -16,7 +16,7 @@ import tvm_ffi
 from tvm.rpc import _ffi_api
 from tvm.rpc.base import RPC_CODE_MISMATCH, RPC_CODE_SUCCESS, RPC_MAGIC
 
-from tunefarm_agent import kernel_clock, staging
+from tunefarm_agent import kernel_clock, model_clock, staging
 from tunefarm_agent.commands import Confinement
 from tunefarm_agent.confinement import be_first_out_of_memory, become, die_with_parent, limit_resources
 
@@ -163,6 +163,7 @@ def _register(device: Any) -> None:
     tvm_ffi.register_global_func("tvm.rpc.server.load_module", load, override=True)
     clock = partial(kernel_clock.time_kernels, device.sync)
     tvm_ffi.register_global_func(kernel_clock.FUNCTION, clock, override=True)
+    tvm_ffi.register_global_func(model_clock.FUNCTION, model_clock.time_model, override=True)
     staging.register()
 
 

@@ -91,13 +91,15 @@ def compared_item(result: Result) -> farm_pb2.ComparedItem:
 
 
 def model_timing(
-    name: str, result: Result, outputs: str, kernels: Mapping[str, Sequence[float]]
+    name: str, result: Result, outputs: str, kernels: Mapping[str, Sequence[float]], first: float | None = None
 ) -> farm_pb2.ModelTiming:
     if isinstance(result, Failed):
         timing = farm_pb2.ModelTiming(name=name, failed=failure(result.kind, result.message))
     else:
         timing = farm_pb2.ModelTiming(name=name, measured=measured_to_wire(result))
     timing.outputs_digest = outputs
+    if first is not None:
+        timing.first_seconds = first
     timing.kernels.extend(farm_pb2.KernelTiming(name=kernel, seconds=kernels[kernel]) for kernel in kernels)
     return timing
 

@@ -15,7 +15,7 @@ Document = dict[str, Any]
 
 def job_document(job: Job, package: str | None = None) -> Document:
     """A job. `package`: the folder that this command wrote it to. Times in seconds but for latency_ms
-    (medians) and latency_mean_ms."""
+    (medians), latency_mean_ms and first_call_ms."""
     metrics = job.metrics
     document: Document = {
         "job_id": job.job_id,
@@ -52,6 +52,11 @@ def _latencies(metrics: Metrics) -> Document:
             "tuned": metrics.latency_mean_ms,
             "untuned": metrics.untuned_latency_mean_ms,
             "onnxruntime": metrics.onnxruntime_latency_mean_ms,
+        },
+        "first_call_ms": {
+            "tuned": metrics.first_call_ms,
+            "untuned": metrics.untuned_first_call_ms,
+            "onnxruntime": metrics.onnxruntime_first_call_ms,
         },
     }
 

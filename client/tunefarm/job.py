@@ -84,7 +84,8 @@ class Metrics:
 
     Medians are what is compared and shown; means are of the same samples (None too from a coordinator that does not
     send them); spreads are half the samples' interquartile range. `max_rel_error`: the greatest difference from
-    the reference outputs, over their greatest magnitude.
+    the reference outputs, over their greatest magnitude. First calls are those of a new process; the samples are of
+    calls that follow one another.
     """
 
     latency_median_ms: float | None
@@ -97,6 +98,9 @@ class Metrics:
     untuned_latency_spread_ms: float | None
     onnxruntime_latency_spread_ms: float | None
     max_rel_error: float | None
+    first_call_ms: float | None = None
+    untuned_first_call_ms: float | None = None
+    onnxruntime_first_call_ms: float | None = None
 
     @property
     def speedup(self) -> float | None:

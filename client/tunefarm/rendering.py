@@ -125,17 +125,30 @@ def _latency_tables(job: Job) -> list[RenderableType]:
 
 def _latency_table(metrics: Metrics) -> Table:
     rows = (
-        ("tuned", metrics.latency_median_ms, metrics.latency_spread_ms),
-        ("untuned", metrics.untuned_latency_median_ms, metrics.untuned_latency_spread_ms),
-        ("ONNX Runtime", metrics.onnxruntime_latency_median_ms, metrics.onnxruntime_latency_spread_ms),
+        ("tuned", metrics.latency_median_ms, metrics.latency_spread_ms, metrics.first_call_ms),
+        (
+            "untuned",
+            metrics.untuned_latency_median_ms,
+            metrics.untuned_latency_spread_ms,
+            metrics.untuned_first_call_ms,
+        ),
+        (
+            "ONNX Runtime",
+            metrics.onnxruntime_latency_median_ms,
+            metrics.onnxruntime_latency_spread_ms,
+            metrics.onnxruntime_first_call_ms,
+        ),
     )
+    has_first = any(first is not None for *_, first in rows)
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("build", no_wrap=True)
     table.add_column("latency", justify="right", no_wrap=True)
     table.add_column("tuned is", justify="right", no_wrap=True)
-    for name, latency, spread in rows:
+    if has_first:
+        table.add_column("first call", justify="right", no_wrap=True)
+    for name, latency, spread, first in rows:
         against = "" if name == "tuned" else _speed_up(metrics.latency_median_ms, latency)
-        table.add_row(name, milliseconds(latency, spread), against)
+        table.add_row(name, milliseconds(latency, spread), against, *([milliseconds(first)] if has_first else []))
     return table
 
 

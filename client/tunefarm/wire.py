@@ -202,6 +202,9 @@ def _metrics(wire: tuning_pb2.Job | tuning_pb2.ShapeSetResult) -> Metrics:
         untuned_latency_spread_ms=values["untuned_spread"],
         onnxruntime_latency_spread_ms=values["onnxruntime_spread"],
         max_rel_error=_optional(wire, "max_rel_error"),
+        first_call_ms=values["tuned_first"],
+        untuned_first_call_ms=values["untuned_first"],
+        onnxruntime_first_call_ms=values["onnxruntime_first"],
     )
 
 

@@ -257,7 +257,7 @@ async def test_whole_models_are_timed_and_may_be_too_large(
 ) -> None:
     benchmark(farm, "fits", kernels["model"])
     ((timing,),) = [report.benchmark.timings for report in await farm.reports("fits", 1, 60)]
-    assert len(timing.measured.seconds) == 6, timing.failed
+    assert len(timing.measured.seconds) == 2, timing.failed
     outputs = np.load(io.BytesIO(farm.artifacts[timing.outputs_digest]))
     np.testing.assert_array_equal(outputs["s0_out0"], np.arange(SHAPE[1]) + (4 * MIB) // SHAPE[1])
     gpu["memory"] = 8 * MIB

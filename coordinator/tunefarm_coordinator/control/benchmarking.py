@@ -63,6 +63,7 @@ class ModelBenchmarks:
             input_sets=1,
             rounds=leases.KERNEL_ROUNDS,
             calls_per_round=leases.CALLS_PER_ROUND,
+            warm_up=leases.WARM_UP_SECONDS,
         )
         answer = await self._measuring.benchmark(self._name(f"k{wanted.number}", at), wanted, work)
         if isinstance(answer, ItemLost):
@@ -109,6 +110,8 @@ class ModelBenchmarks:
             rounds=leases.BENCHMARK_ROUNDS,
             narrow=leases.BENCHMARK_NARROW,
             calls_per_round=leases.CALLS_PER_ROUND,
+            seconds_per_round=leases.SECONDS_PER_ROUND,
+            warm_up=leases.WARM_UP_SECONDS,
         )
         answer = await self._measuring.benchmark(self._name(f"b{wanted.number}", at), wanted, work)
         if isinstance(answer, ItemLost):

@@ -14,7 +14,10 @@ COMPARE_ROUNDS = 5
 BENCHMARK_ROUNDS = 16
 # Of a ratio: so wide may its interval be for the rounds to end earlier.
 BENCHMARK_NARROW = 0.03
-CALLS_PER_ROUND = 5
+# A turn: as many calls, or as many as fill the seconds; so long a contender runs before, until threads, caches and the
+# clock are as they are where calls follow one another. Five calls of a model of half a millisecond after a pause took
+# twice their time.
+CALLS_PER_ROUND, SECONDS_PER_ROUND, WARM_UP_SECONDS = 5, 0.1, 0.05
 # Kernels inside the model: enough rounds that a median of ratios tells 1%.
 KERNEL_ROUNDS = 12
 
@@ -125,7 +128,11 @@ def model_timings(report: farm_pb2.OutcomeReport) -> tuple[ev.ModelTiming, ...]:
     return tuple(
         ev.ModelTiming(timing.name, failure=failure(timing.failed))
         if timing.WhichOneof("outcome") == "failed"
-        else ev.ModelTiming(timing.name, samples=tuple(timing.measured.seconds))
+        else ev.ModelTiming(
+            timing.name,
+            samples=tuple(timing.measured.seconds),
+            first=timing.first_seconds if timing.HasField("first_seconds") else None,
+        )
         for timing in report.benchmark.timings
     )
 

@@ -170,6 +170,7 @@ def _latencies(timings: tuple[ev.ModelTiming, ...]) -> dict[str, dict[str, float
     return {
         "latency_ms": {timing.name: latency_ms(timing.samples) for timing in timings},
         "latency_mean_ms": {timing.name: mean_ms(timing.samples) for timing in timings},
+        "first_call_ms": {timing.name: timing.first * 1e3 for timing in timings if timing.first is not None},
     }
 
 

@@ -166,6 +166,8 @@ def _add_latencies(message: tuning_pb2.LatencyMs, timings: Iterable[ModelTiming]
             continue
         setattr(message, timing.name, latency_ms(timing.samples))
         setattr(message, f"{timing.name}_mean", mean_ms(timing.samples))
+        if timing.first is not None:
+            setattr(message, f"{timing.name}_first", timing.first * 1e3)
         spread = spread_ms(timing.samples)
         if spread is not None:
             setattr(message, f"{timing.name}_spread", spread)

@@ -187,11 +187,13 @@ class KernelsTimed:
 
 @dataclass(frozen=True)
 class ModelTiming:
-    """Samples of one inference in seconds; none, and why, where it can't run on the device."""
+    """Seconds of one inference: a sample a round, the median of its calls, and `first`, the first call of all; none,
+    and why, where it can't run on the device."""
 
     name: str
     samples: tuple[float, ...] = ()
     failure: Failure | None = None
+    first: float | None = None
 
 
 @dataclass(frozen=True)

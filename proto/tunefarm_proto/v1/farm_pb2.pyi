@@ -182,18 +182,20 @@ class ModelBenchmark(_message.Message):
     def __init__(self, timings: _Optional[_Iterable[_Union[ModelTiming, _Mapping]]] = ...) -> None: ...
 
 class ModelTiming(_message.Message):
-    __slots__ = ("name", "measured", "failed", "outputs_digest", "kernels")
+    __slots__ = ("name", "measured", "failed", "outputs_digest", "kernels", "first_seconds")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MEASURED_FIELD_NUMBER: _ClassVar[int]
     FAILED_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     KERNELS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_SECONDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     measured: Measured
     failed: _common_pb2.Failure
     outputs_digest: str
     kernels: _containers.RepeatedCompositeFieldContainer[KernelTiming]
-    def __init__(self, name: _Optional[str] = ..., measured: _Optional[_Union[Measured, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., outputs_digest: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelTiming, _Mapping]]] = ...) -> None: ...
+    first_seconds: float
+    def __init__(self, name: _Optional[str] = ..., measured: _Optional[_Union[Measured, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., outputs_digest: _Optional[str] = ..., kernels: _Optional[_Iterable[_Union[KernelTiming, _Mapping]]] = ..., first_seconds: _Optional[float] = ...) -> None: ...
 
 class KernelTiming(_message.Message):
     __slots__ = ("name", "seconds")
@@ -382,20 +384,24 @@ class CalibrateWork(_message.Message):
     def __init__(self, reference: _Optional[_Union[Candidate, _Mapping]] = ..., evaluator: _Optional[_Union[Evaluator, _Mapping]] = ...) -> None: ...
 
 class BenchmarkWork(_message.Message):
-    __slots__ = ("contenders", "inputs", "input_sets", "rounds", "calls_per_round", "narrow")
+    __slots__ = ("contenders", "inputs", "input_sets", "rounds", "calls_per_round", "seconds_per_round", "warm_up", "narrow")
     CONTENDERS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     INPUT_SETS_FIELD_NUMBER: _ClassVar[int]
     ROUNDS_FIELD_NUMBER: _ClassVar[int]
     CALLS_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
+    WARM_UP_FIELD_NUMBER: _ClassVar[int]
     NARROW_FIELD_NUMBER: _ClassVar[int]
     contenders: _containers.RepeatedCompositeFieldContainer[ModelContender]
     inputs: str
     input_sets: int
     rounds: int
     calls_per_round: int
+    seconds_per_round: float
+    warm_up: float
     narrow: float
-    def __init__(self, contenders: _Optional[_Iterable[_Union[ModelContender, _Mapping]]] = ..., inputs: _Optional[str] = ..., input_sets: _Optional[int] = ..., rounds: _Optional[int] = ..., calls_per_round: _Optional[int] = ..., narrow: _Optional[float] = ...) -> None: ...
+    def __init__(self, contenders: _Optional[_Iterable[_Union[ModelContender, _Mapping]]] = ..., inputs: _Optional[str] = ..., input_sets: _Optional[int] = ..., rounds: _Optional[int] = ..., calls_per_round: _Optional[int] = ..., seconds_per_round: _Optional[float] = ..., warm_up: _Optional[float] = ..., narrow: _Optional[float] = ...) -> None: ...
 
 class ModelContender(_message.Message):
     __slots__ = ("name", "runtime", "artifact", "parameters", "inputs", "report_outputs", "run_timeout", "external_data", "time_kernels", "entry")

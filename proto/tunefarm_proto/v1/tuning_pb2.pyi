@@ -385,7 +385,7 @@ class StageSeconds(_message.Message):
     def __init__(self, total: _Optional[float] = ..., prepare: _Optional[float] = ..., search: _Optional[float] = ..., build: _Optional[float] = ..., measure: _Optional[float] = ..., package: _Optional[float] = ...) -> None: ...
 
 class LatencyMs(_message.Message):
-    __slots__ = ("tuned", "untuned", "onnxruntime", "tuned_spread", "untuned_spread", "onnxruntime_spread", "tuned_mean", "untuned_mean", "onnxruntime_mean")
+    __slots__ = ("tuned", "untuned", "onnxruntime", "tuned_spread", "untuned_spread", "onnxruntime_spread", "tuned_mean", "untuned_mean", "onnxruntime_mean", "tuned_first", "untuned_first", "onnxruntime_first")
     TUNED_FIELD_NUMBER: _ClassVar[int]
     UNTUNED_FIELD_NUMBER: _ClassVar[int]
     ONNXRUNTIME_FIELD_NUMBER: _ClassVar[int]
@@ -395,6 +395,9 @@ class LatencyMs(_message.Message):
     TUNED_MEAN_FIELD_NUMBER: _ClassVar[int]
     UNTUNED_MEAN_FIELD_NUMBER: _ClassVar[int]
     ONNXRUNTIME_MEAN_FIELD_NUMBER: _ClassVar[int]
+    TUNED_FIRST_FIELD_NUMBER: _ClassVar[int]
+    UNTUNED_FIRST_FIELD_NUMBER: _ClassVar[int]
+    ONNXRUNTIME_FIRST_FIELD_NUMBER: _ClassVar[int]
     tuned: float
     untuned: float
     onnxruntime: float
@@ -404,7 +407,10 @@ class LatencyMs(_message.Message):
     tuned_mean: float
     untuned_mean: float
     onnxruntime_mean: float
-    def __init__(self, tuned: _Optional[float] = ..., untuned: _Optional[float] = ..., onnxruntime: _Optional[float] = ..., tuned_spread: _Optional[float] = ..., untuned_spread: _Optional[float] = ..., onnxruntime_spread: _Optional[float] = ..., tuned_mean: _Optional[float] = ..., untuned_mean: _Optional[float] = ..., onnxruntime_mean: _Optional[float] = ...) -> None: ...
+    tuned_first: float
+    untuned_first: float
+    onnxruntime_first: float
+    def __init__(self, tuned: _Optional[float] = ..., untuned: _Optional[float] = ..., onnxruntime: _Optional[float] = ..., tuned_spread: _Optional[float] = ..., untuned_spread: _Optional[float] = ..., onnxruntime_spread: _Optional[float] = ..., tuned_mean: _Optional[float] = ..., untuned_mean: _Optional[float] = ..., onnxruntime_mean: _Optional[float] = ..., tuned_first: _Optional[float] = ..., untuned_first: _Optional[float] = ..., onnxruntime_first: _Optional[float] = ...) -> None: ...
 
 class ShapeSetResult(_message.Message):
     __slots__ = ("shapes", "latency_ms", "max_rel_error", "device")

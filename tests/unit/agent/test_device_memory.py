@@ -4,6 +4,7 @@ import pytest
 
 from tunefarm_agent.commands import Argument, Kernel, bytes_needed, run_kernel, time_model
 from tunefarm_agent.device_memory import Room, is_exhausted
+from tunefarm_agent.steady import Turn
 
 GIB = 1 << 30
 
@@ -38,4 +39,4 @@ def test_what_says_that_memory_is_exhausted(message: str, exhausted: bool) -> No
 def test_a_kernel_needs_its_arguments() -> None:
     arguments = (Argument((3, 4), "float32"), Argument((5,), "float16"), Argument((7,), "bool"), Argument((), "int64"))
     assert bytes_needed(run_kernel(Kernel("kernel.so", arguments), (), None)) == 48 + 10 + 7 + 8
-    assert bytes_needed(time_model(3)) == 0
+    assert bytes_needed(time_model(Turn(3))) == 0

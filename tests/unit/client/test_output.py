@@ -25,6 +25,7 @@ def test_the_job_document_has_every_promised_key() -> None:
         "measurements",
         "latency_ms",
         "latency_mean_ms",
+        "first_call_ms",
         "max_rel_error",
         "seconds",
         "package",
@@ -46,6 +47,7 @@ def test_a_job_with_several_shape_sets_has_them_all() -> None:
             "shapes": {"x": (1, 16)},
             "latency_ms": {"tuned": 2.0, "untuned": None, "onnxruntime": None},
             "latency_mean_ms": {"tuned": None, "untuned": None, "onnxruntime": None},
+            "first_call_ms": {"tuned": None, "untuned": None, "onnxruntime": None},
             "max_rel_error": 1e-6,
             "device": "cpu0",
         }
