@@ -13,9 +13,9 @@ from tunefarm.job import Device, Job, Metrics, Plan, ShapeSetResult
 Document = dict[str, Any]
 
 
-def job_document(job: Job, package: str | None = None) -> Document:
-    """A job. `package`: the folder that this command wrote it to. Times in seconds but for latency_ms
-    (medians), latency_mean_ms and first_call_ms."""
+def job_document(job: Job, package: str | None = None, history: Sequence[Document] | None = None) -> Document:
+    """A job. `package`: the folder that this command wrote it to. `history`: how the estimated latency fell, where the
+    command followed the job. Times in seconds but for latency_ms (medians), latency_mean_ms and first_call_ms."""
     metrics = job.metrics
     document: Document = {
         "job_id": job.job_id,
@@ -34,6 +34,8 @@ def job_document(job: Job, package: str | None = None) -> Document:
         "seconds": dataclasses.asdict(job.seconds),
         "package": package,
     }
+    if history is not None:
+        document["history"] = list(history)
     if job.shape_sets:
         document["shape_sets"] = [_shape_set(each) for each in job.shape_sets]
     if job.error is not None:

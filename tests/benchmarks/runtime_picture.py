@@ -48,10 +48,11 @@ def _bars(axis: Any, rows: list[dict[str, Any]], title: str) -> None:
     axis.legend(fontsize=8)
 
 
-def _curves(axis: Any, histories: dict[str, list[list[float]]]) -> None:
+def _curves(axis: Any, histories: dict[str, list[dict[str, float]]]) -> None:
     """Each model's estimated latency while it was tuned, over the one that it began with."""
     for name, history in histories.items():
-        seconds, _, latencies = zip(*history, strict=True)
+        seconds = [point["seconds"] for point in history]
+        latencies = [point["latency_ms"] for point in history]
         axis.step(seconds, [latency / latencies[0] for latency in latencies], where="post", label=name, linewidth=1)
     axis.set_xlabel("seconds since the command began")
     axis.set_ylabel("estimated latency / untuned")

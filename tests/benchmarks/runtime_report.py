@@ -84,6 +84,17 @@ def job_ratio(model: dict[str, Any], threads: int) -> float | None:
     return peer / tuned if tuned and peer and threads == max(map(int, model["threads"])) else None
 
 
+def agreement(model: dict[str, Any]) -> dict[str, float] | None:
+    """The `job`'s ratio beside the `referee`'s, and their quotient `job_over_referee`; None where one is not known."""
+    threads = max(map(int, model["threads"]), default=0)
+    said = job_ratio(model, threads) if threads else None
+    ratios = model["threads"][str(threads)]["ratios"] if threads else {}
+    if said is None or ONNXRUNTIME not in ratios:
+        return None
+    found = ratios[ONNXRUNTIME]["median"]
+    return {"job": said, "referee": found, "job_over_referee": said / found}
+
+
 def markdown(results: dict[str, Any]) -> str:
     """The tables; ratios above 1 where tunefarm is faster."""
     parts = [_table(*group) for group in groups(results["models"])]

@@ -25,7 +25,7 @@ from real_models import MODELS, tune
 from rich.console import Console
 from runtime_contenders import FARM, Case, measure
 from runtime_picture import draw
-from runtime_report import fill_readme, markdown, summary
+from runtime_report import agreement, fill_readme, markdown, summary
 from work_folder import add_work_option, work_folder
 
 from tests.model_zoo import model_path
@@ -122,7 +122,7 @@ def referee(name: str, budget: int, given: argparse.Namespace) -> dict[str, Any]
     for threads in given.threads:
         PROGRESS.print(f"{name}: {given.rounds} rounds of all contenders, {threads} thread{'s' * (threads > 1)}")
         result["threads"][str(threads)] = measure(case, threads, given.rounds)
-    return result
+    return {**result, "agreement": agreement(result)}
 
 
 def tuned(name: str, budget: int, home: Path, *, is_old: bool) -> dict[str, Any]:

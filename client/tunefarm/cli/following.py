@@ -15,24 +15,26 @@ from tunefarm.printable import printable_value
 
 if TYPE_CHECKING:
     from tunefarm.cli.parameters import Reach
+    from tunefarm.history import History
     from tunefarm.view import View
     from tunefarm.workflow import Workflow
 
 _CANCEL_SECONDS = 5.0
 
 
-def follow(workflow: Workflow, view: View) -> Job:
+def follow(workflow: Workflow, view: View, history: History) -> Job:
     """Shows every update; the job in its terminal state."""
     job = None
     for job in workflow.watch():
         view.update(job)
+        history.update(job)
     return job if job is not None else workflow.status()
 
 
-def finish(job: Job, *, package: Path | None, next_command: str | None, as_json: bool) -> int:
+def finish(job: Job, history: History, *, package: Path | None, next_command: str | None, as_json: bool) -> int:
     """Prints the document or the summary of a terminal job; the exit code."""
     if as_json:
-        print_document(job_document(job, str(package) if package else None))
+        print_document(job_document(job, str(package) if package else None, history.points))
     else:
         from tunefarm.rendering import summary
 

@@ -13,6 +13,7 @@ from tunefarm.cli.output import open_view, output_folder, print_document, print_
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, JobId, Reach, Token, run_command
 from tunefarm.documents import job_document, jobs_document
 from tunefarm.formats import milliseconds
+from tunefarm.history import History
 from tunefarm.printable import printable, printable_value
 
 if TYPE_CHECKING:
@@ -103,14 +104,15 @@ def watch(
 ) -> int:
     """Follow a job until it ends; exits with 1 if it failed or was cancelled."""
     reach = Reach(connect, token, insecure, data_dir)
+    history = History()
     with open_view(as_json) as view, reach.client(agent=True, view=view) as client:
         workflow = client.job(job_id)
         try:
-            job = follow(workflow, view)
+            job = follow(workflow, view, history)
         except KeyboardInterrupt:
             return interrupted(workflow, reach)
     fetch_command = reach.command("job", "fetch", job_id) if job.has_package else None
-    return finish(job, package=None, next_command=fetch_command, as_json=as_json)
+    return finish(job, history, package=None, next_command=fetch_command, as_json=as_json)
 
 
 def cancel(

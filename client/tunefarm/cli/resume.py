@@ -12,6 +12,7 @@ from tunefarm.cli.output import open_view, print_document, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, JobId, Reach, Token
 from tunefarm.documents import job_document
 from tunefarm.errors import InvalidInput
+from tunefarm.history import History
 from tunefarm.request import ResumeTotals
 
 TrialsPerKernel = Annotated[
@@ -50,6 +51,7 @@ def resume(
     if detach and connect is None:
         raise InvalidInput("--detach needs --connect: without it the coordinator ends with this command")
     reach = Reach(connect, token, insecure, data_dir)
+    history = History()
     with open_view(as_json) as view, reach.client(agent=True, view=view) as client:
         workflow = client.job(job_id)
         view.notice("resuming the job")
@@ -61,12 +63,12 @@ def resume(
         )
         if not detach:
             try:
-                job = follow(workflow, view)
+                job = follow(workflow, view, history)
             except KeyboardInterrupt:
                 return interrupted(workflow, reach)
     if not detach:
         fetch_command = reach.command("job", "fetch", job_id) if job.has_package else None
-        return finish(job, package=None, next_command=fetch_command, as_json=as_json)
+        return finish(job, history, package=None, next_command=fetch_command, as_json=as_json)
     if as_json:
         print_document(job_document(job))
     else:

@@ -14,6 +14,7 @@ from tunefarm.cli.output import open_view, output_folder, print_document, print_
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token, run_command
 from tunefarm.documents import job_document
 from tunefarm.errors import InvalidInput
+from tunefarm.history import History
 from tunefarm.job import JobState
 
 if TYPE_CHECKING:
@@ -112,18 +113,19 @@ def _submit(request: tuning.TuningRequest, client: Client, view: View) -> Workfl
 def _tune_here(request: tuning.TuningRequest, reach: Reach, out: Path, as_json: bool) -> int:
     workflow: Workflow | None = None
     package: Path | None = None
+    history = History()
     with output_folder(out) as folder:
         with open_view(as_json) as view, reach.client(agent=True, view=view) as client:
             try:
                 workflow = _submit(request, client, view)
-                job = follow(workflow, view)
+                job = follow(workflow, view, history)
                 if job.state is JobState.SUCCEEDED:
                     view.notice("fetching the package")
                     package = workflow.save_package(folder).absolute()
             except KeyboardInterrupt:
                 return interrupted(workflow, reach)
         next_command = run_command(out) if package else None
-        return finish(job, package=package, next_command=next_command, as_json=as_json)
+        return finish(job, history, package=package, next_command=next_command, as_json=as_json)
 
 
 def _detach(request: tuning.TuningRequest, reach: Reach, as_json: bool) -> int:

@@ -11,7 +11,7 @@ import runtimes
 from contender import steady
 from interleaved import Contender, ContenderFailed, Turn
 from runtime_contenders import greatest_error, ratios_of, write_static
-from runtime_report import BEGIN, END, fill_readme, markdown, summary
+from runtime_report import BEGIN, END, agreement, fill_readme, markdown, summary
 
 from tests.tiny_models import save_tiny_cnn
 
@@ -53,6 +53,11 @@ def test_the_table_shows_the_jobs_own_ratio_beside_the_referees() -> None:
     [fast] = [line for line in lines if line.startswith("| fast")]
     assert "| 4.00 (4.00 to 4.00) | 2.00 (2.00 to 2.00) | 2 | 3.50 | 1.00" in fast
     assert "Under 0.9 of the better of the two: 1 (slow 0.80)." in lines
+
+
+def test_the_jobs_ratio_is_held_against_the_referees() -> None:
+    assert agreement(MODELS[0]) == {"job": 3.5, "referee": 4.0, "job_over_referee": pytest.approx(0.875)}
+    assert agreement(MODELS[1]) is None
 
 
 def test_a_model_that_was_not_tuned_is_told_under_the_table_and_fails_the_run() -> None:
