@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tvm
+import tvm_ffi
 from numpy.typing import NDArray
 from tvm.s_tir import Schedule
 from tvm.tirx import IterVar
@@ -27,7 +28,8 @@ _PLAIN_INTEGERS = 100
 
 @dataclass(frozen=True)
 class _Input:
-    """One input of a kernel and what its values may be."""
+    """One input of a kernel and what its values may be. `below`: integers, and floats that are used as indices, lie
+    from 0 to less; 0 for other floats."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -58,6 +60,8 @@ def _values(spec: _Input, seed: int, index: int) -> NDArray[Any]:
     if kind in "iu":
         below = min(spec.below, np.iinfo(spec.dtype).max)
         return rng.integers(0, below, spec.shape).astype(spec.dtype)
+    if spec.below:
+        return rng.uniform(0.0, spec.below, spec.shape).astype(spec.dtype)
     if spec.positive:
         return rng.uniform(0.5, 1.5, spec.shape).astype(spec.dtype)
     return (spec.scale * rng.standard_normal(spec.shape)).astype(spec.dtype)
@@ -77,7 +81,9 @@ def _inputs(module_json: str) -> list[_Input]:
     for index, parameter in enumerate(function.params[: len(function.params) - outputs]):
         shape = tuple(int(size) for size in parameter.shape)
         scale = sqrt(2.0 / _terms(blocks, parameter)) if index in weights and len(shape) > 1 else 1.0
-        specs.append(_Input(shape, str(parameter.dtype), positive, _index_bound(blocks, parameter), scale))
+        dtype = str(parameter.dtype)
+        below = (_index_bound if np.dtype(dtype).kind in "iub" else _float_index_bound)(blocks, parameter)
+        specs.append(_Input(shape, dtype, positive, below, scale))
     return specs
 
 
@@ -145,6 +151,23 @@ def _index_bound(blocks: list[Any], parameter: Any) -> int:
         if _decides(parameter, dimension)
     ]
     return min(bounds, default=_PLAIN_INTEGERS)
+
+
+def _float_index_bound(blocks: list[Any], parameter: Any) -> int:
+    """As `_index_bound`, for floats that are made indices (the regions of RoiAlign, whose first number is an image's);
+    0 where there are none. An index that is clipped counts as well: its values are smaller than they need be."""
+    bounds: list[int] = []
+
+    def look(load: Any) -> None:
+        found: list[Any] = []
+        for index, size in zip(load.indices, load.source.shape, strict=True):
+            tvm_ffi.structural_walk(index, (tvm.ir.TensorLoad, found.append))
+            bounds.extend([int(size)] * any(parameter.same_as(each.source) for each in found))
+            found.clear()
+
+    for block in blocks:
+        tvm_ffi.structural_walk(block.body, (tvm.ir.TensorLoad, look))
+    return min(bounds, default=0)
 
 
 def _decides(parameter: Any, dimension: Any) -> bool:

@@ -43,6 +43,16 @@ def test_indices_stay_in_range() -> None:
     assert np.array_equal(arrays["out0"], arrays["arg0"][arrays["arg1"]])
 
 
+def test_floats_that_are_made_indices_stay_in_range() -> None:
+    """RoiAlign's regions: the first number of each is its image's."""
+    images, regions = te.placeholder((3, 2, 5, 6), name="images"), te.placeholder((9, 5), name="regions")
+    pooled = topi.vision.roi_align(images, regions, (2, 2), 1.0, mode="avg", sample_ratio=2, layout="NCHW")
+    arrays = _arrays(_task(images, regions, pooled, free=(1,)), 0)
+    assert arrays["arg1"].min() >= 0
+    assert 2 < arrays["arg1"].max() < 3
+    assert arrays["arg0"].min() < 0
+
+
 def test_domains_are_respected() -> None:
     x = te.placeholder((64,), name="x")
     for output in (topi.log(x), topi.sqrt(x), topi.rsqrt(x), topi.power(x, 0.5), topi.divide(1.0, x)):
