@@ -47,6 +47,7 @@ TUNED = (
     "gru",
     "no_inputs",
     "qdq_conv_net",
+    "roialign_hp",
     "scalar_sr_input",
     "topk_after_conv",
     "transformer_static_ids",

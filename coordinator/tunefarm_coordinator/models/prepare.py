@@ -30,6 +30,7 @@ from tunefarm_coordinator.models.byte_products import arrange_byte_products
 from tunefarm_coordinator.models.constants import is_constant, operator_name, static_shape
 from tunefarm_coordinator.models.footprint import footprint
 from tunefarm_coordinator.models.layout import convert_layout
+from tunefarm_coordinator.models.layout_free import read_at_one_place
 from tunefarm_coordinator.models.legalisation import OURS
 from tunefarm_coordinator.models.loops import attach_layout_free
 from tunefarm_coordinator.models.network import NETWORK_FILE, TAIL_FILE, imported_network
@@ -214,7 +215,7 @@ def weights_as_parameters(mod: Any) -> tuple[Any, list[NDArray[Any]]]:
 
 def _parametrised(lowered: Any) -> tuple[Any, list[NDArray[Any]]]:
     mod, weights = weights_as_parameters(lowered)
-    return attach_layout_free(mod), weights
+    return read_at_one_place(attach_layout_free(mod)), weights
 
 
 def _lowered(mod: Any, target: Any) -> tuple[Any, Origins]:
