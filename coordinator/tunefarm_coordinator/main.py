@@ -1,46 +1,25 @@
-"""The composition root: the only file that wires the coordinator."""
+"""The composition root: from what was typed to settings, and off. What is served is put together in `wiring`."""
 
 import asyncio
-import json
-import logging
-import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import platformdirs
 import typer
 
-from tunefarm_coordinator import logs, metrics
-from tunefarm_coordinator.access.authority import Authority, write_secret
-from tunefarm_coordinator.access.register import Register
-from tunefarm_coordinator.access.roles import Role
-from tunefarm_coordinator.artifacts import ArtifactStore
+from tunefarm_coordinator import logs
 from tunefarm_coordinator.compute.client import ComputeClient
 from tunefarm_coordinator.compute.settings import ComputeSettings
-from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
-from tunefarm_coordinator.control.intake import Intake
-from tunefarm_coordinator.control.library import ModelLibrary
-from tunefarm_coordinator.control.maintenance import Maintenance
-from tunefarm_coordinator.control.planning import Planner
-from tunefarm_coordinator.control.references import References
-from tunefarm_coordinator.control.registry import JobRegistry
-from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.engines.cuda.options import CompilerName, CudaOptions
 from tunefarm_coordinator.errors import StoreError, TunefarmError
-from tunefarm_coordinator.fault_points import Fault, FaultPoints
-from tunefarm_coordinator.schedules.store import Store
-from tunefarm_coordinator.service.farm import FarmServicer
-from tunefarm_coordinator.service.schedule import ScheduleService
-from tunefarm_coordinator.service.server import Access, PlainAccess, SecureAccess, open_server
-from tunefarm_coordinator.service.tuning import TuningServicer
-from tunefarm_coordinator.settings import Settings, parse_address
+from tunefarm_coordinator.fault_points import Fault
+from tunefarm_coordinator.settings import Settings, parse_address, tell
 
-log = logging.getLogger("tunefarm_coordinator")
-
-GRACE_SECONDS = 2.0
+Serve = Callable[[Settings, Folders, ComputeClient, asyncio.Event], Awaitable[None]]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -114,7 +93,7 @@ def serve(
         settings.check()
         asyncio.run(_serve(settings))
     except TunefarmError as error:
-        _tell(ready_fd, {"error": {"kind": type(error).__name__, "message": str(error)}})
+        tell(ready_fd, {"error": {"kind": type(error).__name__, "message": str(error)}})
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(2) from error
 
@@ -128,15 +107,6 @@ async def _serve(settings: Settings) -> None:
         # The other end is held by whoever started us, and closes however that process ends.
         loop.add_reader(settings.lifeline, stop.set)
     folders = _folders(settings.data)
-    store = await asyncio.to_thread(Store.open, settings.store)
-    try:
-        await _serve_with(settings, folders, store, stop)
-    finally:
-        await asyncio.to_thread(store.close)
-
-
-async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: asyncio.Event) -> None:
-    artifacts = ArtifactStore(folders.artifacts)
     compute = ComputeClient(
         ComputeSettings(
             ray_address=settings.ray_address,
@@ -145,55 +115,19 @@ async def _serve_with(settings: Settings, folders: Folders, store: Store, stop: 
             cuda=CudaOptions(settings.cuda_compiler, folders.images),
         )
     )
-    farm = FarmControl(await asyncio.to_thread(store.next_epoch), compute.set_gates)
-    maintenance = Maintenance(farm, store)
-    library = ModelLibrary(folders, store)
-    services = Services(
-        store, compute, farm, artifacts, folders, FaultPoints(settings.fault), References(compute, artifacts)
-    )
-    intake = Intake(services, library)
-    registry = JobRegistry(services, intake)
-    tuning = TuningServicer(registry, Planner(services, intake), library, folders)
-    access = await _access(settings, folders, store, farm)
-    server = await open_server(tuning, FarmServicer(farm, artifacts, maintenance), ScheduleService(store), access)
+    # It takes seconds to come up; the rest of this program, which takes one to load, comes up beside it.
+    compute.start()
     try:
-        compute.start()
-        await maintenance.recover()
-        farm.start()
-        # Whoever calls finds every job there, also those of before a restart.
-        interrupted = await registry.recover(leave=settings.leave_interrupted)
-        await server.start()
-        address = f"{settings.host}:{server.port}"
-        if settings.metrics is not None:
-            metrics.start(*settings.metrics, registry=registry, farm=farm)
-        log.info("listening", extra={"address": address, "tls": settings.secure, "store": settings.store})
-        _tell(settings.ready, {"address": address, "interrupted": interrupted})
-        await stop.wait()
-        log.info("stopping")
+        serve_jobs = await asyncio.to_thread(_load)
+        await serve_jobs(settings, folders, compute, stop)
     finally:
-        await registry.stop()
-        # First the streams, so that agents hear of it at once; then whatever calls are left.
-        await farm.stop()
-        await maintenance.stop()
-        await server.stop(GRACE_SECONDS)
         await compute.close()
 
 
-async def _access(settings: Settings, folders: Folders, store: Store, farm: FarmControl) -> Access:
-    """Who is let in where. On plain text: everybody."""
-    address = (settings.host, settings.port)
-    if not settings.secure:
-        if settings.insecure:
-            log.warning("plain text: everybody who reaches this port may do everything", extra={"host": settings.host})
-        return PlainAccess(address)
-    authority = await asyncio.to_thread(Authority.open, folders.authority)
-    register = await asyncio.to_thread(Register, store, authority, farm.expel)
-    if not register.tokens():
-        token, _ = await register.create_token("first admin", Role.ADMIN, "", None)
-        file = folders.authority / "admin.token"
-        await asyncio.to_thread(write_secret, file, f"{token}\n".encode())
-        log.info("the first admin's token was written", extra={"file": str(file)})
-    return SecureAccess(address, settings.agent_address, authority, register)
+def _load() -> Serve:
+    from tunefarm_coordinator.wiring import serve_jobs
+
+    return serve_jobs
 
 
 def _folders(data: Path) -> Folders:
@@ -204,13 +138,6 @@ def _folders(data: Path) -> Folders:
     except OSError as error:
         raise StoreError(f"the data folder {data} can't be written: {error.strerror}") from error
     return folders
-
-
-def _tell(ready: int | None, message: dict[str, object]) -> None:
-    """One line of JSON to whoever started us."""
-    if ready is not None:
-        os.write(ready, json.dumps(message).encode() + b"\n")
-        os.close(ready)
 
 
 def run() -> None:

@@ -1,5 +1,7 @@
 """The coordinator's configuration, parsed once at the composition root."""
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,3 +72,10 @@ def parse_address(text: str, option: str) -> tuple[str, int]:
     if not separator or not host or not port.isdigit() or int(port) > 65535:
         raise InvalidInput(f"{option} {text!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
+
+
+def tell(ready: int | None, message: dict[str, object]) -> None:
+    """One line of JSON to whoever started us."""
+    if ready is not None:
+        os.write(ready, json.dumps(message).encode() + b"\n")
+        os.close(ready)

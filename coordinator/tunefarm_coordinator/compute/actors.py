@@ -228,6 +228,11 @@ class Trainer(Worker):
 class ModelWorker(Worker):
     """Whole models: import, expected outputs, packages. Large and rare, so started on demand."""
 
+    def warm(self) -> int:
+        from tunefarm_coordinator.compute import model_check, model_work  # noqa: F401
+
+        return os.getpid()
+
     def resolve_target(self, request: ResolveTarget) -> str:
         """See `ResolveTarget`."""
         from tunefarm_coordinator.models.target import resolve_target

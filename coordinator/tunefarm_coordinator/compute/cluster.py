@@ -6,13 +6,14 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
+from ray._private.node import Node
 from ray.actor import ActorHandle
 from ray.exceptions import RayError
 
@@ -26,6 +27,8 @@ PROBES_LOST = 3
 # Sockets' paths hold 107 bytes; Ray puts some 75 of them below its folder.
 _LONGEST_RAY_FOLDER = 32
 _SHORT_RAY_FOLDER = "/tmp/ray"
+# Of Ray's node: the dashboard's server, the autoscaler, and what sends workers' output to the driver.
+_HELPERS = ("start_api_server", "start_monitor", "start_log_monitor")
 
 
 @dataclass(frozen=True)
@@ -65,18 +68,33 @@ def leave() -> None:
 def _start_private(settings: ComputeSettings, folder: Path) -> Cluster:
     cores = settings.cores or len(os.sched_getaffinity(0))
     sizes = pool_sizes(cores, psutil.virtual_memory().available, settings.searchers, settings.builders)
-    context = ray.init(
-        address="local",
-        # One for each process: our own sizes decide, not Ray's scheduler.
-        num_cpus=sizes.processes,
-        object_store_memory=settings.object_store_bytes,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        namespace="tunefarm",
-        _temp_dir=str(folder) if len(str(folder)) <= _LONGEST_RAY_FOLDER else _SHORT_RAY_FOLDER,
-    )
+    with _without_helpers():
+        context = ray.init(
+            address="local",
+            # One for each process: our own sizes decide, not Ray's scheduler.
+            num_cpus=sizes.processes,
+            object_store_memory=settings.object_store_bytes,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            namespace="tunefarm",
+            _temp_dir=str(folder) if len(str(folder)) <= _LONGEST_RAY_FOLDER else _SHORT_RAY_FOLDER,
+        )
     return _cluster(context, private=True, sizes=sizes, cores=cores)
+
+
+@contextlib.contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Ray starts without the processes that nobody asks anything here: there is no option for them, and it waits for
+    the first. They take more of the cores' time than all the rest of Ray."""
+    kept = {name: getattr(Node, name) for name in _HELPERS}
+    for name in _HELPERS:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, start in kept.items():
+            setattr(Node, name, start)
 
 
 def _cluster(context: Any, *, private: bool, sizes: PoolSizes, cores: int) -> Cluster:

@@ -73,6 +73,7 @@ class Dispatcher:
             settings.model_idle_seconds,
         )
         self._building = 0
+        self._warming: asyncio.Task[None] | None = None
         self._rest: asyncio.TimerHandle | None = None
         self._handlers: dict[type, Callable[[Any], Awaitable[object]]] = {
             CheckModel: lambda request: check(self._models, request),
@@ -126,6 +127,11 @@ class Dispatcher:
         self._search.close(request.job_id)
 
     async def _warm_up(self, _: WarmUp) -> None:
+        self._warming = asyncio.create_task(self._warm_one_by_one())
+
+    async def _warm_one_by_one(self) -> None:
+        """A model worker first: a job begins with it, and the others would only take the cores from it."""
+        await self._models.warm_up()
         self._search.warm_up()
         self._builders.warm_up()
 

@@ -1,6 +1,7 @@
 """Model workers: started when there is work, ended when there has been none for a while."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,16 @@ class ModelPool:
                 finally:
                     self._give_back(worker)
             raise ComputeFailed(f"the process for {method} does not come up: {reason}")
+
+    async def warm_up(self) -> None:
+        """Starts a worker at once if there is none; returns once it is warm, or does not come up: the next request's
+        trouble."""
+        if self.workers:
+            return
+        worker = self._take()
+        self._give_back(worker)
+        with contextlib.suppress(WorkerGone):
+            await worker.ready()
 
     def _take(self) -> "Worker":
         worker = self._idle.pop() if self._idle else self._spawn()

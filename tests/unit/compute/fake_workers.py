@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from tunefarm_coordinator.compute.worker_errors import WorkerGone
+
 Behaviour = Callable[..., Any]
 
 
@@ -12,14 +14,25 @@ class FakeWorker:
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.dead = False
+        self.lame = False
         self.pid = 1
         self.limit: float | None = None
         self.asked: list[tuple[str, Any]] = []
+        self.warmed = 0
         self.told: list[tuple[Any, ...]] = []
         self._behaviour = behaviour
         self._turn = asyncio.Lock()
 
+    async def ready(self) -> None:
+        await asyncio.sleep(0)
+        if self.lame:
+            self.dead = True
+            raise WorkerGone("it does not come up")
+        self.warmed += 1
+
     async def call(self, method: str, *arguments: Any, limit: float | None = None) -> Any:
+        if self.lame:
+            await self.ready()
         async with self._turn:
             self.asked.append((method, arguments))
             self.limit = limit
@@ -34,14 +47,17 @@ class FakeWorker:
 
 
 class Starter:
-    """Starts fake workers that all behave the same; keeps every one that it has started."""
+    """Starts fake workers that all behave the same; keeps every one that it has started. `lame`: so many of the next
+    ones don't come up."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.started: list[FakeWorker] = []
+        self.lame = 0
 
     def __call__(self) -> Any:
         worker = FakeWorker(lambda *call: self.behaviour(worker, *call))
+        worker.lame, self.lame = self.lame > 0, max(0, self.lame - 1)
         self.started.append(worker)
         return worker
 

@@ -122,3 +122,31 @@ async def test_a_request_that_is_given_up_ends_its_model_worker() -> None:
         await waiting
     assert starter.started[0].dead
     assert models.workers == []
+
+
+async def test_a_model_worker_is_warmed_up_once_and_serves_the_first_request() -> None:
+    starter = Starter(build)
+    models = ModelPool(starter, 1, 10.0, 60.0)
+    await models.warm_up()
+    await models.warm_up()
+    assert await models.call("build", "a") == "built a"
+    assert [worker.warmed for worker in starter.started] == [1]
+
+
+async def test_a_request_takes_the_worker_that_is_being_warmed_up() -> None:
+    starter = Starter(build)
+    models = ModelPool(starter, 1, 10.0, 60.0)
+    warming = asyncio.create_task(models.warm_up())
+    await asyncio.sleep(0)
+    assert await models.call("build", "a") == "built a"
+    await warming
+    assert len(starter.started) == 1
+
+
+async def test_a_model_worker_that_does_not_warm_up_is_replaced_for_the_request() -> None:
+    starter = Starter(build)
+    models = ModelPool(starter, 1, 10.0, 60.0)
+    starter.lame = 1
+    await models.warm_up()
+    assert await models.call("build", "a") == "built a"
+    assert len(starter.started) == 2
