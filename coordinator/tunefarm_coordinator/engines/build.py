@@ -8,7 +8,7 @@ import tvm
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_triple
 
-from tunefarm_coordinator.engines import linker, prepack, trace_text
+from tunefarm_coordinator.engines import linker, prepack, tails, trace_text
 from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
 from tunefarm_coordinator.engines.cuda import kernels
 from tunefarm_coordinator.engines.cuda.compiler import compiling_for
@@ -59,7 +59,8 @@ def check_toolchain(target: str) -> None:
 def build_kernels(module: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     """Scheduled functions as code for the target and its host. Raises BuildError, and one of TVM_ERRORS."""
     if target.kind.name != "cuda":
-        return tvm.tirx.build(module, target=target)
+        with tails.partitioning():
+            return tvm.tirx.build(tails.with_tails(module), target=target)
     with compiling_for(target):
         return kernels.build(module, target)
 

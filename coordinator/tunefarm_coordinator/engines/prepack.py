@@ -11,13 +11,13 @@ from typing import Any
 
 from tvm import IRModule
 from tvm.s_tir import SBlock, SBlockRealize, renew_defs
-from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 from tvm.tirx import For, PrimFunc, SeqStmt
 
 from tunefarm_coordinator.engines.candidate import Prepack
 
 KERNEL = "main"
-_MARK = "meta_schedule.layout_rewrite_preproc"
+# Annotation of the block that lays a weight out; what follows it is the kernel.
+LAID_OUT_BEFORE = "meta_schedule.layout_rewrite_preproc"
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ def split(scheduled: IRModule) -> SplitKernel:
         name = f"prepack_{argument}"
         functions[name] = _conversion(nest, weight, packed, name)
         prepacks.append(Prepack(argument, name))
-    bare = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(scheduled)[KERNEL]
-    module = IRModule({KERNEL: bare.with_attr("global_symbol", KERNEL), **functions})
+    module = IRModule({KERNEL: _bare(kernel).with_attr("global_symbol", KERNEL), **functions})
     return SplitKernel(module, tuple(sorted(prepacks, key=lambda prepack: prepack.argument)))
 
 
@@ -52,8 +51,33 @@ def _conversions(kernel: PrimFunc) -> Iterator[tuple[Any, SBlock]]:
         inner = nest
         while isinstance(inner, For):
             inner = inner.body
-        if isinstance(inner, SBlockRealize) and _MARK in inner.block.annotations:
+        if isinstance(inner, SBlockRealize) and LAID_OUT_BEFORE in inner.block.annotations:
             yield nest, inner.block
+
+
+def _bare(kernel: PrimFunc) -> PrimFunc:
+    """The kernel without its conversions, whose results are arguments in the weights' places."""
+    conversions = list(_conversions(kernel))
+    if not conversions:
+        return kernel
+    packed = {block.reads[0].source: block.writes[0].source for _, block in conversions}
+    nests = [nest for nest, _ in conversions]
+    root = kernel.body.block
+    left = [each for each in root.body.seq if not any(each.same_as(nest) for nest in nests)]
+    made = [each for each in root.alloc_buffers if not any(each.same_as(buffer) for buffer in packed.values())]
+    block = SBlock(
+        [],
+        root.reads,
+        root.writes,
+        root.name_hint,
+        SeqStmt(left) if len(left) > 1 else left[0],
+        None,
+        made,
+        root.match_buffers,
+        root.annotations,
+    )
+    parameters = [packed.get(parameter, parameter) for parameter in kernel.params]
+    return renew_defs(PrimFunc(parameters, SBlockRealize([], True, block), kernel.ret_type, kernel.attrs))
 
 
 def _conversion(nest: Any, weight: Any, packed: Any, name: str) -> PrimFunc:

@@ -38,6 +38,12 @@ def register_tile(rows: int, lanes: int, vectors: Vectors) -> tuple[int, int]:
     return max(tiles, key=lambda tile: (work_per_cycle(tile), tile[0] * tile[1]))
 
 
+def step_cycles(rows: int, registers: int, vectors: Vectors) -> float:
+    """Cycles that a tile needs for one step of its reduction: two multiply-adds and two loads or broadcasts a cycle,
+    32 bytes from the second cache, and at least the four of the chain through an accumulator."""
+    return max(rows * registers / 2, (rows + registers) / 2, registers * vectors.lanes / 8, 4.0)
+
+
 def lane_tile(extent: int, lanes: int) -> int:
     """The divisor of `extent`, up to four registers wide, that fills its registers best."""
 

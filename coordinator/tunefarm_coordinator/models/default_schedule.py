@@ -24,7 +24,7 @@ from tvm.target import Target
 from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
-from tunefarm_coordinator.engines import trace_text
+from tunefarm_coordinator.engines import trace_text, uneven_tiles
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, vectors_of
@@ -50,7 +50,7 @@ def default_schedule(module: Any, target_json: str) -> Any:
     target = Target(target_json)
     if "gpu" in target.keys:
         return gpu_schedule(module, target)
-    vectors = vectors_of(target_json)
+    vectors, threads = vectors_of(target_json), int(target.attrs.get("num-cores", 1))
     schedule = Schedule(module, debug_mask="none", error_render_level="fast")
     schedule = nests.inline_spatial(schedule)
     if dot_product(schedule, target_json) is not None:
@@ -62,16 +62,18 @@ def default_schedule(module: Any, target_json: str) -> Any:
     for name in nests.leaf_names(schedule):
         if name in done or name not in nests.leaf_names(schedule):
             continue
-        schedule, covered = _schedule_leaf(schedule, name, vectors)
+        schedule, covered = _schedule_leaf(schedule, name, vectors, threads)
         done |= covered
     return schedule
 
 
-def _schedule_leaf(schedule: Any, name: str, vectors: Vectors) -> tuple[Any, set[str]]:
+def _schedule_leaf(schedule: Any, name: str, vectors: Vectors, threads: int) -> tuple[Any, set[str]]:
     if nests.reduces(schedule, name):
         epilogue = nests.epilogue(schedule, name)
         if epilogue is not None:
-            tried = nests.attempt(schedule, lambda s: _tile_reduction(s, name, epilogue, vectors))
+            tried = _tile_unevenly(schedule, name, epilogue, vectors, threads)
+            if tried is None:
+                tried = nests.attempt(schedule, lambda s: _tile_reduction(s, name, epilogue, vectors))
             if tried is not None:
                 return tried, {name, epilogue}
         tried = nests.attempt(schedule, lambda s: _plain_reduction(s, name, vectors))
@@ -83,6 +85,20 @@ def _schedule_leaf(schedule: Any, name: str, vectors: Vectors) -> tuple[Any, set
 
 
 # Rule 2
+
+
+def _tile_unevenly(schedule: Any, name: str, epilogue: str, vectors: Vectors, threads: int) -> Any | None:
+    """With tiles that don't divide the axes, where those that do are slow; None elsewhere."""
+    if not nests.extents(schedule, name, IterVar.DataPar):
+        return None
+    shape = uneven_tiles.shape_of(schedule, name, threads)
+    row = nests.row_axis(schedule, name)
+    rows = 1 if row is None else nests.extents(schedule, name, IterVar.DataPar)[row]
+    if not uneven_tiles.pays(shape, register_tile(rows, shape.lanes, vectors), vectors):
+        return None
+    tile = uneven_tiles.best_tile(shape, vectors)
+    first = shape.lanes_first(tile)
+    return nests.attempt(schedule, lambda s: uneven_tiles.tile_unevenly(s, name, epilogue, tile, first))
 
 
 def _tile_reduction(schedule: Any, name: str, epilogue: str, vectors: Vectors) -> None:

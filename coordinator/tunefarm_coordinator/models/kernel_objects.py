@@ -16,6 +16,8 @@ import tvm
 from tvm.target import Target
 from tvm.tirx import PrimFunc
 
+from tunefarm_coordinator.engines.build import build_kernels
+
 _DIGITS = 16
 
 
@@ -61,7 +63,7 @@ class KernelObjects:
 
 
 def _compiled(kernel: PrimFunc, target: Target, folder: Path) -> Path:
-    built = tvm.tirx.build(tvm.IRModule({str(kernel.attrs["global_symbol"]): kernel}), target=target)
+    built = build_kernels(tvm.IRModule({str(kernel.attrs["global_symbol"]): kernel}), target)
     path = folder / "kernel.o"
     built.write_to_file(str(path))
     return path
