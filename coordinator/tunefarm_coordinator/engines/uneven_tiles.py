@@ -171,7 +171,8 @@ def _lay_out(schedule: Any, name: str, tile: Tile) -> None:
     lane = [axis for axis in schedule.get(block).iter_vars if axis.iter_type == IterVar.DataPar][-1].var
     for index, read in enumerate(schedule.get(block).reads):
         places = [place for place, region in enumerate(read.region) if region.min.same_as(lane)]
-        if len(places) != 1 or not any(read.source.same_as(weight) for weight in free):
+        one = all(int(region.extent) == 1 for region in read.region)
+        if not one or len(places) != 1 or not any(read.source.same_as(weight) for weight in free):
             continue
         packed = schedule.cache_read(block, index, "global")
         order = nests.index_map(_panels(places[0], tile.columns), len(read.region))
