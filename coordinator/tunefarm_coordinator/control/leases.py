@@ -17,7 +17,7 @@ BENCHMARK_NARROW = 0.03
 # A turn: as many calls, or as many as fill the seconds; so long a contender runs before, until threads, caches and the
 # clock are as they are where calls follow one another. Five calls of a model of half a millisecond after a pause took
 # twice their time.
-CALLS_PER_ROUND, SECONDS_PER_ROUND, WARM_UP_SECONDS = 5, 0.1, 0.05
+CALLS_PER_ROUND, SECONDS_PER_ROUND, WARM_UP_SECONDS = 5, 0.06, 0.03
 # Kernels inside the model: enough rounds that a median of ratios tells 1%.
 KERNEL_ROUNDS = 12
 
