@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import tvm
 from google.protobuf.message import DecodeError
 
 from tunefarm_coordinator.compute.messages import (
@@ -21,6 +20,7 @@ from tunefarm_coordinator.compute.messages import (
     Reference,
     Tensor,
 )
+from tunefarm_coordinator.engines import module_text
 from tunefarm_coordinator.engines.build import check_toolchain
 from tunefarm_coordinator.engines.engine import template_name
 from tunefarm_coordinator.engines.gpu.contraction import is_marked
@@ -69,7 +69,7 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
 def expected_of(request: ExpectedOf) -> Expected:
     """See `ExpectedOf`. One tolerance serves all outputs of a kernel: that of the least exact."""
     blobs = tuple(expected_outputs(request.task, seed) for seed in request.seeds)
-    tf32 = is_marked(tvm.ir.load_json(request.task.module))
+    tf32 = is_marked(module_text.load(request.task.module))
     with np.load(io.BytesIO(blobs[0])) as opened:
         arrays = Archive(opened)
         bounds = [tolerance(arrays[name].dtype.name, tf32=tf32) for name in arrays if name.startswith("out")]

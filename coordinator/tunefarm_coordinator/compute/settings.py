@@ -70,7 +70,8 @@ class ComputeSettings:
     searchers: int | None = None
     builders: int | None = None
     object_store_bytes: int = 256 * 2**20
-    model_idle_seconds: float = 60.0
+    # Longer than most jobs tune: the package needs what the preparation left warm.
+    model_idle_seconds: float = 300.0
     pool_idle_seconds: float = 300.0
     child_timeout: float = 180.0
     still_timeout: float = 30.0

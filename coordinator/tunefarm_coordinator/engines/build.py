@@ -8,7 +8,7 @@ import tvm
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_triple
 
-from tunefarm_coordinator.engines import linker, prepack, tails, trace_text
+from tunefarm_coordinator.engines import linker, module_text, prepack, tails, trace_text
 from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
 from tunefarm_coordinator.engines.cuda import kernels
 from tunefarm_coordinator.engines.cuda.compiler import compiling_for
@@ -68,7 +68,7 @@ def build_kernels(module: tvm.IRModule, target: Target) -> tvm.runtime.Module:
 @lru_cache(maxsize=8)
 def _load_module(task_module: str) -> tvm.IRModule:
     """Candidates of a task come in batches, and reading its module costs 5% of a build. Never changed."""
-    return tvm.ir.load_json(task_module)
+    return module_text.load(task_module)
 
 
 def export_library(built: tvm.runtime.Module, target: Target, workspace: Path | None) -> bytes:

@@ -19,7 +19,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
-from tunefarm_coordinator.engines import trace_text
+from tunefarm_coordinator.engines import module_text, trace_text
 from tunefarm_coordinator.engines.candidate import Proposal
 from tunefarm_coordinator.engines.cost_model import Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord
@@ -330,6 +330,6 @@ class Autoscheduler:
 def load(task_module: str, target: str) -> tuple[tvm.IRModule, Target]:
     """A task's module and target; raises `InvalidInput` for text that is none."""
     try:
-        return tvm.ir.load_json(task_module), Target(target)
+        return module_text.load(task_module), Target(target)
     except TVM_ERRORS as error:
         raise InvalidInput(f"the task's module or target can't be read: {first_line(error)}") from error

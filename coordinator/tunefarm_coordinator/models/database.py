@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import tvm
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
-from tunefarm_coordinator.engines import trace_text
+from tunefarm_coordinator.engines import module_text, trace_text
 from tunefarm_coordinator.models.task import TuningTask
 
 WORKLOAD_FILE = "database_workload.json"
@@ -32,7 +31,7 @@ def write_database(
     for workload, trace, seconds in records:
         if workload not in modules:
             continue
-        module = tvm.ir.load_json(modules[workload])
+        module = module_text.load(modules[workload])
         schedule = trace_text.replay(module, trace, target)
         committed = database.commit_workload(module)
         arguments = ms.arg_info.ArgInfo.from_prim_func(module["main"])

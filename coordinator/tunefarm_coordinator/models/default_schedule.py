@@ -18,13 +18,12 @@ import contextlib
 import random
 from typing import Any
 
-import tvm
 from tvm.s_tir import Schedule
 from tvm.target import Target
 from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
-from tunefarm_coordinator.engines import trace_text, uneven_tiles
+from tunefarm_coordinator.engines import module_text, trace_text, uneven_tiles
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, vectors_of
@@ -41,7 +40,7 @@ def default_trace(task_module: str | Any, target_json: str) -> str:
 
     A kernel that no rule fits keeps its loops as they are; nothing is raised for it.
     """
-    module = tvm.ir.load_json(task_module) if isinstance(task_module, str) else task_module
+    module = module_text.load(task_module) if isinstance(task_module, str) else task_module
     return trace_text.encode(default_schedule(module, target_json).trace)
 
 

@@ -15,6 +15,7 @@ from tvm.tirx import IterVar
 from tvm.tirx.analysis import undefined_vars
 
 from tunefarm_coordinator.engines import loop_nests as nests
+from tunefarm_coordinator.engines import module_text
 from tunefarm_coordinator.models.target import quickly_built
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_proto.arrays import npz_bytes
@@ -69,7 +70,7 @@ def _values(spec: _Input, seed: int, index: int) -> NDArray[Any]:
 
 @lru_cache(maxsize=64)
 def _inputs(module_json: str) -> list[_Input]:
-    module = tvm.ir.load_json(module_json)
+    module = module_text.load(module_json)
     function = module["main"]
     text = str(module.script(show_meta=False))
     # The header's buffer shapes hold no arithmetic; the body does.
@@ -96,7 +97,7 @@ def _run(module_json: str, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
 
 @lru_cache(maxsize=8)
 def _reference_kernel(module_json: str) -> tuple[Any, list[tuple[tuple[int, ...], str]]]:
-    module = tvm.ir.load_json(module_json)
+    module = module_text.load(module_json)
     parameters = module["main"].params[len(module["main"].params) - _output_count(module) :]
     shapes = [(tuple(int(size) for size in p.shape), str(p.dtype)) for p in parameters]
     return tvm.tirx.build(_shared_out(module), target=quickly_built())["main"], shapes

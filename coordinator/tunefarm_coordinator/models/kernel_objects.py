@@ -19,6 +19,8 @@ from tvm.tirx import PrimFunc
 from tunefarm_coordinator.engines.build import build_kernels
 
 _DIGITS = 16
+# Each takes some hundred MB for a large kernel.
+_MOST_THREADS = 8
 
 
 class KernelObjects:
@@ -36,7 +38,8 @@ class KernelObjects:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         # TVM lets go of Python's lock while LLVM works.
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="compile") as threads:
+        count = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+        with ThreadPoolExecutor(count, thread_name_prefix="compile") as threads:
             paths = threads.map(lambda name: self._object(kernels[name], target), sorted(kernels))
             return [
                 tvm.runtime.load_static_library(str(path), [name])

@@ -24,6 +24,7 @@ import tvm
 from numpy.typing import NDArray
 from tvm import relax
 
+from tunefarm_coordinator.engines import module_text
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.accumulation import accumulate_wide
 from tunefarm_coordinator.models.byte_products import arrange_byte_products
@@ -111,7 +112,7 @@ class PreparedModel:
 
     def module(self) -> Any:
         """The prepared IRModule."""
-        return tvm.ir.load_json((self.directory / MODULE_FILE).read_text())
+        return module_text.load((self.directory / MODULE_FILE).read_text())
 
     def weights(self) -> list[NDArray[Any]]:
         """Main's parameters after the inputs, in order, in the layout that the module has them."""
