@@ -5,13 +5,14 @@ baseline that a tuned kernel is measured against, and what runs where there is n
 `tvm.s_tir.Schedule`, so it is a trace like any candidate's. GPUs: `gpu_schedule`.
 
 Rules for CPUs, each tried on a copy and dropped where the schedule refuses it:
-1. inline what only moves or maps values into the kernels that read them;
-2. a reduction and the element-wise epilogue of its own sizes become one nest: tiles of the output in
+1. inline what only moves or maps values into the kernels that read them, padding into pools (`window_schedule`) too;
+2. what reduces all that it reads once (softmax, normalisations) goes row by row, in one pass (`row_schedule`);
+3. a reduction and the element-wise epilogue of its own sizes become one nest: tiles of the output in
    parallel, and in a tile the reduction outside, rows (unrolled) and lanes (vectorised) inside, so that the
    accumulators stay in registers;
    products of 8-bit integers have the first schedule of their template (`engines.autotvm.dots`) where the CPU has an
    instruction for them;
-3. any other kernel: outer loops fused and parallel, last loop vectorised.
+4. what moves or maps values (`copy_schedule`): vectors of what lies side by side, square tiles where it is transposed.
 """
 
 import contextlib
@@ -28,7 +29,10 @@ from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, vectors_of
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.copy_schedule import schedule_copy
 from tunefarm_coordinator.models.gpu_schedule import gpu_schedule
+from tunefarm_coordinator.models.row_schedule import is_rowwise, schedule_rows
+from tunefarm_coordinator.models.window_schedule import inline_padding
 
 
 def default_trace(task_module: str | Any, target_json: str) -> str:
@@ -57,6 +61,11 @@ def default_schedule(module: Any, target_json: str) -> Any:
             first = TemplateSpace(module, target, random.Random(0)).first
             if first is not None:
                 return first.schedule
+    schedule = inline_padding(schedule)
+    if is_rowwise(schedule):
+        by_row = nests.attempt(schedule, lambda s: schedule_rows(s, vectors))
+        if by_row is not None:
+            return by_row
     done: set[str] = set()
     for name in nests.leaf_names(schedule):
         if name in done or name not in nests.leaf_names(schedule):
@@ -77,13 +86,13 @@ def _schedule_leaf(schedule: Any, name: str, vectors: Vectors, threads: int) -> 
                 return tried, {name, epilogue}
         tried = nests.attempt(schedule, lambda s: _plain_reduction(s, name, vectors))
     else:
-        tried = nests.attempt(schedule, lambda s: nests.spatial(s, name, vectors))
+        tried = nests.attempt(schedule, lambda s: schedule_copy(s, name, vectors))
     if tried is None:
         tried = nests.attempt(schedule, lambda s: _parallel_only(s, name))
     return tried or schedule, {name}
 
 
-# Rule 2
+# Rule 3
 
 
 def _tile_unevenly(schedule: Any, name: str, epilogue: str, vectors: Vectors, threads: int) -> Any | None:
@@ -144,7 +153,7 @@ def _accumulate(schedule: Any, block: Any, row_axis: int | None, rank: int) -> N
         schedule.unroll(init_loops[-2])
 
 
-# Rule 3
+# Other reductions
 
 
 def _plain_reduction(schedule: Any, name: str, vectors: Vectors) -> None:

@@ -99,6 +99,8 @@ class _Rewriter:
         self._channels_last = channels_last
         self._first: dict[Any, Any] = {}
         self._last: dict[Any, Any] = {}
+        # Transposes of the model's own that made an NCHW form, by what they are called.
+        self._named: dict[Any, str] = {}
 
     def rewrite(self, function: Any) -> Any:
         block = function.body.blocks[0]
@@ -114,12 +116,22 @@ class _Rewriter:
         return self._builder.get()["main"]
 
     def _convert(self, var: Any, value: Any) -> None:
+        if self._channels_last and self._is_last(value):
+            self._last[var], self._named[var] = self._plain(value.args[0]), str(var.name)
+            return
         rule = self._rule(value) if self._channels_last else None
         converted = rule(value) if rule else None
         if converted is not None:
             self._last[var] = self._builder.emit(converted, str(var.name))
             return
         self._first[var] = self._emitted(self._reordered(value), str(var.name))
+
+    def _is_last(self, value: Any) -> bool:
+        """Whether it is the model's own transpose of what lies in NHWC already (a graph that came from TensorFlow)."""
+        if operator_name(value) != "relax.permute_dims" or not isinstance(value.args[0], relax.Var):
+            return False
+        moves = value.attrs.axes is not None and tuple(int(axis) for axis in value.attrs.axes) == TO_FIRST
+        return moves and static_shape(value) is not None and isinstance(self._plain(value.args[0]), relax.Var)
 
     def _emitted(self, value: Any, name: str) -> Any:
         value = self._builder.normalize(value)
@@ -158,7 +170,8 @@ class _Rewriter:
 
     def _as_first(self, var: Any) -> Any:
         if var not in self._first:
-            self._first[var] = self._builder.emit(reordered(self._last[var], TO_FIRST), OF_NO_NODE)
+            name = self._named.get(var, OF_NO_NODE)
+            self._first[var] = self._builder.emit(reordered(self._last[var], TO_FIRST), name)
         return self._first[var]
 
     def _as_last(self, expr: Any) -> Any:

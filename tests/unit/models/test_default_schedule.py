@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ _CONV = {"w": graphs.random_weights(48, 24, 3, 3), "b": graphs.random_weights(48
 _DEPTHWISE = {"w": graphs.random_weights(24, 1, 3, 3)}
 _GROUPED = {"w": graphs.random_weights(24, 6, 3, 3)}
 _DENSE = {"w": graphs.random_weights(50, 200), "b": graphs.random_weights(50)}
+_NORM = {"s": graphs.random_weights(96), "o": graphs.random_weights(96)}
+_NORM_OF_TWO = {"s": graphs.random_weights(6, 40)}
+_BESIDE = graphs.random_weights(3, 5, 40)
+_TWICE = {"scales": np.array([1, 1, 2, 2], np.float32)}
 _TABLE = {"table": graphs.random_weights(40, 64), "rows": np.array([[3, 39, 0, 7]])}
 _IMAGE: graphs.Dims = [1, 24, 13, 14]
 _FLAT: graphs.Dims = [3, 200]
@@ -60,9 +65,29 @@ CASES: dict[str, Case] = {
     "max_pool": ([_node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2])], _IMAGE, {}),
     "average_pool": ([_node("AveragePool", "x", kernel_shape=[3, 3], pads=[1] * 4)], _IMAGE, {}),
     "softmax": ([_node("Softmax", "x", axis=-1)], _FLAT, {}),
+    "softmax_of_rows_of_two_registers": ([_node("Softmax", "x", axis=-1)], [3, 5, 128], {}),
+    "softmax_of_a_prime": ([_node("Softmax", "x", axis=-1)], [7, 197], {}),
+    "softmax_of_columns": ([_node("Softmax", "x", axis=1)], [2, 16, 60], {}),
+    "softmax_of_one_row": ([_node("Softmax", "x", axis=-1)], [1, 1000], {}),
+    "layer_norm": ([_node("LayerNormalization", "x", "s", "o")], [2, 9, 96], _NORM),
+    "layer_norm_of_two_axes": ([_node("LayerNormalization", "x", "s", axis=1)], [4, 6, 40], _NORM_OF_TWO),
+    "mean_of_two_axes": ([_node("ReduceMean", "x", axes=[2, 3], keepdims=0)], _IMAGE, {}),
+    "sum_of_middle": ([_node("ReduceL2", "x", axes=[1], keepdims=0)], [5, 11, 96], {}),
+    "maximum_in_a_row": ([_node("ReduceMax", "x", axes=[-1], keepdims=0)], [6, 320], {}),
+    "padded_pool": ([_node("MaxPool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 0, 0])], _IMAGE, {}),
+    "global_pool": ([_node("GlobalAveragePool", "x")], _IMAGE, {}),
     "maximum_of_all": ([_node("ReduceMax", "x", axes=[0, 1], keepdims=0)], _FLAT, {}),
     "mean_of_rows": ([_node("ReduceMean", "x", axes=[1], keepdims=1)], _FLAT, {}),
     "transpose": ([_node("Transpose", "x", perm=[0, 2, 3, 1])], _IMAGE, {}),
+    "transpose_of_rows_and_columns": ([_node("Transpose", "x", perm=[0, 2, 1])], [2, 48, 36], {}),
+    "transpose_of_inner_blocks": ([_node("Transpose", "x", perm=[1, 0, 2, 3])], [4, 6, 7, 12], {}),
+    "concat_on_the_last_axis": ([_node("Concat", "x", "c", "x", axis=2)], [3, 5, 24], {"c": _BESIDE}),
+    "concat_on_another_axis": ([_node("Concat", "x", "c", axis=1)], [3, 2, 12], {"c": graphs.random_weights(3, 5, 12)}),
+    "padded": ([_node("Pad", "x", "pads")], [3, 5, 24], {"pads": np.array([0, 1, 3, 0, 0, 5])}),
+    "scaled_by_channel": ([_node("Mul", "x", "c")], [1, 6, 7, 24], {"c": graphs.random_weights(24)}),
+    "scaled_by_row": ([_node("Mul", "x", "c")], [3, 6, 20], {"c": graphs.random_weights(6, 1)}),
+    "nearest": ([_node("Resize", "x", "", "scales", mode="nearest")], _IMAGE, _TWICE),
+    "linear": ([_node("Resize", "x", "", "scales", mode="linear")], _IMAGE, _TWICE),
     "hard_swish": ([_node("HardSwish", "x")], _IMAGE, {}),
     "odd_sizes": ([_node("Sqrt", "x")], [7, 11, 13], {}),
     "gather": (
@@ -75,7 +100,7 @@ CASES: dict[str, Case] = {
 
 def _kernels(folder: Path, case: Case) -> list[Kernel]:
     nodes, dims, weights = case
-    path = graphs.save(folder / "m.onnx", nodes, {"x": dims}, ["y"], weights, opset=14)
+    path = graphs.save(folder / "m.onnx", nodes, {"x": dims}, ["y"], weights, opset=17)
     shapes = {"x": tuple(int(d) for d in dims if d)}
     return kernels_of(prepare(path, shapes, host_target(), folder / "prepared").module())
 
@@ -116,6 +141,28 @@ def test_sizes_that_do_not_divide_are_asked_about_in_no_step(name: str, tmp_path
     conditions = [line for line in str(cut.script()).splitlines() if " if " in line]
     assert conditions
     assert not any("<" in line for line in conditions)
+
+
+@pytest.mark.parametrize("name", ["softmax_of_rows_of_two_registers", "softmax_of_columns", "layer_norm"])
+def test_a_row_goes_through_all_steps_before_the_next(name: str, tmp_path: Path) -> None:
+    kernel = max(_kernels(tmp_path, CASES[name]), key=lambda k: k.flops)
+    script = str(default_schedule(kernel.module, host_target()).mod.script())
+    body = script[script.index("root") :]
+    assert len(re.findall(r"^ {8}for ", body, re.MULTILINE)) == 1
+    assert body.count("T.vectorized(") >= 4
+
+
+def test_padding_before_a_pool_is_no_kernel_of_its_own(tmp_path: Path) -> None:
+    nodes = [_node("Conv", "x", "w", output="c"), *CASES["padded_pool"][0]]
+    nodes[1].input[0] = "c"
+    pool = next(k for k in _kernels(tmp_path, (nodes, _IMAGE, {"w": _CONV["w"]})) if "pool" in k.name)
+    assert "pad_temp[" not in str(default_schedule(pool.module, host_target()).mod.script())
+
+
+def test_no_vector_reaches_over_a_border_of_a_concatenation(tmp_path: Path) -> None:
+    (kernel,) = _kernels(tmp_path, CASES["concat_on_the_last_axis"])
+    script = str(default_schedule(kernel.module, host_target()).mod.script())
+    assert [int(size) for size in re.findall(r"T.vectorized\((?:T.int64\()?(\d+)", script)] == [8]
 
 
 @pytest.mark.parametrize("name", ["conv", "uneven_channels", "uneven_batches"])

@@ -118,6 +118,20 @@ def test_mostly_grouped_convolutions_keep_their_layout(tmp_path: Path) -> None:
     assert prepare(path, _SIZES, host_target(), tmp_path / "prepared").layout == "NCHW"
 
 
+def test_images_that_come_channels_last_are_pooled_as_they_lie(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["first"], perm=[0, 3, 1, 2]),
+        helper.make_node("MaxPool", ["first"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["pooled", "w"], ["convolved"]),
+        helper.make_node("Transpose", ["convolved"], ["y"], perm=[0, 2, 3, 1]),
+    ]
+    weights = {"w": graphs.random_weights(16, 8, 1, 1)}
+    path = graphs.save(tmp_path / "m.onnx", nodes, {"x": [1, 10, 12, 8]}, ["y"], weights)
+    prepared = prepare(path, {"x": (1, 10, 12, 8)}, host_target(), tmp_path / "prepared")
+    names = [kernel.name for kernel in kernels_of(prepared.module())]
+    assert names == ["max_pool2d_1x5x6x8", "conv2d_1x5x6x16"]
+
+
 def test_every_unsupported_operator_is_named_with_its_node(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Wobble", ["x"], ["a"], "first", domain="com.example"),

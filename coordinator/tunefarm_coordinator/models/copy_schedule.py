@@ -1,0 +1,158 @@
+"""Rule of the default schedule for kernels that move or map values without a reduction.
+
+Axes that lie behind one another in all operands are one long axis, and vectors are cut out of that. Where an operand
+lies in another order (a transpose), a square tile is worked on at a time, so that a cache line that is read for one
+element is there for its neighbours. Where the place along the last axis decides what is read (a concatenation), no
+vector reaches over such a border. Outer loops stay loops: taking a fused one's counter apart costs as much as a vector.
+"""
+
+from collections.abc import Iterator
+from math import gcd
+from typing import Any
+
+import tvm
+from tvm.tirx import Cast, IntImm, Select, Var
+from tvm.tirx.analysis import undefined_vars
+
+from tunefarm_coordinator.engines import loop_nests as nests
+from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile
+
+# Elements of a cache line: of so many neighbours a transpose makes use at a time.
+_LINE = 16
+_CHILDREN = ("a", "b", "value", "condition", "true_value", "false_value")
+# Pieces of work among which threads find their own.
+_PIECES = 64
+
+
+def schedule_copy(schedule: Any, name: str, vectors: Vectors) -> None:
+    """Applies the rule to one block. Raises one of TVM_ERRORS where it can't be."""
+    block = schedule.get_sblock(name)
+    large = nests.is_large(schedule)
+    crossed = _crossed_axis(schedule.get(block))
+    loops = schedule.get_loops(block)
+    outer = _cut(schedule, block, loops, vectors) if crossed is None else _tiled(schedule, loops, crossed, vectors)
+    if large:
+        _parallel(schedule, outer)
+
+
+def _tiled(schedule: Any, loops: list[Any], crossed: int, vectors: Vectors) -> list[Any]:
+    """The loops outside of a tile, whose lanes are the output's and whose rows, unrolled, the operand's neighbours."""
+    rows, lanes = loops[crossed], loops[-1]
+    row_outer, row_inner = nests.split(schedule, rows, _divisor(nests.extent(schedule, rows), _LINE))
+    lane_outer, lane_inner = nests.split(schedule, lanes, _divisor(nests.extent(schedule, lanes), vectors.lanes))
+    outer = [*loops[:crossed], row_outer, *loops[crossed + 1 : -1], lane_outer]
+    schedule.reorder(*outer, row_inner, lane_inner)
+    schedule.unroll(row_inner)
+    schedule.vectorize(lane_inner)
+    return outer
+
+
+def _cut(schedule: Any, block: Any, loops: list[Any], vectors: Vectors) -> list[Any]:
+    """The loops outside of a vector of the axes that lie behind one another."""
+    body = schedule.get(block)
+    asked = _asked(body)
+    count = 1
+    while count < len(loops) and _follows(body, len(loops) - count, asked):
+        count += 1
+    flat = schedule.fuse(*loops[-count:]) if count > 1 else loops[-1]
+    size = nests.extent(schedule, flat)
+    border = gcd(size, *_borders(asked, body.iter_vars[-1].var))
+    outer, lanes = nests.split(schedule, flat, lane_tile(border, vectors.lanes))
+    schedule.vectorize(lanes)
+    if border < size and nests.extent(schedule, outer) <= _LINE:
+        schedule.unroll(outer)  # which operand it is, is then known for each vector
+        return loops[:-count]
+    return [*loops[:-count], outer]
+
+
+def _parallel(schedule: Any, outer: list[Any]) -> None:
+    """Makes pieces for threads of as many outer loops as are needed, and leaves the others as they are."""
+    count, pieces = 0, 1
+    while count < len(outer) and pieces < _PIECES:
+        pieces *= nests.extent(schedule, outer[count])
+        count += 1
+    if pieces > 1:
+        schedule.parallel(schedule.fuse(*outer[:count]) if count > 1 else outer[0])
+
+
+def _crossed_axis(block: Any) -> int | None:
+    """The axis along which an operand lies in memory, where that is another than the last; None for none."""
+    axes = block.iter_vars
+    if not axes or int(axes[-1].dom.extent) == 1:
+        return None
+    for read in block.reads:
+        long = [each.min for each, size in zip(read.region, read.source.shape, strict=True) if int(size) > 1]
+        if not long or not nests.is_indexed_by(read, axes[-1]):
+            continue
+        for at, axis in enumerate(axes[:-1]):
+            if axis.var.same_as(long[-1]) and int(axis.dom.extent) > 1:
+                return at
+    return None
+
+
+def _follows(block: Any, at: int, asked: list[Any]) -> bool:
+    """Whether axis `at` lies right behind the one before it in all operands, and nothing else depends on the two."""
+    before, behind = block.iter_vars[at - 1], block.iter_vars[at]
+    if any(each.same_as(axis.var) for part in asked for each in undefined_vars(part, []) for axis in (before, behind)):
+        return False
+    return all(_lies_behind(region, before, behind) for region in (*block.reads, *block.writes))
+
+
+def _lies_behind(region: Any, before: Any, behind: Any) -> bool:
+    if not nests.is_indexed_by(region, before) and not nests.is_indexed_by(region, behind):
+        return True
+    places = [each.min for each in region.region]
+    sizes = [int(size) for size in region.source.shape]
+    found = [
+        at for at in range(1, len(places)) if behind.var.same_as(places[at]) and before.var.same_as(places[at - 1])
+    ]
+    others = [place for at, place in enumerate(places) if at not in (found[0], found[0] - 1)] if found else []
+    return (
+        len(found) == 1
+        and sizes[found[0]] == int(behind.dom.extent)
+        and not any(each.same_as(axis.var) for place in others for each in _used(place) for axis in (before, behind))
+    )
+
+
+def _used(place: Any) -> list[Any]:
+    return [place] if isinstance(place, Var) else list(undefined_vars(place, []))
+
+
+def _asked(block: Any) -> list[Any]:
+    """Conditions, and numbers made of axes, in what the block computes of the elements that it loads."""
+    found: list[Any] = []
+    for node in _parts(getattr(block.body, "value", None)):
+        if isinstance(node, tvm.ir.Call) and node.op.name == "prim.if_then_else":
+            found.append(node.args[0])
+        elif isinstance(node, Select):
+            found.append(node.condition)
+        elif isinstance(node, Cast):
+            found.append(node.value)
+    return found
+
+
+def _borders(asked: list[Any], axis: Any) -> list[int]:
+    """The constants that the axis is compared with."""
+    found: list[int] = []
+    for node in (part for condition in asked for part in _parts(condition)):
+        sides = (getattr(node, "a", None), getattr(node, "b", None))
+        for variable, constant in (sides, sides[::-1]):
+            if isinstance(constant, IntImm) and isinstance(variable, Var) and axis.same_as(variable):
+                found.append(int(constant))
+    return found
+
+
+def _parts(node: Any) -> Iterator[Any]:
+    """An expression and what it is made of, without the places of what it loads."""
+    if not isinstance(node, tvm.ir.Expr):
+        return
+    yield node
+    if isinstance(node, tvm.ir.TensorLoad):
+        return
+    children = [getattr(node, name, None) for name in _CHILDREN]
+    for child in (*children, *(node.args if isinstance(node, tvm.ir.Call) else ())):
+        yield from _parts(child)
+
+
+def _divisor(extent: int, limit: int) -> int:
+    return max(size for size in range(1, limit + 1) if extent % size == 0)

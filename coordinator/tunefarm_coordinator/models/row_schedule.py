@@ -1,0 +1,157 @@
+"""Rule of the default schedule for kernels that reduce what they read once: softmax, normalisations, sums, means.
+
+Row by row, all steps on a row one after the other, so that it stays in the first cache from the first step to the last.
+Where rows lie along the last axis, a reduction keeps as many partial results as there are lanes and joins them at the
+row's end (`rfactor`); where the last axis is another, lanes are rows beside one another, the reduction runs outside.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tvm.tirx import IterVar, Var
+
+from tunefarm_coordinator.engines import loop_nests as nests
+from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile
+
+# So many partial results are joined one by one: a vector of them is halved no further.
+_JOINED = 4
+
+
+def is_rowwise(schedule: Any) -> bool:
+    """Whether the rule is for this kernel: it reduces, and no reduction has operands that it would read again."""
+    names = nests.leaf_names(schedule)
+    reducing = [name for name in names if nests.reduces(schedule, name)]
+    return bool(reducing) and all(_reads_once(schedule, name) for name in reducing)
+
+
+def schedule_rows(schedule: Any, vectors: Vectors) -> None:
+    """Applies the rule. Raises one of TVM_ERRORS, or ValueError, where the kernel's steps do not share rows."""
+    names = nests.leaf_names(schedule)
+    first = next(name for name in names if nests.reduces(schedule, name))
+    reduced, rank = _reduced_axes(schedule, first)
+    if reduced[-1] == rank - 1:
+        _along_rows(schedule, names, _rows(schedule, first), vectors)
+    elif len(nests.extents(schedule, names[-1], IterVar.DataPar)) == rank:
+        _beside_rows(schedule, names, reduced, vectors)
+    else:
+        raise ValueError("what is reduced has no step that goes over it again")
+
+
+def _reads_once(schedule: Any, name: str) -> bool:
+    """Whether something is reduced, all operands of which are indexed by single axes, and by all of the block."""
+    block = schedule.get(schedule.get_sblock(name))
+    long = [axis for axis in block.iter_vars if int(axis.dom.extent) > 1]
+    summed = [axis for axis in long if axis.iter_type == IterVar.CommReduce]
+    operands = [read for read in block.reads if any(nests.is_indexed_by(read, axis) for axis in summed)]
+    return bool(summed) and all(
+        all(nests.is_indexed_by(read, axis) for axis in long) and all(_is_single(each) for each in read.region)
+        for read in operands
+    )
+
+
+def _is_single(dimension: Any) -> bool:
+    return isinstance(dimension.min, Var) or not hasattr(dimension.min, "a")
+
+
+def _reduced_axes(schedule: Any, name: str) -> tuple[list[int], int]:
+    """(positions, of more than one element, that are reduced in what the block reads; the position behind its last)."""
+    block = schedule.get(schedule.get_sblock(name))
+    summed = [axis for axis in block.iter_vars if axis.iter_type == IterVar.CommReduce]
+    read = next(read for read in block.reads if any(nests.is_indexed_by(read, axis) for axis in summed))
+    long = [at for at, size in enumerate(read.source.shape) if int(size) > 1]
+    return [at for at in long if any(axis.var.same_as(read.region[at].min) for axis in summed)], long[-1] + 1
+
+
+def _rows(schedule: Any, name: str) -> list[int]:
+    """Sizes of a reduction's axes without those of one element that are left of the reduced ones."""
+    sizes = nests.extents(schedule, name, IterVar.DataPar)
+    while sizes and sizes[-1] == 1:
+        sizes.pop()
+    return sizes
+
+
+def _along_rows(schedule: Any, names: Sequence[str], rows: Sequence[int], vectors: Vectors) -> None:
+    for name in names:
+        if nests.extents(schedule, name, IterVar.DataPar)[: len(rows)] != list(rows):
+            raise ValueError(f"{name} has other rows")
+    partial = [each for name in names if nests.reduces(schedule, name) for each in _split_sums(schedule, name, vectors)]
+    blocks = list(schedule.get_child_blocks(schedule.get_sblock("root")))
+    large = nests.is_large(schedule)
+    row = _fused(schedule, schedule.get_loops(blocks[-1])[: len(rows)])
+    for block in reversed(blocks[:-1]):
+        schedule.compute_at(block, row, preserve_unit_loops=True)
+    if large and nests.extent(schedule, row) > 1:
+        schedule.parallel(row)
+    for block in blocks:
+        if any(schedule.get(block).same_as(schedule.get(each)) for each in partial):
+            _vectorise_partial(schedule, block)
+        elif not _is_reduction(schedule, block):
+            vectorise_last(schedule, block, 1, vectors)
+
+
+def _split_sums(schedule: Any, name: str, vectors: Vectors) -> list[Any]:
+    """Partial results of a reduction, in lanes; and those joined, until few are left."""
+    block = schedule.get_sblock(name)
+    rank = len(nests.extents(schedule, name, IterVar.DataPar))
+    width = lane_tile(nests.extent(schedule, schedule.get_loops(block)[-1]), vectors.lanes)
+    made = []
+    while width > _JOINED:
+        _, lanes = nests.split(schedule, schedule.get_loops(block)[-1], width)
+        made.append(schedule.rfactor(lanes, rank))
+        width = next((size for size in (vectors.lanes, _JOINED) if width > size and width % size == 0), 1)
+    return made
+
+
+def _vectorise_partial(schedule: Any, block: Any) -> None:
+    """Lanes inside, what is reduced outside of them. Behind the row's, a block's loops stand as its axes do."""
+    axes = schedule.get(block).iter_vars
+    lane = schedule.get(block).writes[0].region[-1].min
+    loops = list(zip(axes, schedule.get_loops(block)[-len(axes) :], strict=True))
+    lanes = next(loop for axis, loop in loops if axis.var.same_as(lane))
+    summed = [loop for axis, loop in loops if axis.iter_type == IterVar.CommReduce]
+    kept = [loop for axis, loop in loops if axis.iter_type == IterVar.DataPar and loop is not lanes]
+    schedule.reorder(*kept, *summed, lanes)
+    schedule.vectorize(lanes)
+    init = schedule.decompose_reduction(block, summed[0])
+    schedule.vectorize(schedule.get_loops(init)[-1])
+
+
+def _beside_rows(schedule: Any, names: Sequence[str], reduced: Sequence[int], vectors: Vectors) -> None:
+    """`reduced`: positions of the reduced axes in the kernel's output."""
+    blocks = list(schedule.get_child_blocks(schedule.get_sblock("root")))
+    large = nests.is_large(schedule)
+    *loops, last = schedule.get_loops(blocks[-1])
+    outer, lanes = nests.split(schedule, last, lane_tile(nests.extent(schedule, last), vectors.lanes))
+    rows = [loop for at, loop in enumerate(loops) if at not in reduced]
+    schedule.reorder(*rows, outer, *(loops[at] for at in reduced), lanes)
+    tile = _fused(schedule, [*rows, outer])
+    for block in reversed(blocks[:-1]):
+        schedule.compute_at(block, tile, preserve_unit_loops=True)
+    if large and nests.extent(schedule, tile) > 1:
+        schedule.parallel(tile)
+    for name, block in zip(names, blocks, strict=True):
+        if nests.reduces(schedule, name):
+            _vectorise_partial(schedule, block)
+        else:
+            schedule.vectorize(schedule.get_loops(block)[-1])
+
+
+def vectorise_last(schedule: Any, block: Any, begin: int, vectors: Vectors) -> None:
+    """Vectorises the last of a block's loops behind the first `begin`."""
+    loops = schedule.get_loops(block)[begin:]
+    if not loops or nests.extent(schedule, loops[-1]) == 1:
+        return
+    _, lanes = nests.split(schedule, loops[-1], lane_tile(nests.extent(schedule, loops[-1]), vectors.lanes))
+    schedule.vectorize(lanes)
+
+
+def _fused(schedule: Any, loops: Sequence[Any]) -> Any:
+    return schedule.fuse(*loops) if len(loops) > 1 else loops[0]
+
+
+def _is_reduction(schedule: Any, block: Any) -> bool:
+    return _reduced(schedule, block) > 0
+
+
+def _reduced(schedule: Any, block: Any) -> int:
+    return sum(axis.iter_type == IterVar.CommReduce for axis in schedule.get(block).iter_vars)
