@@ -205,7 +205,12 @@ class _Rewriter:
             return self._pool
         if name in _REDUCTIONS:
             return self._reduction
-        rules = {"relax.concat": self._concat, "relax.image.resize2d": self._resize, "relax.nn.pad": self._pad}
+        rules = {
+            "relax.concat": self._concat,
+            "relax.image.resize2d": self._resize,
+            "relax.nn.pad": self._pad,
+            "relax.strided_slice": self._slice,
+        }
         return rules.get(name)
 
     def _convolution(self, call: Any) -> Any:
@@ -278,6 +283,15 @@ class _Rewriter:
     def _concat(self, call: Any) -> Any:
         fields = [self._as_last(field) for field in call.args[0].fields]
         return relax.op.concat(fields, LAST_AXIS[int(call.attrs.axis) % 4])
+
+    def _slice(self, call: Any) -> Any:
+        axes, *bounds = call.args[1:]
+        if not all(isinstance(each, relax.Tuple) for each in (axes, *bounds)):
+            return None
+        moved = [LAST_AXIS[int(axis) % 4] for axis in axes.fields]
+        places = [[int(place) for place in each.fields] for each in bounds]
+        assumed = call.attrs.assume_inbound
+        return relax.op.strided_slice(self._as_last(call.args[0]), moved, *places, assume_inbound=assumed)
 
     def _pad(self, call: Any) -> Any:
         widths = [int(width) for width in call.attrs.pad_width]

@@ -132,6 +132,22 @@ def test_images_that_come_channels_last_are_pooled_as_they_lie(tmp_path: Path) -
     assert names == ["max_pool2d_1x5x6x8", "conv2d_1x5x6x16"]
 
 
+def test_parts_of_a_convolutions_channels_are_taken_as_they_lie(tmp_path: Path) -> None:
+    parts = {"begin": np.array([4]), "end": np.array([12]), "axes": np.array([1])}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["first"], pads=[1, 1, 1, 1]),
+        helper.make_node("Slice", ["first", "begin", "end", "axes"], ["part"]),
+        helper.make_node("Conv", ["part", "v"], ["second"]),
+        helper.make_node("Concat", ["first", "second"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "u"], ["y"]),
+    ]
+    sizes = {"w": (16, 32, 3, 3), "v": (8, 8, 1, 1), "u": (8, 24, 1, 1)}
+    weights = {**parts, **{name: graphs.random_weights(*size) for name, size in sizes.items()}}
+    path = graphs.save(tmp_path / "m.onnx", nodes, {"x": [1, 32, 10, 10]}, ["y"], weights)
+    names = [k.name for k in kernels_of(prepare(path, _SIZES, host_target(), tmp_path / "prepared").module())]
+    assert [name for name in names if "transpose" in name] == ["transpose_1x10x10x32", "transpose_1x8x10x10"]
+
+
 def test_every_unsupported_operator_is_named_with_its_node(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Wobble", ["x"], ["a"], "first", domain="com.example"),
