@@ -8,7 +8,7 @@ row's end (`rfactor`); where the last axis is another, lanes are rows beside one
 from collections.abc import Sequence
 from typing import Any
 
-from tvm.tirx import IterVar, Var
+from tvm.tirx import IntImm, IterVar, Var
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile
@@ -43,14 +43,14 @@ def _reads_once(schedule: Any, name: str) -> bool:
     long = [axis for axis in block.iter_vars if int(axis.dom.extent) > 1]
     summed = [axis for axis in long if axis.iter_type == IterVar.CommReduce]
     operands = [read for read in block.reads if any(nests.is_indexed_by(read, axis) for axis in summed)]
-    return bool(summed) and all(
+    return bool(operands) and all(
         all(nests.is_indexed_by(read, axis) for axis in long) and all(_is_single(each) for each in read.region)
         for read in operands
     )
 
 
 def _is_single(dimension: Any) -> bool:
-    return isinstance(dimension.min, Var) or not hasattr(dimension.min, "a")
+    return isinstance(dimension.min, Var | IntImm)
 
 
 def _reduced_axes(schedule: Any, name: str) -> tuple[list[int], int]:
