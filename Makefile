@@ -91,7 +91,7 @@ bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter
 bench-templates: setup ## each template against Auto-scheduler on one kernel, at equal trials; half an hour
 	$(BIN)/python tests/benchmarks/templates.py $(BENCH_ARGS)
 
-bench-kernels: setup ## kernels of real models against ONNX Runtime, OpenVINO and this machine's limit (BENCH_ARGS="--trials 0": ten minutes)
+bench-kernels: setup $(BENCHMARKING) ## kernels of real models against ONNX Runtime, OpenVINO and this machine's limit (BENCH_ARGS="--trials 0": ten minutes)
 	$(BIN)/python -W ignore tests/benchmarks/kernels.py $(BENCH_ARGS)
 
 bench-replay: setup ## how the budget is given out, dynamic against uniform, on recorded trials; a minute

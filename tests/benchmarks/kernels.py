@@ -13,12 +13,9 @@ of the other programs only the nodes count that compute, by their own clocks (wh
 """
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
 import math
-import os
-import platform
 import re
 import statistics
 import sys
@@ -34,12 +31,14 @@ from kernel_list import ROWS
 from kernel_models import Drafting, Row
 from kernel_programs import program, save_inputs
 from kernel_tuning import Tuning
+from machine import machine
 from machine_limit import Limit, measured
 from rich.console import Console
 from rich.table import Table
 from work_folder import add_work_option, work_folder
 
 DEFAULT, AA = "default", "default#2"
+LEFT_OUT_SECONDS = 3e-7
 PEERS = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -74,22 +73,19 @@ class Bench:
         self._empty = {name: min(values) for name, values in self._timed(empty, given.work / "nothing", []).items()}
 
     @property
-    def machine(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         """What figures of this run were measured on."""
-        facts = {
-            "cpu": platform.processor() or platform.machine(),
-            "target": self.target,
-            "threads": self.given.threads,
-        }
-        versions = {name: importlib.metadata.version(name) for name in ("apache-tvm", *self.peers)}
-        return {**facts, "load": os.getloadavg(), "limit": asdict(self.limit), "empty": self._empty, **versions}
+        facts = {"target": self.target, "threads": self.given.threads, "limit": asdict(self.limit)}
+        return {**machine(), **facts, "empty": self._empty}
 
     def row(self, row: Row, folder: Path) -> dict[str, Any]:
         """One row of the table."""
         seconds = self._timed(row, folder, self.given.trials)
         limit, bound = self.limit.seconds(row.flops, row.bytes)
-        peers = [name for name in self.peers if name in seconds]
+        # What takes no time was left out: a concatenation that its inputs' kernels write to.
+        peers = [name for name in self.peers if min(seconds[name]) >= LEFT_OUT_SECONDS]
         best = min(peers, key=lambda name: min(seconds[name]))
+        seconds = {name: values for name, values in seconds.items() if name in peers or name not in self.peers}
         ratios = {
             name: [found.median, found.low, found.high]
             for name, values in seconds.items()
@@ -128,9 +124,9 @@ class Bench:
         return seconds
 
 
-def table(machine: dict[str, Any], rows: list[dict[str, Any]]) -> Table:
+def table(facts: dict[str, Any], rows: list[dict[str, Any]]) -> Table:
     names = list(dict.fromkeys(name for row in rows for name in row["seconds"] if name != AA))
-    shown = Table(title=title(machine, rows))
+    shown = Table(title=title(facts, rows))
     shown.add_column("kernel")
     for column in ("limit us", *(PEERS.get(name, name) for name in names)):
         shown.add_column(column, justify="right")
@@ -148,8 +144,8 @@ def table(machine: dict[str, Any], rows: list[dict[str, Any]]) -> Table:
     return shown
 
 
-def title(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    limit = machine["limit"]
+def title(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    limit = facts["limit"]
     means = "; ".join(
         f"{name}: geometric mean {math.exp(statistics.fmean(map(math.log, found))):.2f}, "
         f"{sum(each >= 0.8 for each in found)} of {len(found)} at 0.8 or more"
@@ -158,8 +154,8 @@ def title(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         for found in [[row["ratios"][name][0] for row in rows if name in row["ratios"]]]
     )
     return (
-        f"{machine['threads']} thread(s), {limit['gflops']:.0f} GFLOP/s, {limit['gbytes']['256']:.0f} GB/s in cache, "
-        f"{limit['gbytes']['65536']:.0f} beyond; microseconds (share of the limit)\n{means}"
+        f"{facts['threads']} thread(s), {limit['gflops']:.0f} GFLOP/s, {limit['gbytes'][256]:.0f} GB/s in cache, "
+        f"{limit['gbytes'][65536]:.0f} beyond; microseconds (share of the limit)\n{means}"
     )
 
 
@@ -181,12 +177,11 @@ def main() -> None:
             progress.print(f"   failed: {error}")
             continue
         rows = [found[each.name] for each in ROWS if each.name in found]
-        machine = json.loads(json.dumps(bench.machine))
-        given.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+        given.out.write_text(json.dumps({"machine": bench.described, "rows": rows}, indent=1) + "\n")
     bench.turns.close()
     shown = [found[row.name] for row in wanted if row.name in found]
     if shown:
-        Console(width=200).print(table(machine, shown))
+        Console(width=200).print(table(bench.described, shown))
 
 
 if __name__ == "__main__":

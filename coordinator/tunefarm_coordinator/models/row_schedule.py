@@ -11,7 +11,7 @@ from typing import Any
 from tvm.tirx import IntImm, IterVar, Var
 
 from tunefarm_coordinator.engines import loop_nests as nests
-from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile
+from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, regularity
 
 # So many partial results are joined one by one: a vector of them is halved no further.
 _JOINED = 4
@@ -74,6 +74,9 @@ def _along_rows(schedule: Any, names: Sequence[str], rows: Sequence[int], vector
     for name in names:
         if nests.extents(schedule, name, IterVar.DataPar)[: len(rows)] != list(rows):
             raise ValueError(f"{name} has other rows")
+    if not all(_divides(schedule, name, vectors) for name in names if nests.reduces(schedule, name)):
+        _apart(schedule, names, len(rows), vectors)
+        return
     partial = [each for name in names if nests.reduces(schedule, name) for each in _split_sums(schedule, name, vectors)]
     blocks = list(schedule.get_child_blocks(schedule.get_sblock("root")))
     large = nests.is_large(schedule)
@@ -87,6 +90,41 @@ def _along_rows(schedule: Any, names: Sequence[str], rows: Sequence[int], vector
             _vectorise_partial(schedule, block)
         elif not _is_reduction(schedule, block):
             vectorise_last(schedule, block, 1, vectors)
+
+
+def _divides(schedule: Any, name: str, vectors: Vectors) -> bool:
+    """Whether a divisor of the reduced axis fills half a register, or the axis is shorter than that."""
+    size = nests.extent(schedule, schedule.get_loops(schedule.get_sblock(name))[-1])
+    lanes = lane_tile(size, vectors.lanes)
+    registers = -(-lanes // vectors.lanes) * vectors.lanes
+    return size < vectors.lanes // 2 or lanes * regularity(lanes, vectors.lanes) >= registers / 2
+
+
+def _apart(schedule: Any, names: Sequence[str], rows: int, vectors: Vectors) -> None:
+    """Step by step, each over all rows, with vectors that reach beyond the end: where they do has to be asked, and
+    `compute_at` forgets what a partial result asks. The questions go when the kernel is built (`engines.tails`)."""
+    large = nests.is_large(schedule)
+    for name in names:
+        block = schedule.get_sblock(name)
+        if nests.reduces(schedule, name):
+            rank = len(nests.extents(schedule, name, IterVar.DataPar))
+            _, lanes = schedule.split(schedule.get_loops(block)[-1], [None, vectors.lanes])
+            partial = schedule.rfactor(lanes, rank)
+            *outer, lanes = schedule.get_loops(partial)
+            _over_rows(schedule, partial, rows, large)
+            schedule.vectorize(lanes)
+            init = schedule.decompose_reduction(partial, outer[rank])
+            schedule.vectorize(schedule.get_loops(init)[-1])
+        elif len(schedule.get_loops(block)) > rows:
+            _, lanes = schedule.split(schedule.get_loops(block)[-1], [None, vectors.lanes])
+            schedule.vectorize(lanes)
+        _over_rows(schedule, block, rows, large)
+
+
+def _over_rows(schedule: Any, block: Any, rows: int, large: bool) -> None:
+    row = _fused(schedule, schedule.get_loops(block)[:rows])
+    if large and nests.extent(schedule, row) > 1:
+        schedule.parallel(row)
 
 
 def _split_sums(schedule: Any, name: str, vectors: Vectors) -> list[Any]:

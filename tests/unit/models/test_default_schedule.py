@@ -152,6 +152,13 @@ def test_a_row_goes_through_all_steps_before_the_next(name: str, tmp_path: Path)
     assert body.count("T.vectorized(") >= 4
 
 
+def test_rows_of_a_prime_length_are_reduced_in_lanes(tmp_path: Path) -> None:
+    (kernel,) = _kernels(tmp_path, CASES["softmax_of_a_prime"])
+    script = str(default_schedule(kernel.module, '{"kind":"llvm","mcpu":"skylake-avx512","num-cores":2}').mod.script())
+    # Beginning and going on with partial results, of the largest and of the sum; and both steps over all elements.
+    assert script.count("T.vectorized(T.int64(16))") + script.count("T.vectorized(16)") == 6
+
+
 def test_padding_before_a_pool_is_no_kernel_of_its_own(tmp_path: Path) -> None:
     nodes = [_node("Conv", "x", "w", output="c"), *CASES["padded_pool"][0]]
     nodes[1].input[0] = "c"
