@@ -58,7 +58,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials-per-kernel", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--calls", type=int, default=10)
     parser.add_argument(
         "--plain", type=int, nargs="*", default=[64, 16], help="round sizes of plain TVM; none: skipped"
     )
@@ -98,9 +97,9 @@ def main() -> None:
         )
         for size in given.plain
     ]
-    progress.print(f"{given.rounds} interleaved rounds of {given.calls} calls")
+    progress.print(f"{given.rounds} interleaved rounds")
     try:
-        seconds = interleave(contenders, given.rounds, given.calls)
+        seconds = interleave(contenders, given.rounds)
     finally:
         for contender in contenders:
             contender.close()

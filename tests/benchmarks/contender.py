@@ -6,9 +6,9 @@ python contender.py onnxruntime MODEL.onnx INPUTS.npz --cores 2
 python contender.py openvino MODEL.onnx INPUTS.npz --cores 2    float32, as the others
 
 Says what it found when it was opened, a JSON object in a line: `open_seconds` (library and model loaded) and
-`first_seconds` (the first call). Reads lines of JSON then: a number N is answered by a list of the seconds of N calls;
-{"calls": N, "seconds": S, "warm_up": W} by N calls or as many as fill S seconds, after one or as many as fill W
-seconds; {"outputs": "FILE.npz"} by true, and the outputs by name in the file.
+`first_seconds` (the first call). Reads lines of JSON then: {"calls": N, "seconds": S, "warm_up": W} is answered by a
+list of the seconds of N calls or as many as fill S seconds, made after one or as many as fill W seconds;
+{"outputs": "FILE.npz"} by true, and the outputs by name in the file.
 """
 
 import argparse
@@ -25,8 +25,6 @@ from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
 Call = Callable[[], Any]
-# With plain numbers nobody warms up each time.
-FIRST_CALLS = 10
 
 
 class Opened:
@@ -113,8 +111,6 @@ def steady(call: Call, calls: int, seconds: float, warm_up: float) -> list[float
 
 
 def answer(opened: Opened, wanted: Any) -> Any:
-    if isinstance(wanted, int):
-        return [timed(opened.call) for _ in range(wanted)]
     if "outputs" in wanted:
         assert opened.outputs is not None, "this contender does not know its outputs' names"
         arrays: dict[str, Any] = {name: np.asarray(value) for name, value in opened.outputs().items()}
@@ -135,8 +131,6 @@ def main() -> None:
     started = time.perf_counter()
     opened = OPENERS[given.runtime](given.model, inputs, given.cores)
     found = {"open_seconds": time.perf_counter() - started, "first_seconds": timed(opened.call)}
-    for _ in range(FIRST_CALLS):
-        opened.call()
     print(json.dumps(found), flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(opened, json.loads(line))), flush=True)

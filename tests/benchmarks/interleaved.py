@@ -44,6 +44,11 @@ class Turn:
     warm_up: float
 
 
+# As many calls as fill a tenth of a second, after ones in which threads wake and caches and clock come to rest: ten
+# calls right after the pause took twice their time in models of half a millisecond.
+STEADY = Turn(calls=3, seconds=0.1, warm_up=0.05)
+
+
 class Contender:
     """A contender.py process; its arguments are those of the program.
 
@@ -71,9 +76,9 @@ class Contender:
         self.open_seconds: float = opened["open_seconds"]
         self.first_seconds: float = opened["first_seconds"]
 
-    def time(self, turn: int | Turn) -> float:
-        """Median of the calls of a turn (a number: so many, nothing warmed up) in seconds. Raises ContenderFailed."""
-        return float(statistics.median(self._ask(turn if isinstance(turn, int) else vars(turn))))
+    def time(self, turn: Turn) -> float:
+        """Median of the calls of a turn in seconds. Raises ContenderFailed."""
+        return float(statistics.median(self._ask(vars(turn))))
 
     def write_outputs(self, path: Path) -> None:
         """Its outputs by name, into an .npz. Raises ContenderFailed."""
@@ -106,7 +111,7 @@ class Contender:
         raise ContenderFailed(f"{self.name} can't run the model: its process ended with {self._process.wait()}")
 
 
-def interleave(contenders: list[Contender], rounds: int, turn: int | Turn) -> dict[str, list[float]]:
+def interleave(contenders: list[Contender], rounds: int, turn: Turn = STEADY) -> dict[str, list[float]]:
     """Seconds of each contender in each round; every round times all of them, in a rotating order."""
     seconds: dict[str, list[float]] = {contender.name: [] for contender in contenders}
     for number in range(rounds):

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from interleaved import Contender, ContenderFailed, Ratio, Turn, interleave, ratio
+from interleaved import Contender, ContenderFailed, Ratio, interleave, ratio
 from numpy.typing import NDArray
 
 FARM, AGAIN, ONNXRUNTIME, OPENVINO = "tunefarm", "tunefarm (A/A)", "ONNX Runtime", "OpenVINO"
 PEERS = (ONNXRUNTIME, OPENVINO)
-# As many calls as fill a tenth of a second, after ones in which threads wake and caches and clock come to rest.
-TURN = Turn(calls=3, seconds=0.1, warm_up=0.05)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,7 @@ def write_static(model: Path, shapes: Mapping[str, tuple[int, ...]], path: Path)
     onnx.save(loaded, path)
 
 
-def measure(case: Case, threads: int, rounds: int, turn: Turn = TURN) -> dict[str, Any]:
+def measure(case: Case, threads: int, rounds: int) -> dict[str, Any]:
     """What each contender took on so many threads, and how the peers compare with tunefarm, as JSON has it.
 
     `contenders`: by name `seconds` (a median a round), `open_seconds`, `first_seconds` (of a new process) and, but of
@@ -70,7 +68,7 @@ def measure(case: Case, threads: int, rounds: int, turn: Turn = TURN) -> dict[st
     failed: dict[str, str] = {}
     with _open(case, threads, failed) as contenders:
         errors = _errors(contenders, case.work) if ONNXRUNTIME in contenders else {}
-        seconds = interleave(list(contenders.values()), rounds, turn)
+        seconds = interleave(list(contenders.values()), rounds)
         found = {
             name: {
                 "seconds": seconds[name],

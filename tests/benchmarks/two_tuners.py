@@ -52,7 +52,7 @@ def shapes(name: str) -> list[str]:
     return [part for tensor, shape in tensors for part in ("--input", f"{tensor}={','.join(map(str, shape))}")]
 
 
-def compare(name: str, work: Path, rounds: int, calls: int, cores: int) -> dict[str, list[float]]:
+def compare(name: str, work: Path, rounds: int, cores: int) -> dict[str, list[float]]:
     """Seconds of each package and of ONNX Runtime, in turn."""
     inputs = work / "inputs.npz"
     random = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def compare(name: str, work: Path, rounds: int, calls: int, cores: int) -> dict[
     peer = Contender(PEER, "onnxruntime", str(model_path(name)), str(inputs), "--cores", str(cores), cores=cores)
     packages = [Contender(key, "tvm", str(path), str(inputs), cores=cores) for key, path in libraries.items()]
     try:
-        return interleave([peer, *packages], rounds, calls)
+        return interleave([peer, *packages], rounds)
     finally:
         for contender in (peer, *packages):
             contender.close()
@@ -78,8 +78,8 @@ def measure(name: str, given: argparse.Namespace, cores: int, progress: Console)
     for tuner in TUNERS:
         progress.print(f"{name}: {tuner}, {trials} trials")
         tuned[tuner] = tune(name, tuner, work, trials)
-    progress.print(f"{name}: {given.rounds} interleaved rounds of {given.calls} calls")
-    seconds = compare(name, work, given.rounds, given.calls, cores)
+    progress.print(f"{name}: {given.rounds} interleaved rounds")
+    seconds = compare(name, work, given.rounds, cores)
     ratios = {key: ratio(values, seconds[PEER]) for key, values in seconds.items() if key != PEER}
     ratios["A/A"] = ratio(seconds[AA], seconds["autoscheduler"])
     ratios["autotvm / autoscheduler"] = ratio(seconds["autotvm"], seconds["autoscheduler"])
@@ -90,7 +90,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--max-trials", type=int, default=176, help="of each tuning")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--calls", type=int, default=10)
     parser.add_argument("--only", nargs="*", default=list(MODELS), choices=list(ZOO))
     add_work_option(parser)
     parser.add_argument("--out", type=Path, default=Path("two_tuners.json"))

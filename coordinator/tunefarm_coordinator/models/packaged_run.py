@@ -23,6 +23,7 @@ import argparse
 import contextlib
 import ctypes
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -65,6 +66,7 @@ class Model:
         """Raises CannotRun where the device that it was compiled for is not there."""
         self._folder = Path(folder)
         manifest = json.loads((self._folder / "manifest.json").read_text())
+        use_cores(manifest["target"])
         self.device = device_for(manifest["target"]["kind"])
         self.sets: list[Set] = manifest.get("shape_sets") or [manifest]
         self.padding: dict[str, float] = manifest.get("padding", {})
@@ -157,6 +159,20 @@ class Model:
         except TypeError as error:
             raise CannotRun(f"input {spec['name']!r} is {spec['dtype']}, not {value.dtype}") from error
         return padded(value, tuple(spec["shape"]), self.padding.get(spec["name"], 0))
+
+
+def use_cores(target: Mapping[str, Any]) -> None:
+    """As many of TVM's threads as the model was tuned for, no more than there are cores. TVM by itself takes half of an
+    x86 CPU's cores for threads of the other half, and pins to the first ones, whichever this process may use.
+
+    TVM_NUM_THREADS, OMP_NUM_THREADS and TVM_BIND_THREADS go before. Too late where TVM's threads run already.
+    """
+    host = os.cpu_count() or 1
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else host
+    if target["kind"] != "llvm" or "OMP_NUM_THREADS" in os.environ:
+        return
+    os.environ.setdefault("TVM_NUM_THREADS", str(min(there, int(target.get("num-cores") or there))))
+    os.environ.setdefault("TVM_BIND_THREADS", "1" if there == host else "0")
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

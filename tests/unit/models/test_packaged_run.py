@@ -1,11 +1,12 @@
 """A package's run.py: which set the inputs' shapes choose, what is padded, and what is cut off again."""
 
+import os
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tunefarm_coordinator.models.packaged_run import CannotRun, chosen, output_shapes, padded
+from tunefarm_coordinator.models.packaged_run import CannotRun, chosen, output_shapes, padded, use_cores
 
 
 def described(inputs: dict[str, tuple[int, ...]], *outputs: tuple[int, ...]) -> dict[str, Any]:
@@ -101,3 +102,26 @@ def test_outputs_stay_where_it_is_not_known() -> None:
     # A number of axes that depends on the sets.
     ranks = [described({"x": (1, 16)}, (16,)), described({"x": (1, 32)}, (1, 32))]
     assert output_shapes(ranks, 1, {"x": (1, 20)}) == [(1, 32)]
+
+
+@pytest.mark.parametrize(
+    ("there", "tuned_for", "threads", "bound"),
+    [({0, 1, 2, 3}, 4, "4", "1"), ({0, 1, 2, 3}, 2, "2", "1"), ({2, 3}, 4, "2", "0")],
+)
+def test_a_package_takes_as_many_threads_as_it_was_tuned_for_and_pins_none_to_others_cores(
+    there: set[int], tuned_for: int, threads: str, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: there)
+    use_cores({"kind": "llvm", "num-cores": tuned_for})
+    assert environment == {"TVM_NUM_THREADS": threads, "TVM_BIND_THREADS": bound}
+
+
+def test_what_the_environment_says_of_threads_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said in ({"TVM_NUM_THREADS": "1", "TVM_BIND_THREADS": "0"}, {"OMP_NUM_THREADS": "1"}):
+        environment = dict(said)
+        monkeypatch.setattr(os, "environ", environment)
+        use_cores({"kind": "llvm", "num-cores": 2})
+        assert environment == said
