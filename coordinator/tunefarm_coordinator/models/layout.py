@@ -1,9 +1,9 @@
-"""Convolutions to channels-last (NHWC), and everything between them that can follow.
+"""Convolutions to channels-last (NHWC; NWC where they are 1-d), and everything between them that can follow.
 
 On CPU the channels of a pixel then lie side by side, so the innermost loop of a convolution is a plain
 vector loop; conversion and prepacking are worth more than the trials of a small budget (facts.md).
 `relax.transform.ConvertLayout` raises on some graphs (a 5-d transpose, ShuffleNet's) and leaves a pair of
-transposes around every operator that it has no rule for (PP-OCR). Here each 4-d value exists in either
+transposes around every operator that it has no rule for (PP-OCR). Here each 3-d and 4-d value exists in either
 form, and the other is made only where an operator needs it, so no graph can make the conversion fail.
 
 Grouped (not depthwise) convolutions stay as they are: in NHWC the group boundary falls inside the vector.
@@ -11,13 +11,13 @@ A model whose convolutions are mostly of that kind keeps NCHW altogether.
 """
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import relax
 
-from tunefarm_coordinator.models.axes import LAST_AXIS, TO_FIRST, TO_LAST, reordered, same_bytes
+from tunefarm_coordinator.models.axes import last_axis, reordered, same_bytes, to_first, to_last
 from tunefarm_coordinator.models.constants import (
     BINARY,
     constant,
@@ -27,6 +27,7 @@ from tunefarm_coordinator.models.constants import (
     static_shape,
     with_scalars,
 )
+from tunefarm_coordinator.models.layout_convolutions import converted, convertible, is_convolution, macs
 from tunefarm_coordinator.models.provenance import OF_NO_NODE
 
 _ELEMENTWISE = {
@@ -56,7 +57,13 @@ _ELEMENTWISE = {
     "relax.tanh",
 }
 _REDUCTIONS = {"relax.max", "relax.mean", "relax.min", "relax.sum", "relax.prod", "relax.variance"}
-_POOLS = {"relax.nn.avg_pool2d": relax.op.nn.avg_pool2d, "relax.nn.max_pool2d": relax.op.nn.max_pool2d}
+_POOLS = {
+    "relax.nn.avg_pool1d": (relax.op.nn.avg_pool1d, "NCW", "NWC"),
+    "relax.nn.avg_pool2d": (relax.op.nn.avg_pool2d, "NCHW", "NHWC"),
+    "relax.nn.max_pool1d": (relax.op.nn.max_pool1d, "NCW", "NWC"),
+    "relax.nn.max_pool2d": (relax.op.nn.max_pool2d, "NCHW", "NHWC"),
+}
+_RANKS = (3, 4)
 
 
 def convert_layout(mod: Any) -> tuple[Any, str]:
@@ -68,27 +75,14 @@ def convert_layout(mod: Any) -> tuple[Any, str]:
         return mod, "NCHW"  # a graph with control flow
     work = {True: 0.0, False: 0.0}
     for binding in blocks[0].bindings:
-        if operator_name(binding.value) == "relax.nn.conv2d":
-            work[_convertible(binding.value)] += _macs(binding.value)
+        if is_convolution(binding.value):
+            work[convertible(binding.value)] += macs(binding.value)
     channels_last = work[True] > work[False]
     new_main = _Rewriter(channels_last).rewrite(function)
     functions = {gvar: f for gvar, f in mod.functions.items() if gvar.name_hint != "main"}
     new_mod = tvm.IRModule(functions, mod.attrs)
     new_mod["main"] = new_main
     return relax.transform.DeadCodeElimination()(new_mod), "NHWC" if channels_last else "NCHW"
-
-
-def _convertible(call: Any) -> bool:
-    """A dense or depthwise convolution of known sizes in the importer's layout."""
-    data, weight = static_shape(call.args[0]), static_shape(call.args[1])
-    attrs = call.attrs
-    if data is None or weight is None or attrs.data_layout != "NCHW" or attrs.kernel_layout != "OIHW":
-        return False
-    return bool(attrs.groups == 1 or weight[1] == 1)
-
-
-def _macs(call: Any) -> float:
-    return float(prod(static_shape(call) or ()) * prod((static_shape(call.args[1]) or (0, 0))[1:]))
 
 
 class _Rewriter:
@@ -101,6 +95,7 @@ class _Rewriter:
         self._last: dict[Any, Any] = {}
         # Transposes of the model's own that made an NCHW form, by what they are called.
         self._named: dict[Any, str] = {}
+        self._norms: dict[Any, Any] = {}
 
     def rewrite(self, function: Any) -> Any:
         block = function.body.blocks[0]
@@ -119,6 +114,8 @@ class _Rewriter:
         if self._channels_last and self._is_last(value):
             self._last[var], self._named[var] = self._plain(value.args[0]), str(var.name)
             return
+        if operator_name(value) == "relax.nn.batch_norm":
+            self._norms[var] = value
         rule = self._rule(value) if self._channels_last else None
         converted = rule(value) if rule else None
         if converted is not None:
@@ -130,7 +127,7 @@ class _Rewriter:
         """Whether it is the model's own transpose of what lies in NHWC already (a graph that came from TensorFlow)."""
         if operator_name(value) != "relax.permute_dims" or not isinstance(value.args[0], relax.Var):
             return False
-        moves = value.attrs.axes is not None and tuple(int(axis) for axis in value.attrs.axes) == TO_FIRST
+        moves = value.attrs.axes is not None and tuple(int(axis) for axis in value.attrs.axes) == to_first(4)
         return moves and static_shape(value) is not None and isinstance(self._plain(value.args[0]), relax.Var)
 
     def _emitted(self, value: Any, name: str) -> Any:
@@ -148,8 +145,8 @@ class _Rewriter:
         if source in self._last and source not in self._first:
             last = self._last[source]
             if operator_name(value) == "relax.permute_dims" and value.attrs.axes is not None:
-                axes = [LAST_AXIS[int(axis)] for axis in value.attrs.axes]
-                return last if axes == [0, 1, 2, 3] else relax.op.permute_dims(last, axes)
+                axes = [last_axis(int(axis), len(value.attrs.axes)) for axis in value.attrs.axes]
+                return last if axes == sorted(axes) else relax.op.permute_dims(last, axes)
             target = static_shape(value)
             if operator_name(value) == "relax.reshape" and target and same_bytes(static_shape(last)):
                 return relax.op.reshape(last, target)
@@ -170,32 +167,33 @@ class _Rewriter:
 
     def _as_first(self, var: Any) -> Any:
         if var not in self._first:
-            name = self._named.get(var, OF_NO_NODE)
-            self._first[var] = self._builder.emit(reordered(self._last[var], TO_FIRST), name)
+            last, name = self._last[var], self._named.get(var, OF_NO_NODE)
+            self._first[var] = self._builder.emit(reordered(last, to_first(_rank(last))), name)
         return self._first[var]
 
-    def _as_last(self, expr: Any) -> Any:
+    def _as_last(self, expr: Any, rank: int = 0) -> Any:
+        """The channels-last form of a value; a constant that is broadcast has the axes of `rank`."""
         if is_constant(expr) or expr not in self._last:
             first = expr if is_constant(expr) else self._first[expr]
             if is_constant(first):
                 array = first.value.numpy()
-                padded = array.reshape((1,) * (4 - array.ndim) + array.shape)
-                return constant(padded.transpose(TO_LAST))
-            self._last[expr] = self._builder.emit(reordered(first, TO_LAST), OF_NO_NODE)
+                padded = array.reshape((1,) * (rank - array.ndim) + array.shape)
+                return constant(padded.transpose(to_last(padded.ndim)))
+            self._last[expr] = self._builder.emit(reordered(first, to_last(_rank(first))), OF_NO_NODE)
         return self._last[expr]
 
     # Rules: each returns the NHWC form of a call, or None where it can't be had.
 
     def _rule(self, value: Any) -> Callable[[Any], Any] | None:
+        if isinstance(value, relax.TupleGetItem) and value.tuple_value in self._norms and value.index == 0:
+            return self._normalised
         name = operator_name(value)
-        if name == "relax.nn.conv2d" and _convertible(value):
+        if is_convolution(value) and convertible(value):
             return self._convolution
-        if name == "relax.nn.conv2d_transpose" and _unfolds(value):
-            return self._transposed_convolution
         follows = any(a in self._last for a in getattr(value, "args", ()) if isinstance(a, relax.Var))
         if name == "relax.concat":
             follows = any(field in self._last for field in getattr(value.args[0], "fields", ()))
-        if not follows or len(static_shape(value) or ()) != 4:
+        if not follows or len(static_shape(value) or ()) not in _RANKS:
             return None
         if name in BINARY:
             return self._binary
@@ -214,44 +212,29 @@ class _Rewriter:
         return rules.get(name)
 
     def _convolution(self, call: Any) -> Any:
-        attrs = call.attrs
-        weight = self._plain(call.args[1])
-        order = (2, 3, 1, 0)
-        if is_constant(weight):
-            weight = constant(weight.value.numpy().transpose(order))
-        else:
-            weight = self._builder.emit(relax.op.permute_dims(weight, order))
-        return relax.op.nn.conv2d(
-            self._as_last(call.args[0]),
-            weight,
-            attrs.strides,
-            attrs.padding,
-            attrs.dilation,
-            attrs.groups,
-            "NHWC",
-            "HWIO",
-            "NHWC",
-            attrs.out_dtype,
-        )
+        return converted(call, self._as_last(call.args[0]), self._plain(call.args[1]), self._builder.emit)
 
-    def _transposed_convolution(self, call: Any) -> Any:
-        """Windows that don't overlap: one 1x1 convolution for the whole window, then its pixels in place."""
-        weight = self._plain(call.args[1]).value.numpy()  # (in, out, height, width)
-        inputs, outputs, height, width = weight.shape
-        batch, _, rows, columns = static_shape(call.args[0]) or (0, 0, 0, 0)
-        kernel = constant(weight.transpose(0, 2, 3, 1).reshape(1, 1, inputs, height * width * outputs))
-        emit, op = self._builder.emit, relax.op
-        pixels = emit(op.nn.conv2d(self._as_last(call.args[0]), kernel, data_layout="NHWC", kernel_layout="HWIO"))
-        windows = emit(op.reshape(pixels, (batch, rows, columns, height, width, outputs)))
-        placed = emit(op.permute_dims(windows, (0, 1, 3, 2, 4, 5)))
-        return op.reshape(placed, (batch, rows * height, columns * width, outputs))
+    def _normalised(self, item: Any) -> Any:
+        """Batch norm as one product and one sum, where its statistics are constants."""
+        norm = self._norms[item.tuple_value]
+        data, *constants = norm.args
+        rank, attrs = _rank(data), norm.attrs
+        wanted = data in self._last and int(attrs.axis) % rank == 1 and not attrs.training
+        if not wanted or not all(is_constant(each) for each in constants):
+            return None
+        gamma, beta, mean, variance = (each.value.numpy().astype(np.float64) for each in constants)
+        scale = (gamma if attrs.scale else 1.0) / np.sqrt(variance + float(attrs.epsilon))
+        shift = (beta if attrs.center else 0.0) - mean * scale
+        dtype = constants[0].value.numpy().dtype
+        scaled = self._builder.emit(relax.op.multiply(self._last[data], constant(scale.astype(dtype))), OF_NO_NODE)
+        return relax.op.add(scaled, constant(shift.astype(dtype)))
 
     def _binary(self, call: Any) -> Any:
+        whole = _rank(call)
         for operand in call.args:
-            rank = getattr(operand.ty, "ndim", -1)
-            if not is_constant(self._first.get(operand, operand)) and rank not in (0, 4):
+            if not is_constant(self._first.get(operand, operand)) and _rank(operand) not in (0, whole):
                 return None
-        operands = [self._plain(a) if a.ty.ndim == 0 else self._as_last(a) for a in call.args]
+        operands = [self._plain(a) if a.ty.ndim == 0 else self._as_last(a, whole) for a in call.args]
         return with_scalars(tvm.ir.Call(call.op, operands, call.attrs))
 
     def _elementwise(self, call: Any) -> Any:
@@ -260,9 +243,10 @@ class _Rewriter:
 
     def _pool(self, call: Any) -> Any:
         attrs = call.attrs
-        if attrs.layout != "NCHW":
+        make, first, last = _POOLS[call.op.name]
+        if attrs.layout != first:
             return None
-        return _POOLS[call.op.name](
+        return make(
             self._as_last(call.args[0]),
             attrs.pool_size,
             attrs.strides,
@@ -270,32 +254,32 @@ class _Rewriter:
             attrs.dilation,
             attrs.ceil_mode,
             attrs.count_include_pad,
-            "NHWC",
+            last,
         )
 
     def _reduction(self, call: Any) -> Any:
         if call.attrs.axis is None or not call.attrs.keepdims:
             return None
-        axes = sorted(LAST_AXIS[int(axis) % 4] for axis in call.attrs.axis)
+        axes = sorted(last_axis(int(axis), _rank(call)) for axis in call.attrs.axis)
         reduce = getattr(relax.op, call.op.name.removeprefix("relax."))
         return reduce(self._as_last(call.args[0]), axes, keepdims=True)
 
     def _concat(self, call: Any) -> Any:
-        fields = [self._as_last(field) for field in call.args[0].fields]
-        return relax.op.concat(fields, LAST_AXIS[int(call.attrs.axis) % 4])
+        fields = [self._as_last(field, _rank(call)) for field in call.args[0].fields]
+        return relax.op.concat(fields, last_axis(int(call.attrs.axis), _rank(call)))
 
     def _slice(self, call: Any) -> Any:
         axes, *bounds = call.args[1:]
         if not all(isinstance(each, relax.Tuple) for each in (axes, *bounds)):
             return None
-        moved = [LAST_AXIS[int(axis) % 4] for axis in axes.fields]
+        moved = [last_axis(int(axis), _rank(call)) for axis in axes.fields]
         places = [[int(place) for place in each.fields] for each in bounds]
         assumed = call.attrs.assume_inbound
         return relax.op.strided_slice(self._as_last(call.args[0]), moved, *places, assume_inbound=assumed)
 
     def _pad(self, call: Any) -> Any:
         widths = [int(width) for width in call.attrs.pad_width]
-        ordered = [width for axis in TO_LAST for width in widths[2 * axis : 2 * axis + 2]]
+        ordered = [width for axis in to_last(_rank(call)) for width in widths[2 * axis : 2 * axis + 2]]
         value = getattr(call.attrs, "pad_value", 0)
         return relax.op.nn.pad(self._as_last(call.args[0]), ordered, call.attrs.pad_mode, value)
 
@@ -317,17 +301,6 @@ class _Rewriter:
         )
 
 
-def _unfolds(call: Any) -> bool:
-    """A transposed convolution whose stride is its window: no two windows touch the same pixel."""
-    attrs, weight = call.attrs, static_shape(call.args[1])
-    return bool(
-        weight is not None
-        and is_constant(call.args[1])
-        and static_shape(call.args[0]) is not None
-        and attrs.data_layout == "NCHW"
-        and attrs.kernel_layout == "IOHW"
-        and attrs.groups == 1
-        and [int(s) for s in attrs.strides] == list(weight[2:])
-        and not any(int(p) for p in [*attrs.padding, *attrs.output_padding])
-        and all(int(d) == 1 for d in attrs.dilation)
-    )
+def _rank(expr: Any) -> int:
+    """Axes of a tensor; -1 where they are not known."""
+    return int(getattr(expr.ty, "ndim", -1))
