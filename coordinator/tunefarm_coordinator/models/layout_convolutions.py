@@ -94,8 +94,9 @@ def _phases(call: Any) -> list[_Phases] | None:
     """Along each axis; None where the convolution has no such form, or sizes that are not known."""
     attrs, data, weight = call.attrs, static_shape(call.args[0]), static_shape(call.args[1])
     _, data_layout, kernel_layout = _TRANSPOSED[operator_name(call)]
-    known = data is not None and weight is not None and is_constant(call.args[1]) and static_shape(call) is not None
-    if not known or attrs.data_layout != data_layout or attrs.kernel_layout != kernel_layout or attrs.groups != 1:
+    if data is None or weight is None or not is_constant(call.args[1]) or attrs.groups != 1:
+        return None
+    if attrs.data_layout != data_layout or attrs.kernel_layout != kernel_layout:
         return None
     if any(int(dilation) != 1 for dilation in attrs.dilation):
         return None
