@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import tvm
@@ -16,6 +16,9 @@ from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 # A kernel with less work than this is done before a second thread has woken up.
 _PARALLEL_FLOPS = 20_000.0
 _PARALLEL_BYTES = 64 * 1024
+# Padding that is read more often than this is copied beforehand (measured: depthwise ones and first layers lie below,
+# other convolutions above).
+_COPIED = 128.0
 # Tiles may be changed up to this size: four of the widest vectors there are.
 _LARGEST_TILE = 64
 
@@ -52,6 +55,42 @@ def _worth_inlining(schedule: Any, name: str) -> bool:
     return isinstance(getattr(stored, "value", None), tvm.ir.TensorLoad)
 
 
+def inline_padding(schedule: Any) -> Any:
+    """Inline padding that is read so seldom that a padded copy costs more than asking at each read whether it is
+    inside. Not where the answer differs from lane to lane: TVM takes such a load apart."""
+    for name in leaf_names(schedule):
+        if not reduces(schedule, name) and seldom_read_padding(schedule, name):
+            schedule = attempt(schedule, partial(_inline, name=name)) or schedule
+    return schedule
+
+
+def seldom_read_padding(schedule: Any, name: str) -> bool:
+    """Whether a spatial block pads what one reduction reads, too seldom for a copy to be worth it."""
+    return _is_padding(schedule, name) and _reads_per_element(schedule, name) < _COPIED
+
+
+def _is_padding(schedule: Any, name: str) -> bool:
+    """Whether a block gives what it reads or, by a condition that its last axis has no part in, a constant."""
+    block = schedule.get(schedule.get_sblock(name))
+    value = getattr(block.body, "value", None)
+    if not isinstance(value, tvm.ir.Call) or not str(value.op.name).endswith(".if_then_else"):
+        return False
+    condition, inside, outside = value.args
+    if not isinstance(inside, tvm.ir.TensorLoad) or not isinstance(outside, tvm.tirx.FloatImm | tvm.tirx.IntImm):
+        return False
+    return not any(block.iter_vars[-1].var.same_as(variable) for variable in undefined_vars(condition, []))
+
+
+def _reads_per_element(schedule: Any, name: str) -> float:
+    """How often the one reduction that reads a block reads each of its elements; infinity for other readers."""
+    block = schedule.get_sblock(name)
+    readers = [str(schedule.get(reader).name_hint) for reader in schedule.get_consumers(block)]
+    if len(readers) != 1 or not reduces(schedule, readers[0]):
+        return inf
+    steps = prod(int(axis.dom.extent) for axis in schedule.get(schedule.get_sblock(readers[0])).iter_vars)
+    return steps / prod(extents(schedule, name, IterVar.DataPar))
+
+
 def epilogue(schedule: Any, name: str) -> str | None:
     """The one spatial block that reads the reduction element by element, or a new one that copies its output
     from the accumulators; None where the reader has other sizes."""
@@ -70,6 +109,10 @@ def spatial(schedule: Any, name: str, vectors: Vectors) -> None:
     """Rule for a kernel without a reduction: outer loops fused and parallel, the last one vectorised."""
     loops = schedule.get_loops(schedule.get_sblock(name))
     sizes = [extent(schedule, loop) for loop in loops]
+    if len(sizes) > 1 and _is_padding(schedule, name) and sizes[-1] < vectors.lanes // 2:
+        # LLVM makes vectors of a row whose ends are asked for; TVM would divide for each lane.
+        _by_rows(schedule, loops)
+        return
     if sizes[-1] < vectors.lanes // 2:
         flat = schedule.fuse(*loops)
         outer, inner = split(schedule, flat, lane_tile(prod(sizes), vectors.lanes))
@@ -79,6 +122,15 @@ def spatial(schedule: Any, name: str, vectors: Vectors) -> None:
     if is_large(schedule) and extent(schedule, outer) > 1:
         schedule.parallel(outer)
     schedule.vectorize(inner)
+
+
+def _by_rows(schedule: Any, loops: list[Any]) -> None:
+    """The last two loops as one, the ones around it fused and parallel."""
+    schedule.fuse(*loops[-2:])
+    if len(loops) > 2:
+        outer = schedule.fuse(*loops[:-2])
+        if is_large(schedule) and extent(schedule, outer) > 1:
+            schedule.parallel(outer)
 
 
 def split(schedule: Any, loop: Any, size: int) -> list[Any]:

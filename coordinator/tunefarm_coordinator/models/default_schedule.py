@@ -5,7 +5,8 @@ baseline that a tuned kernel is measured against, and what runs where there is n
 `tvm.s_tir.Schedule`, so it is a trace like any candidate's. GPUs: `gpu_schedule`.
 
 Rules for CPUs, each tried on a copy and dropped where the schedule refuses it:
-1. inline what only moves or maps values into the kernels that read them, padding into pools (`window_schedule`) too;
+1. inline what only moves or maps values into the kernels that read them, padding that is read seldom (pools, depthwise
+   convolutions, first layers) too;
 2. what reduces all that it reads once (softmax, normalisations) goes row by row, in one pass (`row_schedule`);
 3. a reduction and the element-wise epilogue of its own sizes become one nest: tiles of the output in
    parallel, and in a tile the reduction outside, rows (unrolled) and lanes (vectorised) inside, so that the
@@ -21,7 +22,7 @@ from typing import Any
 
 from tvm.s_tir import Schedule
 from tvm.target import Target
-from tvm.tirx import IterVar
+from tvm.tirx import ForKind, IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines import module_text, trace_text, uneven_tiles
@@ -32,7 +33,9 @@ from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.copy_schedule import schedule_copy
 from tunefarm_coordinator.models.gpu_schedule import gpu_schedule
 from tunefarm_coordinator.models.row_schedule import is_rowwise, schedule_rows
-from tunefarm_coordinator.models.window_schedule import inline_padding
+
+# So many vector instructions at most are made of a window whose steps are written out.
+_UNROLLED = 512
 
 
 def default_trace(task_module: str | Any, target_json: str) -> str:
@@ -61,7 +64,7 @@ def default_schedule(module: Any, target_json: str) -> Any:
             first = TemplateSpace(module, target, random.Random(0)).first
             if first is not None:
                 return first.schedule
-    schedule = inline_padding(schedule)
+    schedule = nests.inline_padding(schedule)
     if is_rowwise(schedule):
         by_row = nests.attempt(schedule, lambda s: schedule_rows(s, vectors))
         if by_row is not None:
@@ -134,6 +137,7 @@ def _tile_reduction(schedule: Any, name: str, epilogue: str, vectors: Vectors) -
     if row_axis is not None:
         schedule.unroll(row_inner)
     _accumulate(schedule, block, row_axis, len(loops))
+    _unroll_window(schedule, f"{name}_update", rows * -(-lanes // vectors.lanes))
 
 
 def _accumulate(schedule: Any, block: Any, row_axis: int | None, rank: int) -> None:
@@ -151,6 +155,19 @@ def _accumulate(schedule: Any, block: Any, row_axis: int | None, rank: int) -> N
     schedule.vectorize(init_loops[-1])
     if rows:
         schedule.unroll(init_loops[-2])
+
+
+def _unroll_window(schedule: Any, name: str, registers: int) -> None:
+    """The innermost loops of a short reduction, so that neighbouring rows share what they load."""
+    block = schedule.get_sblock(name)
+    steps = registers
+    for loop in reversed(schedule.get_loops(block)):
+        if int(schedule.get(loop).kind) != ForKind.SERIAL:
+            continue
+        steps *= nests.extent(schedule, loop)
+        if steps > _UNROLLED:
+            return
+        schedule.unroll(loop)
 
 
 # Other reductions

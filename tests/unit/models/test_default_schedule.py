@@ -27,6 +27,8 @@ from tunefarm_coordinator.models.tasks import Kernel, kernels_of
 _CONV = {"w": graphs.random_weights(48, 24, 3, 3), "b": graphs.random_weights(48)}
 _DEPTHWISE = {"w": graphs.random_weights(24, 1, 3, 3)}
 _GROUPED = {"w": graphs.random_weights(24, 6, 3, 3)}
+_FIRST_LAYER = {"w": graphs.random_weights(32, 3, 3, 3), "b": graphs.random_weights(32)}
+_WINDOW = {"w": graphs.random_weights(24, 1, 5, 3)}
 _DENSE = {"w": graphs.random_weights(50, 200), "b": graphs.random_weights(50)}
 _NORM = {"s": graphs.random_weights(96), "o": graphs.random_weights(96)}
 _NORM_OF_TWO = {"s": graphs.random_weights(6, 40)}
@@ -48,6 +50,21 @@ CASES: dict[str, Case] = {
     "strided_conv": ([_node("Conv", "x", "w", strides=[2, 2])], _IMAGE, {"w": _CONV["w"]}),
     "depthwise": ([_node("Conv", "x", "w", group=24, pads=[1] * 4)], _IMAGE, _DEPTHWISE),
     "grouped": ([_node("Conv", "x", "w", group=4, pads=[1] * 4)], _IMAGE, _GROUPED),
+    "padded_unevenly": (
+        [_node("Conv", "x", "w", group=24, strides=[2, 1], dilations=[1, 2], pads=[2, 3, 1, 0])],
+        _IMAGE,
+        _WINDOW,
+    ),
+    "first_layer": (
+        [_node("Conv", "x", "w", "b", strides=[2, 2], pads=[0, 1, 1, 1], output="c"), _node("Relu", "c")],
+        [1, 3, 33, 30],
+        _FIRST_LAYER,
+    ),
+    "first_layer_of_many": (
+        [_node("Conv", "x", "w", pads=[1] * 4)],
+        [1, 3, 9, 17],
+        {"w": graphs.random_weights(64, 3, 7, 7)},
+    ),
     "dense": ([_node("Gemm", "x", "w", "b", transB=1)], _FLAT, _DENSE),
     "uneven_channels": (
         [_node("Conv", "x", "w", "b", output="c"), _node("Relu", "c")],
@@ -100,6 +117,7 @@ CASES: dict[str, Case] = {
 
 def _kernels(folder: Path, case: Case) -> list[Kernel]:
     nodes, dims, weights = case
+    folder.mkdir(exist_ok=True)
     path = graphs.save(folder / "m.onnx", nodes, {"x": dims}, ["y"], weights, opset=17)
     shapes = {"x": tuple(int(d) for d in dims if d)}
     return kernels_of(prepare(path, shapes, host_target(), folder / "prepared").module())
@@ -188,3 +206,11 @@ def test_another_target_has_other_tiles(tmp_path: Path) -> None:
         for cpu in ("skylake-avx512", "x86-64")
     )
     assert wide != narrow
+
+
+def test_padding_is_asked_for_where_it_is_seldom_read(tmp_path: Path) -> None:
+    """A padded copy of a depthwise convolution's input costs as much as the convolution; of a dense one's, little."""
+    for name, copied in {"conv": True, "depthwise": False, "first_layer": False}.items():
+        kernel = max(_kernels(tmp_path / name, CASES[name]), key=lambda k: k.flops)
+        script = str(default_schedule(kernel.module, host_target()).mod.script())
+        assert ("pad_temp = T.sblock_alloc_buffer" in script) is copied, name

@@ -232,7 +232,8 @@ def _pad(job: Job, last_lanes: bool) -> Any | None:
         return None
     channels_last = job.kernel.operator.endswith("_nhwc")
     inline = [_PAD_INLINE] if channels_last or not last_lanes else []
-    where = job.knobs.choice([_PAD_APART, _PAD_AT_TILE, *inline], _PAD_INLINE if channels_last else _PAD_APART)
+    seldom = nests.seldom_read_padding(schedule, str(schedule.get(producers[0]).name_hint))
+    where = job.knobs.choice([_PAD_APART, _PAD_AT_TILE, *inline], _PAD_INLINE if inline and seldom else _PAD_APART)
     if where == _PAD_INLINE:
         schedule.compute_inline(producers[0])
     return producers[0] if where == _PAD_AT_TILE else None
