@@ -102,9 +102,10 @@ MODELS: dict[str, Model] = {
             "deep": graphs.random_weights(8, 1, 3, 3),
         },
     ),
+    # Others become plain convolutions.
     "transposed": (
         [
-            _node("ConvTranspose", "x", "w", "b", output="c", strides=[2, 2], pads=[1] * 4),
+            _node("ConvTranspose", "x", "w", "b", output="c", strides=[2, 2], pads=[1] * 4, dilations=[1, 2]),
             _node("Relu", "c", output="y"),
         ],
         {"x": [1, 12, 6, 7]},
