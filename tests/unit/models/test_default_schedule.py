@@ -50,7 +50,7 @@ CASES: dict[str, Case] = {
     "strided_conv": ([_node("Conv", "x", "w", strides=[2, 2])], _IMAGE, {"w": _CONV["w"]}),
     "depthwise": ([_node("Conv", "x", "w", group=24, pads=[1] * 4)], _IMAGE, _DEPTHWISE),
     "grouped": ([_node("Conv", "x", "w", group=4, pads=[1] * 4)], _IMAGE, _GROUPED),
-    "padded_unevenly": (
+    "padded_on_some_sides": (
         [_node("Conv", "x", "w", group=24, strides=[2, 1], dilations=[1, 2], pads=[2, 3, 1, 0])],
         _IMAGE,
         _WINDOW,
