@@ -24,7 +24,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-kernels bench-replay bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check conformance cases clean
+.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-templates bench-kernels bench-replay bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check math-table conformance cases clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -108,6 +108,9 @@ bench-cuda-compile: setup ## CUDA candidates a second with NVRTC and with nvcc, 
 
 gpu-check: setup ## on a machine with an NVIDIA GPU: tunes four models, times them against PyTorch; some minutes (GPU_ARGS)
 	tests/gpu/check.sh $(GPU_ARGS)
+
+math-table: setup ## errors of exp, tanh and their like over all of float32, into docs/mathematics.md; ten minutes (BENCH_ARGS)
+	$(BIN)/python tests/benchmarks/math_table.py $(BENCH_ARGS)
 
 conformance: setup ## ONNX's own backend tests, operator by operator, into docs/conformance.md; ten minutes (CONFORMANCE_ARGS)
 	OPENBLAS_NUM_THREADS=1 TVM_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.conformance.suite $(CONFORMANCE_ARGS)

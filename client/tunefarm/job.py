@@ -227,7 +227,8 @@ class Plan:
 
     `options`: the tuner's, defaults filled in; None from a coordinator that does not tell. `estimated_seconds` comes
     from the pace (`trials_per_second`) of the last `measured_jobs` jobs like it; None: nothing was measured there yet.
-    `allow_tf32`: float32 products may round their factors to TF32. `shape_sets`: the shapes of all inputs, of each set.
+    `allow_tf32`: float32 products may round their factors to TF32. `exact_math`: exp, tanh and their like are libm's on
+    CPUs. `shape_sets`: the shapes of all inputs, of each set.
     """
 
     target: str
@@ -242,6 +243,7 @@ class Plan:
     trials_per_second: float | None
     measured_jobs: int
     allow_tf32: bool = False
+    exact_math: bool = False
     shape_sets: tuple[Mapping[str, tuple[int, ...]], ...] = ()
 
 

@@ -20,8 +20,9 @@ class TuningParameters(TypedDict, total=False):
 
     The first six are loose tuning parameters (`tunefarm.options.pick_tuner`). `max_trials` and
     `max_seconds` cap the whole job; `seed` makes the search repeatable. `allow_tf32`: on an NVIDIA GPU that has
-    TF32, float32 products may be made with it: faster, and exact to some three digits. `without_reference`: tune a
-    model that ONNX Runtime can't run as well; its outputs may then be compared with nothing.
+    TF32, float32 products may be made with it: faster, and exact to some three digits. `exact_math`: on CPUs exp, tanh
+    and their like stay libm's, instead of vectors that are exact to a few units in the last place. `without_reference`:
+    tune a model that ONNX Runtime can't run as well; its outputs may then be compared with nothing.
     """
 
     trials_per_kernel: int | None
@@ -34,6 +35,7 @@ class TuningParameters(TypedDict, total=False):
     max_seconds: float | None
     seed: int | None
     allow_tf32: bool
+    exact_math: bool
     without_reference: bool
     name: str
     priority: int
@@ -68,6 +70,7 @@ class JobRequest:
     max_seconds: float | None = None
     seed: int | None = None
     allow_tf32: bool = False
+    exact_math: bool = False
     without_reference: bool = False
     inputs: SentInputs = dataclasses.field(default_factory=SentInputs)
     priority: int = 0
@@ -75,10 +78,9 @@ class JobRequest:
 
     def __post_init__(self) -> None:
         _check_caps(self.max_trials, self.max_seconds)
-        if not isinstance(self.allow_tf32, bool):
-            raise InvalidInput(f"allow_tf32 is True or False, not {self.allow_tf32!r}")
-        if not isinstance(self.without_reference, bool):
-            raise InvalidInput(f"without_reference is True or False, not {self.without_reference!r}")
+        for name in ("allow_tf32", "exact_math", "without_reference"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise InvalidInput(f"{name} is True or False, not {value!r}")
         if self.seed is not None and not 0 <= self.seed < 2**64:
             raise InvalidInput(f"seed is {self.seed}, but must be between 0 and 2**64 - 1")
         if self.priority not in _INT32:

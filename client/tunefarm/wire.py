@@ -41,6 +41,7 @@ def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:
         max_seconds=request.max_seconds,
         seed=request.seed,
         allow_tf32=request.allow_tf32,
+        exact_math=request.exact_math,
         without_reference=request.without_reference,
         input_padding=dict(request.inputs.padding),
     )
@@ -92,6 +93,7 @@ def plan_from(wire: tuning_pb2.Plan) -> Plan:
         trials_per_second=wire.trials_per_second if wire.HasField("trials_per_second") else None,
         measured_jobs=wire.measured_jobs,
         allow_tf32=wire.allow_tf32,
+        exact_math=wire.exact_math,
         shape_sets=tuple(_shapes(each) for each in wire.shape_sets),
     )
 

@@ -1,4 +1,4 @@
-"""`allow_tf32`: asked for in each of the ways, kept by the job, refused where the target has no TF32."""
+"""`allow_tf32` and `exact_math`: asked for in each of the ways, kept by the job; TF32 refused where there is none."""
 
 from __future__ import annotations
 
@@ -65,6 +65,23 @@ def test_through_the_command_line(service: TuningService, model: Path, capsys: p
     assert "TF32" not in capsys.readouterr().out
     assert main(["tune", *common, "--json", "--detach", "--allow-tf32"]) == 0
     assert _spec(service, json.loads(capsys.readouterr().out)["job_id"]).allow_tf32 is True
+
+
+def test_exact_mathematics(service: TuningService, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Client(service.address) as client:
+        variant = client.upload_model(model)
+        assert variant.plan("cuda", exact_math=True).exact_math is True
+        assert _spec(service, variant.optimize("cuda", exact_math=True).id).exact_math is True
+        assert _spec(service, variant.optimize("cuda").id).exact_math is False
+        assert variant.plan("cuda").exact_math is False
+        with pytest.raises(InvalidInput, match="exact_math is True or False"):
+            variant.plan("cuda", exact_math=1)  # type: ignore[arg-type]
+    assert {request.exact_math for request in service.compute.prepared} == {True, False}
+    common = [str(model), "--connect", service.address, "--target", "cuda"]
+    assert main(["plan", *common, "--exact-math"]) == 0
+    assert "precision: exp, tanh and their like are libm's" in capsys.readouterr().out
+    assert main(["tune", *common, "--json", "--detach", "--exact-math"]) == 0
+    assert _spec(service, json.loads(capsys.readouterr().out)["job_id"]).exact_math is True
 
 
 @pytest.mark.parametrize(("target", "has"), [(TARGET, "llvm"), (_gpu("sm_75"), "cuda sm_75")])

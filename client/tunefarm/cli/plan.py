@@ -42,6 +42,7 @@ def plan(
     max_seconds: tuning.MaxSeconds = None,
     seed: tuning.Seed = None,
     allow_tf32: tuning.AllowTf32 = False,
+    exact_math: tuning.ExactMath = False,
     without_reference: tuning.WithoutReference = False,
     project: tuning.Project = "",
     name: tuning.Name = "",
@@ -73,6 +74,7 @@ def plan(
         max_seconds=max_seconds,
         seed=seed,
         allow_tf32=allow_tf32,
+        exact_math=exact_math,
         without_reference=without_reference,
         project=project,
         name=name,
@@ -108,6 +110,8 @@ def _plan_table(plan: Plan) -> RenderableType:
         parts.append(Text(f"layout: {plan.layout}"))
     if plan.allow_tf32:
         parts.append(Text("precision: float32 products may use TF32 (--allow-tf32)"))
+    if plan.exact_math:
+        parts.append(Text("precision: exp, tanh and their like are libm's on CPUs (--exact-math)"))
     parts += [Text(f"note: {note}") for note in plan.notes]
     return Group(*parts)
 

@@ -114,6 +114,13 @@ AllowTf32 = Annotated[
         help="NVIDIA GPUs: float32 products may use TF32 tensor cores, exact to some three digits (default: off).",
     ),
 ]
+ExactMath = Annotated[
+    bool,
+    typer.Option(
+        "--exact-math",
+        help="CPUs: exp, tanh and their like are libm's, not vectors that are off by some units in the last place.",
+    ),
+]
 WithoutReference = Annotated[
     bool,
     typer.Option(
@@ -149,6 +156,7 @@ class TuningRequest:
     max_seconds: float | None
     seed: int | None
     allow_tf32: bool
+    exact_math: bool
     without_reference: bool
     project: str
     name: str
@@ -171,6 +179,7 @@ class TuningRequest:
             max_seconds=self.max_seconds,
             seed=self.seed,
             allow_tf32=self.allow_tf32,
+            exact_math=self.exact_math,
             without_reference=self.without_reference,
         )
 
@@ -211,6 +220,7 @@ class TuningRequest:
             max_seconds=self.max_seconds,
             seed=self.seed,
             allow_tf32=self.allow_tf32,
+            exact_math=self.exact_math,
             without_reference=self.without_reference,
         )
         return parameters | {"name": self.name} if self.name else parameters

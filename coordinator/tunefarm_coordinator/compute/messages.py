@@ -42,6 +42,7 @@ class PrepareModel:
         target: what the user asked for, or TVM's JSON.
         out_dir: folder for the prepared module, reused as it is if it is complete.
         allow_tf32: float32 products may round their factors to TF32.
+        exact_math: exp, tanh and their like stay libm's on CPUs.
     """
 
     model: Path
@@ -49,6 +50,7 @@ class PrepareModel:
     target: str
     out_dir: Path
     allow_tf32: bool = False
+    exact_math: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class PreparedSummary:
     """What the coordinator needs to know of a prepared model. `baselines`: default trace by workload; `templates`: name
     of the template that engine "autotvm" has for a workload, none for the others; `bounds`: see `Checked`;
     `memory`: bytes that it takes while it runs, about; `network`: ONNX file of what was prepared, where the end of the
-    user's model stays ONNX."""
+    user's model stays ONNX; `vector_functions`: those that are computed as vectors, in place of libm's."""
 
     target: str
     layout: str
@@ -77,6 +79,7 @@ class PreparedSummary:
     bounds: tuple[Bound, ...] = ()
     memory: int = 0
     network: Path | None = None
+    vector_functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

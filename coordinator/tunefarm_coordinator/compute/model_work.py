@@ -63,6 +63,7 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
         memory=prepared.memory,
         notes=(*prepared.notes, *((note,) if (note := footprint_note(prepared.memory)) else ())),
         network=prepared.network,
+        vector_functions=prepared.vector_functions,
     )
 
 
@@ -111,7 +112,14 @@ def _copied(request: Package) -> bool:
 
 def _prepared_now(request: PrepareModel, target: str) -> PreparedModel:
     try:
-        return prepare(request.model, request.shapes, target, request.out_dir, allow_tf32=request.allow_tf32)
+        return prepare(
+            request.model,
+            request.shapes,
+            target,
+            request.out_dir,
+            allow_tf32=request.allow_tf32,
+            exact_math=request.exact_math,
+        )
     except (InvalidInput, *TVM_ERRORS) as error:
         hint = _freeze_hint(request, str(error))
         if hint is None:
@@ -137,6 +145,7 @@ def _prepared_before(request: PrepareModel, target: str) -> PreparedModel | None
     same = (
         prepared.target == target
         and prepared.allow_tf32 == request.allow_tf32
+        and prepared.exact_math == request.exact_math
         and prepared.pipeline_version == PIPELINE_VERSION
         and {spec.name: spec.shape for spec in prepared.inputs} == wanted
     )

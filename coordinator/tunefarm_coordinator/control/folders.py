@@ -42,10 +42,16 @@ class Folders:
         return self.root / "models" / model_id
 
     def prepared(
-        self, model_id: str, shapes: Mapping[str, Sequence[int]], target: str, *, allow_tf32: bool = False
+        self,
+        model_id: str,
+        shapes: Mapping[str, Sequence[int]],
+        target: str,
+        *,
+        allow_tf32: bool = False,
+        exact_math: bool = False,
     ) -> Path:
         """The same for every job on the same model, shapes, target and precision."""
-        precision = ["tf32"] if allow_tf32 else []
+        precision = ["tf32"] * allow_tf32 + ["exact"] * exact_math
         key = json.dumps([model_id, sorted((name, list(dims)) for name, dims in shapes.items()), target, *precision])
         return self.root / "prepared" / hashlib.sha256(key.encode()).hexdigest()[:32]
 

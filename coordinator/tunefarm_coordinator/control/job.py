@@ -99,9 +99,13 @@ class JobSheet:
         return tuple(self._preparation(folders, shapes) for shapes in self.shape_sets)
 
     def _preparation(self, folders: Folders, shapes: dict[str, tuple[int, ...]]) -> PrepareModel:
-        allow_tf32 = self.spec.allow_tf32
-        folder = folders.prepared(self.model_id or self.spec.model_id, shapes, self.target, allow_tf32=allow_tf32)
-        return PrepareModel(self.model, shapes, self.target, folder, allow_tf32)
+        model_id, allow_tf32, exact_math = (
+            self.model_id or self.spec.model_id,
+            self.spec.allow_tf32,
+            self.spec.exact_math,
+        )
+        folder = folders.prepared(model_id, shapes, self.target, allow_tf32=allow_tf32, exact_math=exact_math)
+        return PrepareModel(self.model, shapes, self.target, folder, allow_tf32, exact_math)
 
     def of_set(self, at: int) -> str:
         """What a message about one shape set begins with; nothing where it can be no other's."""

@@ -57,6 +57,10 @@ class PlannedJob:
     def notes(self) -> tuple[str, ...]:
         """What the user should know before spending."""
         notes = list(self.summary.notes)
+        if vectors := ", ".join(self.summary.vector_functions):
+            notes.append(
+                f"{vectors}: computed as vectors, exact to some units in the last place (--exact-math: libm's)"
+            )
         plain = [task.name for task in self.summary.tasks if not self._tunable(task.workload)]
         if plain:
             notes.append(f"no template for {_listed(plain)}: default schedule kept, no trials")

@@ -43,6 +43,11 @@ class PreparedSets:
         return tuple(dict.fromkeys(note for one in self.sets for note in one.notes))
 
     @property
+    def vector_functions(self) -> tuple[str, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys(name for one in self.sets for name in one.vector_functions))
+
+    @property
     def baselines(self) -> dict[str, str]:
         """Default trace by workload."""
         return {workload: trace for one in self.sets for workload, trace in one.baselines.items()}

@@ -12,6 +12,7 @@ from tunefarm_coordinator.engines import linker, module_text, prepack, tails, tr
 from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
 from tunefarm_coordinator.engines.cuda import kernels
 from tunefarm_coordinator.engines.cuda.compiler import compiling_for
+from tunefarm_coordinator.engines.mathematics import lowering
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
 
@@ -60,7 +61,7 @@ def build_kernels(module: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     """Scheduled functions as code for the target and its host. Raises BuildError, and one of TVM_ERRORS."""
     if target.kind.name != "cuda":
         with tails.partitioning():
-            return tvm.tirx.build(tails.with_tails(module), target=target)
+            return lowering.build(tails.with_tails(module), target)
     with compiling_for(target):
         return kernels.build(module, target)
 

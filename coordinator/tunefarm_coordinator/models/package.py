@@ -233,7 +233,11 @@ def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dic
         "outputs": [asdict(spec) for spec in prepared.outputs],
         "target": json.loads(prepared.target),
         "layout": prepared.layout,
-        "precision": {"tf32": prepared.allow_tf32},
+        "precision": {
+            "tf32": prepared.allow_tf32,
+            "exact_math": prepared.exact_math,
+            "vector_functions": list(prepared.vector_functions),
+        },
         "pipeline_version": prepared.pipeline_version,
         "versions": {"tvm": tvm.__version__},
         "kernels": {"tuned": len(tuned), "untuned": len(untuned)},

@@ -23,8 +23,10 @@ import numpy as np
 import tvm
 from numpy.typing import NDArray
 from tvm import relax
+from tvm.target import Target
 
 from tunefarm_coordinator.engines import module_text
+from tunefarm_coordinator.engines.mathematics.lowering import functions_of, mark_exact
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.accumulation import accumulate_wide
 from tunefarm_coordinator.models.byte_products import arrange_byte_products
@@ -69,6 +71,8 @@ class PreparedModel:
         target: canonical JSON that it was prepared for.
         layout: "NHWC", or "NCHW" where convolutions kept the importer's layout.
         allow_tf32: float32 products may round their factors to TF32.
+        exact_math: exp, tanh and their like stay libm's on CPUs.
+        vector_functions: those that are computed as vectors instead.
         kernels: how many kernels the model has, the ones not worth tuning included.
         tasks: what trials are spent on, most work first.
         memory: bytes that it takes while it runs, about (`footprint`).
@@ -82,6 +86,8 @@ class PreparedModel:
     target: str
     layout: str
     allow_tf32: bool
+    exact_math: bool
+    vector_functions: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     kernels: int
@@ -103,7 +109,7 @@ class PreparedModel:
     @property
     def for_cpu(self) -> bool:
         """Whether what was prepared can be compiled for this machine's CPU as well."""
-        return bool(tvm.target.Target(self.target).kind.name == "llvm")
+        return bool(Target(self.target).kind.name == "llvm")
 
     @property
     def host_directory(self) -> Path:
@@ -128,10 +134,12 @@ def prepare(
     out_dir: str | Path,
     *,
     allow_tf32: bool = False,
+    exact_math: bool = False,
 ) -> PreparedModel:
     """Prepare the model at `onnx_path`, with the input `shapes` of `resolve_shapes`, into `out_dir`.
 
     `allow_tf32`: float32 products may round their factors to TF32; who asks has checked that the target has it.
+    `exact_math`: exp, tanh and their like stay libm's on CPUs, instead of being computed as vectors.
 
     Raises:
         InvalidInput: the file can't be read or imported (every unsupported operator with its node), or has
@@ -140,7 +148,7 @@ def prepare(
     path, out_dir = Path(onnx_path), Path(out_dir)
     network = imported_network(path, shapes, out_dir)
     signature = read_signature(network.path)
-    target = tvm.target.Target(json.loads(target_json))
+    target = Target(json.loads(target_json))
     converted, layout = convert_layout(network.module)
     if target.kind.name == "cuda":
         # One large product fills a GPU better than several small ones; on a CPU each does.
@@ -149,6 +157,7 @@ def prepare(
     outputs = _output_types(path, converted)
     lowered, origins = _lowered(converted, target)
     _refuse_unlowered(path, lowered)
+    lowered, vector_functions = _with_mathematics(lowered, target, exact_math)
     if allow_tf32 and target.kind.name == "cuda":
         lowered = mark_tf32(lowered, target)
     mod, weights = _parametrised(lowered)
@@ -159,6 +168,8 @@ def prepare(
         target=target_json,
         layout=layout,
         allow_tf32=allow_tf32,
+        exact_math=exact_math,
+        vector_functions=vector_functions,
         inputs=tuple(TensorSpec(t.name, t.dtype, tuple(shapes[t.name])) for t in signature.inputs),
         outputs=tuple(
             TensorSpec(t.name, dtype, shape) for t, (dtype, shape) in zip(signature.outputs, outputs, strict=True)
@@ -172,7 +183,8 @@ def prepare(
     _save(prepared, mod, weights)
     if not prepared.for_cpu:
         host = host_target()
-        mod, weights = _parametrised(_lowered(converted, tvm.target.Target(host))[0])
+        lowered, _ = _with_mathematics(_lowered(converted, Target(host))[0], Target(host), exact_math)
+        mod, weights = _parametrised(lowered)
         same = replace(prepared, directory=prepared.host_directory, target=host, tasks=(), whole_outputs=())
         _save(same, mod, weights)
     return prepared
@@ -192,6 +204,8 @@ def load_prepared(directory: str | Path) -> PreparedModel:
         target=summary["target"],
         layout=summary["layout"],
         allow_tf32=summary["allow_tf32"],
+        exact_math=summary["exact_math"],
+        vector_functions=tuple(summary["vector_functions"]),
         inputs=tuple(_spec(item) for item in summary["inputs"]),
         outputs=tuple(_spec(item) for item in summary["outputs"]),
         kernels=summary["kernels"],
@@ -244,6 +258,13 @@ def _lowered(mod: Any, target: Any) -> tuple[Any, Origins]:
             ]
         )(mod)
     return kernels, tracer.origins
+
+
+def _with_mathematics(lowered: Any, target: Any, exact: bool) -> tuple[Any, tuple[str, ...]]:
+    """(the module, marked where its functions stay libm's; those that become vectors)."""
+    if target.kind.name != "llvm":
+        return lowered, ()
+    return (mark_exact(lowered), ()) if exact else (lowered, functions_of(lowered))
 
 
 def _refuse_unlowered(path: Path, mod: Any) -> None:

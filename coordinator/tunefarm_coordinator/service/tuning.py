@@ -165,6 +165,7 @@ def _plan(plan: PlannedJob) -> tuning_pb2.Plan:
         notes=plan.notes,
         estimated_seconds=plan.estimated_seconds,
         allow_tf32=plan.sheet.spec.allow_tf32,
+        exact_math=plan.sheet.spec.exact_math,
         shape_sets=[shape_set(shapes) for shapes in plan.sheet.shape_sets],
     )
     if plan.pace is not None:

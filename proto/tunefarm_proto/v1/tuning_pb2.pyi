@@ -170,7 +170,7 @@ class FrozenInput(_message.Message):
     def __init__(self, json: _Optional[str] = ..., values_id: _Optional[str] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "input_padding", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs", "without_reference")
+    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "exact_math", "input_padding", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs", "without_reference")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -214,6 +214,7 @@ class JobSpec(_message.Message):
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TRACE_ID_FIELD_NUMBER: _ClassVar[int]
     ALLOW_TF32_FIELD_NUMBER: _ClassVar[int]
+    EXACT_MATH_FIELD_NUMBER: _ClassVar[int]
     INPUT_PADDING_FIELD_NUMBER: _ClassVar[int]
     INPUT_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     INPUT_RANGES_FIELD_NUMBER: _ClassVar[int]
@@ -235,13 +236,14 @@ class JobSpec(_message.Message):
     labels: _containers.ScalarMap[str, str]
     trace_id: str
     allow_tf32: bool
+    exact_math: bool
     input_padding: _containers.ScalarMap[str, float]
     input_samples: str
     input_ranges: _containers.MessageMap[str, InputRange]
     frozen_inputs: _containers.MessageMap[str, FrozenInput]
     forced_inputs: _containers.RepeatedScalarFieldContainer[str]
     without_reference: bool
-    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., input_padding: _Optional[_Mapping[str, float]] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ..., without_reference: _Optional[bool] = ...) -> None: ...
+    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., exact_math: _Optional[bool] = ..., input_padding: _Optional[_Mapping[str, float]] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ..., without_reference: _Optional[bool] = ...) -> None: ...
 
 class PlanJobRequest(_message.Message):
     __slots__ = ("spec",)
@@ -274,7 +276,7 @@ class PlannedTask(_message.Message):
     def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ..., template: _Optional[str] = ..., trials: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ..., nodes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm", "allow_tf32", "shape_sets")
+    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm", "allow_tf32", "exact_math", "shape_sets")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     TUNER_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
@@ -288,6 +290,7 @@ class Plan(_message.Message):
     AUTOSCHEDULER_FIELD_NUMBER: _ClassVar[int]
     AUTOTVM_FIELD_NUMBER: _ClassVar[int]
     ALLOW_TF32_FIELD_NUMBER: _ClassVar[int]
+    EXACT_MATH_FIELD_NUMBER: _ClassVar[int]
     SHAPE_SETS_FIELD_NUMBER: _ClassVar[int]
     target: str
     tuner: str
@@ -302,8 +305,9 @@ class Plan(_message.Message):
     autoscheduler: AutoschedulerOptions
     autotvm: AutoTVMOptions
     allow_tf32: bool
+    exact_math: bool
     shape_sets: _containers.RepeatedCompositeFieldContainer[_common_pb2.ShapeSet]
-    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., allow_tf32: _Optional[bool] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ...) -> None: ...
+    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., allow_tf32: _Optional[bool] = ..., exact_math: _Optional[bool] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
     __slots__ = ("idempotency_key", "spec")

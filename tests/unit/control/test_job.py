@@ -70,6 +70,9 @@ def test_a_model_is_prepared_apart_for_each_precision() -> None:
     rounded = sheet(tuning_pb2.JobSpec(model_id="m", allow_tf32=True)).preparations(folders)[0]
     assert (exact.allow_tf32, rounded.allow_tf32) == (False, True)
     assert exact.out_dir != rounded.out_dir
+    libm = sheet(tuning_pb2.JobSpec(model_id="m", exact_math=True)).preparations(folders)[0]
+    assert (libm.allow_tf32, libm.exact_math, exact.exact_math) == (False, True, False)
+    assert len({exact.out_dir, rounded.out_dir, libm.out_dir}) == 3
     assert exact.out_dir == sheet(tuning_pb2.JobSpec(model_id="m", max_trials=9)).preparations(folders)[0].out_dir
 
 

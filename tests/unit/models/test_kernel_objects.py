@@ -8,7 +8,7 @@ from tvm import te
 from tvm.target import Target
 
 from tunefarm_coordinator.engines import linker
-from tunefarm_coordinator.engines.build import host_triple
+from tunefarm_coordinator.engines.build import build_kernels, host_triple
 from tunefarm_coordinator.models.kernel_objects import KernelObjects
 from tunefarm_coordinator.models.target import quickly_built
 
@@ -38,13 +38,12 @@ def answers(modules: list[Any], folder: Path, *names: str) -> list[float]:
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the kernels that were compiled, in that order."""
     seen: list[str] = []
-    build = tvm.tirx.build
 
     def noted(module: Any, target: Any) -> Any:
         seen.extend(str(gvar.name_hint) for gvar in module.get_global_vars())
-        return build(module, target=target)
+        return build_kernels(module, target)
 
-    monkeypatch.setattr(tvm.tirx, "build", noted)
+    monkeypatch.setattr("tunefarm_coordinator.models.kernel_objects.build_kernels", noted)
     return seen
 
 

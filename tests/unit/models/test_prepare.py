@@ -42,6 +42,16 @@ def test_what_was_prepared_exactly_is_prepared_again_for_tf32(conv_pair: Prepare
         assert load_prepared(tmp_path / "prepared").allow_tf32 is allow_tf32
 
 
+def test_exact_mathematics_is_another_workload_where_there_is_some(conv_pair: PreparedModel, tmp_path: Path) -> None:
+    path = graphs.save_conv_pair(tmp_path / "m.onnx")
+    exact = prepare(path, _SIZES, host_target(), tmp_path / "prepared", exact_math=True)
+    assert (conv_pair.vector_functions, exact.vector_functions) == (("tanh",), ())
+    assert load_prepared(exact.directory).exact_math is True
+    vectors, libm = ({task.name: task.workload for task in model.tasks} for model in (conv_pair, exact))
+    assert vectors["conv2d_add_relu_1x10x10x32"] == libm["conv2d_add_relu_1x10x10x32"]
+    assert vectors["conv2d_add_tanh_1x10x10x32"] != libm["conv2d_add_tanh_1x10x10x32"]
+
+
 def test_weights_are_parameters_and_layout_free(conv_pair: PreparedModel) -> None:
     module = conv_pair.module()
     assert int(module["main"].attrs["num_input"]) == 1

@@ -58,33 +58,6 @@ _DEFAULTS: dict[str, tuple[float | None, float | None]] = {
 }
 
 
-# tanh(x) = x P(x^2) / Q(x^2) for |x| below 9, where float32 has reached 1: coefficients from the lowest power on,
-# fitted to the least relative error, 2e-8 (3e-7 in float32's arithmetic). LLVM takes vectors of exp apart into scalar
-# calls.
-_TANH_P = (1.0, 0.13381025, 0.0034955877, 2.0609075e-05, 1.3354653e-08)
-_TANH_Q = (1.0, 0.46714342, 0.02587698, 0.00032856342, 7.7765549e-07)
-_TANH_END = 9.0
-
-
-def _tanh(x: Any, inner: float = 1.0) -> Any:
-    """tanh(inner * x)"""
-    if x.dtype != "float32":
-        return tirx.tanh(x * _of(x, inner))
-    near = tirx.max(tirx.min(x * _of(x, inner), _of(x, _TANH_END)), _of(x, -_TANH_END))
-    return near * _polynomial(_TANH_P, near * near) / _polynomial(_TANH_Q, near * near)
-
-
-def _polynomial(coefficients: Sequence[float], x: Any) -> Any:
-    value = tirx.const(coefficients[-1], "float32")
-    for coefficient in reversed(coefficients[:-1]):
-        value = value * x + tirx.const(coefficient, "float32")
-    return value
-
-
-def _sigmoid(x: Any) -> Any:
-    return tirx.sigmoid(x) if x.dtype != "float32" else _of(x, 0.5) + _of(x, 0.5) * _tanh(x, 0.5)
-
-
 def _of(value: Any, number: float) -> Any:
     return tirx.const(number, value.dtype)
 
@@ -95,10 +68,10 @@ _FORMULAS: dict[str, Formula] = {
     "hardsigmoid": lambda x, alpha, beta: tirx.max(_of(x, 0), tirx.min(_of(x, 1), x * _of(x, alpha) + _of(x, beta))),
     "leakyrelu": lambda x, alpha, _: tirx.Select(x >= 0, x, x * _of(x, alpha)),
     "relu": lambda x, *_: tirx.max(x, _of(x, 0)),
-    "scaledtanh": lambda x, alpha, beta: _of(x, alpha) * _tanh(x, beta),
-    "sigmoid": lambda x, *_: _sigmoid(x),
+    "scaledtanh": lambda x, alpha, beta: _of(x, alpha) * tirx.tanh(x * _of(x, beta)),
+    "sigmoid": lambda x, *_: tirx.sigmoid(x),
     "softplus": lambda x, *_: tirx.max(x, _of(x, 0)) + tirx.log(_of(x, 1) + tirx.exp(-tirx.abs(x))),
     "softsign": lambda x, *_: x / (_of(x, 1) + tirx.abs(x)),
-    "tanh": lambda x, *_: _tanh(x),
+    "tanh": lambda x, *_: tirx.tanh(x),
     "thresholdedrelu": lambda x, alpha, _: tirx.Select(x > _of(x, alpha), x, _of(x, 0)),
 }
