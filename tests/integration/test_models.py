@@ -106,7 +106,7 @@ def test_seeded_logits_are_sensible(squeezenet: Case) -> None:
 
 
 def test_run_script_needs_the_runtime_alone(squeezenet_package: PackagedModel) -> None:
-    environment = {**os.environ, "TVM_USE_RUNTIME_LIB": "1"}
+    environment = {**os.environ, "TVM_USE_RUNTIME_LIB": "1", "TVM_NUM_THREADS": "1"}
     command = [sys.executable, str(squeezenet_package.directory / "run.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

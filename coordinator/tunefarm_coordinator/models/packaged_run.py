@@ -38,7 +38,7 @@ from tvm.runtime.vm import VirtualMachine
 CUDA_RUNTIME = "libcudart.so.13"
 CPU = 1  # as DLPack numbers kinds of devices
 # A latency: the median of as many calls, or of as many as fill the seconds, after ones that warm up.
-CALLS, SECONDS, WARM_UP_SECONDS = 20, 0.2, 0.05
+CALLS, SECONDS, WARM_UP_SECONDS = 5, 0.2, 0.05
 SAMPLE_FILE = "inputs.npz"
 
 # What the manifest says of a set: its inputs and outputs, each with name, dtype and shape.
