@@ -20,6 +20,19 @@ def host_target() -> str:
     return _canonical(Target({"kind": "llvm", "mcpu": str(codegen.llvm_get_system_cpu()), "num-cores": cores}))
 
 
+def runs_here(target_json: str) -> bool:
+    """Whether this machine runs what is compiled for a CPU: it is of its architecture, and has all its instructions."""
+    target, here = Target(target_json), Target(host_target())
+    if target.kind.name != "llvm" or _architecture(target) != _architecture(here):
+        return False
+    return set(codegen.llvm_get_cpu_features(target)) <= set(codegen.llvm_get_cpu_features(here))
+
+
+def _architecture(target: Any) -> str:
+    triple = str(target.attrs.get("mtriple", "")) or str(codegen.llvm_get_system_triple())
+    return triple.split("-", 1)[0]
+
+
 def quickly_built() -> Target:
     """This machine, with few of LLVM's passes: for what runs a few times alone, they take longer than they gain."""
     return Target({**json.loads(host_target()), "opt-level": 1})

@@ -27,7 +27,7 @@ from tunefarm_coordinator.models.conditioning import bounds_of, note_of, shaken
 from tunefarm_coordinator.models.package import LIBRARY_FILE, MANIFEST_FILE, build_untuned, build_untuned_for
 from tunefarm_coordinator.models.prepare import PreparedModel
 from tunefarm_coordinator.models.reference_session import load_session, run_session
-from tunefarm_coordinator.models.target import host_target
+from tunefarm_coordinator.models.target import host_target, runs_here
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION
 from tunefarm_coordinator.models.wrong_node import wrong_node
 
@@ -133,7 +133,7 @@ def _library(prepared: PreparedModel, path: Path, folder: Path) -> Path:
     try:
         # Also what can't run here is compiled now: at the job's end it would be too late to find that it can't be.
         packaged = _packaged(prepared)
-        if prepared.target == host_target():
+        if runs_here(prepared.target):
             shutil.copyfile(packaged, library)
             return library
         build_untuned_for(prepared.host_directory, host_target(), library)

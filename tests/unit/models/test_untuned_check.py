@@ -2,6 +2,7 @@
 
 import io
 import json
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tunefarm_coordinator.models import untuned_check, wrong_node
 from tunefarm_coordinator.models.compare import compare_outputs
 from tunefarm_coordinator.models.operators.families import CONVERSIONS
 from tunefarm_coordinator.models.operators.family import Operator
+from tunefarm_coordinator.models.target import host_target, runs_here
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -191,3 +193,10 @@ def _floats(*shape: int) -> Any:
 @pytest.mark.parametrize("name", _CASES)
 def test_models_with_little_in_them(name: str, tmp_path: Path) -> None:
     assert_same(*_CASES[name](), tmp_path)
+
+
+def test_what_a_device_says_of_this_cpu_runs_here_and_other_architectures_do_not() -> None:
+    here = json.loads(host_target())
+    assert runs_here(json.dumps({**here, "mtriple": f"{platform.machine()}-linux-gnu", "num-cores": 64}))
+    other = "aarch64" if platform.machine() == "x86_64" else "x86_64"
+    assert not runs_here(json.dumps({"kind": "llvm", "mtriple": f"{other}-linux-gnu", "num-cores": 2}))
