@@ -11,9 +11,11 @@ from typing import Any
 
 from tvm import IRModule
 from tvm.s_tir import SBlock, SBlockRealize, renew_defs
+from tvm.s_tir.meta_schedule.postproc import RewriteLayout
 from tvm.tirx import For, PrimFunc, SeqStmt
 
 from tunefarm_coordinator.engines.candidate import Prepack
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 
 KERNEL = "main"
 # Annotation of the block that lays a weight out; what follows it is the kernel.
@@ -42,6 +44,17 @@ def split(scheduled: IRModule) -> SplitKernel:
         prepacks.append(Prepack(argument, name))
     module = IRModule({KERNEL: _bare(kernel).with_attr("global_symbol", KERNEL), **functions})
     return SplitKernel(module, tuple(sorted(prepacks, key=lambda prepack: prepack.argument)))
+
+
+def laid_out(schedule: Any) -> Any:
+    """The schedule with free weights in the order in which it reads them; itself where that is no layout. What is
+    done is postprocessing in its trace: a space that changes the trace does it anew."""
+    schedule.enter_postproc()
+    packed = schedule.copy()
+    try:
+        return packed if RewriteLayout().apply(packed) else schedule
+    except TVM_ERRORS:
+        return schedule
 
 
 def _conversions(kernel: PrimFunc) -> Iterator[tuple[Any, SBlock]]:

@@ -25,7 +25,7 @@ from tvm.target import Target
 from tvm.tirx import ForKind, IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
-from tunefarm_coordinator.engines import module_text, trace_text, uneven_tiles
+from tunefarm_coordinator.engines import module_text, prepack, trace_text, uneven_tiles
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, vectors_of
@@ -75,7 +75,13 @@ def default_schedule(module: Any, target_json: str) -> Any:
             continue
         schedule, covered = _schedule_leaf(schedule, name, vectors, threads)
         done |= covered
-    return schedule
+    return prepack.laid_out(schedule) if _reads_weights_as_they_lie(schedule) else schedule
+
+
+def _reads_weights_as_they_lie(schedule: Any) -> bool:
+    """Whether a reduction may have weights that no rule has laid out."""
+    leaves = [schedule.get(schedule.get_sblock(name)) for name in nests.leaf_names(schedule)]
+    return not any(prepack.LAID_OUT_BEFORE in leaf.annotations for leaf in leaves)
 
 
 def _schedule_leaf(schedule: Any, name: str, vectors: Vectors, threads: int) -> tuple[Any, set[str]]:

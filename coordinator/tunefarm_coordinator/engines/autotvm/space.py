@@ -8,7 +8,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
-from tunefarm_coordinator.engines import intrinsics
+from tunefarm_coordinator.engines import intrinsics, prepack
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.autotvm import registry
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
@@ -39,7 +39,6 @@ class TemplateSpace:
         kernel, self._template = _template(module, target)
         self.name = f"{kernel.operator}.{intrinsics.family(target)}"
         self._kernel = kernel
-        self._rewrite = ms.postproc.RewriteLayout()
         self.context = ms.TuneContext(module, target=target, rand_state=rng.randint(1, _LARGEST_SEED), num_threads=1)
         try:
             self.first: Draft | None = self._finish(self._make(Chooser()))
@@ -83,15 +82,10 @@ class TemplateSpace:
     def _finish(self, job: registry.Job) -> Draft:
         """With free weights in the order in which a CPU's schedule reads them; a GPU's reads them as they lie."""
         schedule = job.schedule
-        schedule.enter_postproc()
         if job.laid_out or self._target.kind.name == "cuda":
+            schedule.enter_postproc()
             return Draft(schedule_identity(self.module, schedule.mod), schedule, job.estimate)
-        packed = schedule.copy()
-        try:
-            if self._rewrite.apply(packed):
-                schedule = packed
-        except TVM_ERRORS:  # a weight that is read in an order that no layout has
-            pass
+        schedule = prepack.laid_out(schedule)
         return Draft(schedule_identity(self.module, schedule.mod), schedule)
 
 
