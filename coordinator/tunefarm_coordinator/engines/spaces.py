@@ -7,8 +7,11 @@ from tvm.s_tir import Schedule
 from tvm.target import Target
 
 from tunefarm_coordinator.engines import loop_nests as nests
+from tunefarm_coordinator.engines import uneven_tiles
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
+from tunefarm_coordinator.engines.autotvm.operators import recognised
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
+from tunefarm_coordinator.engines.register_tiles import vectors_of
 from tunefarm_coordinator.engines.space import DesignSpace
 from tunefarm_coordinator.errors import InvalidInput
 
@@ -16,8 +19,9 @@ from tunefarm_coordinator.errors import InvalidInput
 def sketches(module: IRModule, target: Target, rng: random.Random) -> DesignSpace | TemplateSpace:
     """MetaSchedule's generated space; on NVIDIA GPUs, for products and convolutions, the sketch of `engines.gpu` in its
     place: generated ones have no split sums and no copies ahead, and most of their random decisions make no schedule
-    that fits the device. Raises InvalidInput."""
-    if target.kind.name == "cuda" or _multiplies_bytes(module, target):
+    that fits the device. On CPUs, templates for products of bytes, and for sizes that no good tile divides: generated
+    schedules have no others. Raises InvalidInput."""
+    if target.kind.name == "cuda" or _multiplies_bytes(module, target) or _divides_badly(module, target):
         try:
             return TemplateSpace(module, target, rng)
         except InvalidInput:  # no product, or one of sizes that no tile fits
@@ -28,3 +32,11 @@ def sketches(module: IRModule, target: Target, rng: random.Random) -> DesignSpac
 def _multiplies_bytes(module: IRModule, target: Target) -> bool:
     schedule = Schedule(module, debug_mask="none", error_render_level="none")
     return dot_product(nests.inline_spatial(schedule), str(target)) is not None
+
+
+def _divides_badly(module: IRModule, target: Target) -> bool:
+    schedule = nests.inline_spatial(Schedule(module, debug_mask="none", error_render_level="none"))
+    kernel = recognised(schedule)
+    if kernel is None or target.kind.name != "llvm":
+        return False
+    return uneven_tiles.preferred(schedule, kernel.block, vectors_of(str(target)), target) is not None

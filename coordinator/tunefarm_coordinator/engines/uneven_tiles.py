@@ -14,7 +14,7 @@ from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.prepack import LAID_OUT_BEFORE
-from tunefarm_coordinator.engines.register_tiles import STACK_ELEMENTS, Vectors, regularity, step_cycles
+from tunefarm_coordinator.engines.register_tiles import STACK_ELEMENTS, Vectors, register_tile, regularity, step_cycles
 
 # An even tile is left for an uneven one that is estimated to do the work in so much of its time: its loops are in the
 # trace as decisions, which search can change.
@@ -148,6 +148,17 @@ def shape_of(schedule: Any, name: str, threads: int) -> Shape:
         weights_first=nests.weights_dominate(schedule, name),
         threads=threads if nests.is_large(schedule) else 1,
     )
+
+
+def preferred(schedule: Any, name: str, vectors: Vectors, target: Any) -> Shape | None:
+    """The sizes of a reduction that even tiles are estimated to be slow for; None for any other."""
+    axes = nests.extents(schedule, name, IterVar.DataPar)
+    if not axes:
+        return None
+    shape = shape_of(schedule, name, int(target.attrs.get("num-cores", 1)))
+    row = nests.row_axis(schedule, name)
+    even = register_tile(1 if row is None else axes[row], shape.lanes, vectors)
+    return shape if pays(shape, even, vectors) else None
 
 
 def tile_unevenly(schedule: Any, name: str, epilogue: str, tile: Tile, lanes_first: bool) -> None:

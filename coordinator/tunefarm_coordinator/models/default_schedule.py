@@ -56,7 +56,7 @@ def default_schedule(module: Any, target_json: str) -> Any:
     target = Target(target_json)
     if "gpu" in target.keys:
         return gpu_schedule(module, target)
-    vectors, threads = vectors_of(target_json), int(target.attrs.get("num-cores", 1))
+    vectors = vectors_of(target_json)
     schedule = Schedule(module, debug_mask="none", error_render_level="fast")
     schedule = nests.inline_spatial(schedule)
     if dot_product(schedule, target_json) is not None:
@@ -73,7 +73,7 @@ def default_schedule(module: Any, target_json: str) -> Any:
     for name in nests.leaf_names(schedule):
         if name in done or name not in nests.leaf_names(schedule):
             continue
-        schedule, covered = _schedule_leaf(schedule, name, vectors, threads)
+        schedule, covered = _schedule_leaf(schedule, name, vectors, target)
         done |= covered
     return prepack.laid_out(schedule) if _reads_weights_as_they_lie(schedule) else schedule
 
@@ -84,11 +84,11 @@ def _reads_weights_as_they_lie(schedule: Any) -> bool:
     return not any(prepack.LAID_OUT_BEFORE in leaf.annotations for leaf in leaves)
 
 
-def _schedule_leaf(schedule: Any, name: str, vectors: Vectors, threads: int) -> tuple[Any, set[str]]:
+def _schedule_leaf(schedule: Any, name: str, vectors: Vectors, target: Any) -> tuple[Any, set[str]]:
     if nests.reduces(schedule, name):
         epilogue = nests.epilogue(schedule, name)
         if epilogue is not None:
-            tried = _tile_unevenly(schedule, name, epilogue, vectors, threads)
+            tried = _tile_unevenly(schedule, name, epilogue, vectors, target)
             if tried is None:
                 tried = nests.attempt(schedule, lambda s: _tile_reduction(s, name, epilogue, vectors))
             if tried is not None:
@@ -104,14 +104,10 @@ def _schedule_leaf(schedule: Any, name: str, vectors: Vectors, threads: int) -> 
 # Rule 3
 
 
-def _tile_unevenly(schedule: Any, name: str, epilogue: str, vectors: Vectors, threads: int) -> Any | None:
+def _tile_unevenly(schedule: Any, name: str, epilogue: str, vectors: Vectors, target: Any) -> Any | None:
     """With tiles that don't divide the axes, where those that do are slow; None elsewhere."""
-    if not nests.extents(schedule, name, IterVar.DataPar):
-        return None
-    shape = uneven_tiles.shape_of(schedule, name, threads)
-    row = nests.row_axis(schedule, name)
-    rows = 1 if row is None else nests.extents(schedule, name, IterVar.DataPar)[row]
-    if not uneven_tiles.pays(shape, register_tile(rows, shape.lanes, vectors), vectors):
+    shape = uneven_tiles.preferred(schedule, name, vectors, target)
+    if shape is None:
         return None
     tile = uneven_tiles.best_tile(shape, vectors)
     first = shape.lanes_first(tile)

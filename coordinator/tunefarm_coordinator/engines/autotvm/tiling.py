@@ -11,9 +11,11 @@ from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
+from tunefarm_coordinator.engines import uneven_tiles
 from tunefarm_coordinator.engines.autotvm.knobs import Knobs, divisors, tilings
 from tunefarm_coordinator.engines.autotvm.registry import Job
 from tunefarm_coordinator.engines.register_tiles import STACK_ELEMENTS, Vectors, register_tile, regularity
+from tunefarm_coordinator.engines.uneven_tiles import Shape, Tile
 
 _UNROLLED_STEPS = (0, 16, 64, 512)
 _UNROLLED_REDUCTION = 16
@@ -56,6 +58,8 @@ class _Axis:
 
 def tile_product(job: Job, form: Form) -> None:
     """Schedules a kernel: its reduction and epilogue as one nest, what is left over as the default does."""
+    if _tiled_unevenly(job):
+        return
     schedule, knobs = job.schedule, job.knobs
     block = schedule.get_sblock(job.kernel.block)
     parallel = _parallel(job)
@@ -85,6 +89,37 @@ def tile_product(job: Job, form: Form) -> None:
         if not schedule.get(first).same_as(schedule.get(tile)):
             # Padding, or what follows with other sizes: as the default schedule has it.
             nests.spatial(schedule, name, job.vectors)
+
+
+def _tiled_unevenly(job: Job) -> bool:
+    """Decides for tiles that don't divide their axes, where those are estimated to be faster, and makes them."""
+    name = job.kernel.block
+    epilogue = nests.epilogue(job.schedule, name)
+    shape = uneven_tiles.preferred(job.schedule, name, job.vectors, job.target)
+    if epilogue is None or shape is None:
+        return False
+    if not job.knobs.choice((0, 1), 1):
+        return False
+    tile, lanes_first = _uneven_tile(job, shape)
+    tried = nests.attempt(job.schedule, lambda s: uneven_tiles.tile_unevenly(s, name, epilogue, tile, lanes_first))
+    if tried is None:
+        return False
+    for left in sorted({*nests.leaf_names(job.schedule)} - {name, epilogue}):
+        nests.spatial(tried, left, job.vectors)
+    job.schedule, job.laid_out = tried, True
+    return True
+
+
+def _uneven_tile(job: Job, shape: Shape) -> tuple[Tile, bool]:
+    best = uneven_tiles.best_tile(shape, job.vectors)
+    all_tiles = uneven_tiles.tiles(shape, job.vectors)
+    registers = job.knobs.choice(sorted({tile.registers for tile in all_tiles}), best.registers)
+    fitting = [tile for tile in all_tiles if tile.registers == registers]
+    best_rows = min(best.rows, max(tile.rows for tile in fitting))
+    rows = job.knobs.choice([tile.rows for tile in fitting], best_rows)
+    tile = next(tile for tile in fitting if tile.rows == rows)
+    first = job.knobs.choice((0, 1), int(shape.lanes_first(best)))
+    return tile, bool(first)
 
 
 def _parallel(job: Job) -> bool:
