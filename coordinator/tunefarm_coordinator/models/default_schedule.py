@@ -80,8 +80,10 @@ def default_schedule(module: Any, target_json: str) -> Any:
 
 def _reads_weights_as_they_lie(schedule: Any) -> bool:
     """Whether a reduction may have weights that no rule has laid out."""
-    leaves = [schedule.get(schedule.get_sblock(name)) for name in nests.leaf_names(schedule)]
-    return not any(prepack.LAID_OUT_BEFORE in leaf.annotations for leaf in leaves)
+    names = nests.leaf_names(schedule)
+    leaves = [schedule.get(schedule.get_sblock(name)) for name in names]
+    laid_out = any(prepack.LAID_OUT_BEFORE in leaf.annotations for leaf in leaves)
+    return not laid_out and any(nests.reduces(schedule, name) for name in names)
 
 
 def _schedule_leaf(schedule: Any, name: str, vectors: Vectors, target: Any) -> tuple[Any, set[str]]:
