@@ -2,7 +2,7 @@
 
     python -m tests.cases.tune_all [--only PATTERN] [--out cases.json]
 
-An hour on two cores. Ends with 1 if a job failed after a trial was spent; what is refused before is counted apart.
+An hour on two cores. Ends with 1 if a job failed; what is refused before it begins is counted apart.
 """
 
 import argparse
@@ -24,6 +24,8 @@ from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.onnx_file import read_signature
 
 SUCCEEDED, REFUSED, FAILED = "SUCCEEDED", "refused", "FAILED"
+# The command's exit code where what it was given is refused.
+REFUSAL = 2
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def tuned(name: str, home: Path, address: str, folder: Path) -> dict[str, Any]:
     if done.returncode == 0 and document.get("state") == SUCCEEDED and (out / "model.so").exists():
         outcome = SUCCEEDED
     else:
-        outcome = FAILED if charged or document.get("state") == SUCCEEDED else REFUSED
+        outcome = REFUSED if done.returncode == REFUSAL and not charged else FAILED
     message = "" if outcome == SUCCEEDED else (done.stderr.strip().splitlines() or [""])[-1]
     return {"outcome": outcome, "charged": charged, "exit": done.returncode, "message": message}
 

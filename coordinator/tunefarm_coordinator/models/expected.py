@@ -30,7 +30,7 @@ _PLAIN_INTEGERS = 100
 @dataclass(frozen=True)
 class _Input:
     """One input of a kernel and what its values may be. `below`: integers, and floats that are used as indices, lie
-    from 0 to less; 0 for other floats."""
+    from 0 to less; 0 for other floats. `positive`: none is 0 or less, as far as `below` leaves room."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -60,7 +60,7 @@ def _values(spec: _Input, seed: int, index: int) -> NDArray[Any]:
         return rng.integers(0, 2, spec.shape).astype(spec.dtype)
     if kind in "iu":
         below = min(spec.below, np.iinfo(spec.dtype).max)
-        return rng.integers(0, below, spec.shape).astype(spec.dtype)
+        return rng.integers(int(spec.positive and below > 1), below, spec.shape).astype(spec.dtype)
     if spec.below:
         return rng.uniform(0.0, spec.below, spec.shape).astype(spec.dtype)
     if spec.positive:
@@ -74,7 +74,7 @@ def _inputs(module_json: str) -> list[_Input]:
     function = module["main"]
     text = str(module.script(show_meta=False))
     # The header's buffer shapes hold no arithmetic; the body does.
-    positive = _POSITIVE_DOMAIN.search(text) is not None
+    positive = _POSITIVE_DOMAIN.search(text) is not None or _divides_integers(function)
     outputs = _output_count(module)
     weights = {int(index) for index in (function.attrs.get("layout_free_buffers") or ())}
     blocks = _blocks(module)
@@ -160,15 +160,26 @@ def _float_index_bound(blocks: list[Any], parameter: Any) -> int:
     bounds: list[int] = []
 
     def look(load: Any) -> None:
-        found: list[Any] = []
         for index, size in zip(load.indices, load.source.shape, strict=True):
-            tvm_ffi.structural_walk(index, (tvm.ir.TensorLoad, found.append))
-            bounds.extend([int(size)] * any(parameter.same_as(each.source) for each in found))
-            found.clear()
+            bounds.extend([int(size)] * any(parameter.same_as(each.source) for each in _loads(index)))
 
     for block in blocks:
         tvm_ffi.structural_walk(block.body, (tvm.ir.TensorLoad, look))
     return min(bounds, default=0)
+
+
+def _divides_integers(kernel: Any) -> bool:
+    """Whether whole numbers are divided by what only the run knows: dividing by 0 ends the process."""
+    found: list[Any] = []
+    for operation in (tvm.tirx.Div, tvm.tirx.Mod, tvm.tirx.FloorDiv, tvm.tirx.FloorMod):
+        tvm_ffi.structural_walk(kernel.body, (operation, lambda each: found.append(each.b)))
+    return any(str(divisor.ty.dtype).startswith(("int", "uint")) and _loads(divisor) for divisor in found)
+
+
+def _loads(expression: Any) -> list[Any]:
+    found: list[Any] = []
+    tvm_ffi.structural_walk(expression, (tvm.ir.TensorLoad, found.append))
+    return found
 
 
 def _decides(parameter: Any, dimension: Any) -> bool:

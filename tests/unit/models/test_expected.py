@@ -53,6 +53,18 @@ def test_floats_that_are_made_indices_stay_in_range() -> None:
     assert arrays["arg0"].min() < 0
 
 
+def test_whole_numbers_are_not_divided_by_nothing() -> None:
+    x, y = te.placeholder((64,), "int32", name="x"), te.placeholder((64,), "int32", name="y")
+    for divided in (
+        te.compute((64,), lambda i: tvm.tirx.truncdiv(x[i], y[i])),
+        te.compute((64,), lambda i: tvm.tirx.truncmod(x[i], y[i])),
+        topi.floor_divide(x, y),
+    ):
+        arrays = _arrays(_task(x, y, divided), 0)
+        assert arrays["arg1"].min() > 0
+    assert _arrays(_task(x, topi.floor_divide(x, 3)), 0)["arg0"].min() == 0
+
+
 def test_domains_are_respected() -> None:
     x = te.placeholder((64,), name="x")
     for output in (topi.log(x), topi.sqrt(x), topi.rsqrt(x), topi.power(x, 0.5), topi.divide(1.0, x)):
