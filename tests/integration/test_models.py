@@ -120,7 +120,7 @@ def test_manifest(squeezenet_package: PackagedModel) -> None:
     assert manifest["inputs"] == [{"name": "data_0", "dtype": "float32", "shape": [1, 3, 224, 224]}]
     assert manifest["target"] == json.loads(host_target())
     assert manifest["layout"] == "NHWC"
-    assert manifest["precision"] == {"tf32": False}
+    assert manifest["precision"] == {"tf32": False, "exact_math": False, "vector_functions": ["exp"]}
     assert {t["workload"] for t in manifest["tasks"] if t["tuned"]} == set(squeezenet_package.tuned)
 
 
