@@ -56,6 +56,7 @@ TUNED = (
 )
 
 
+@pytest.mark.timeout(900)
 def test_every_case_is_right_or_refused_before_anything_is_spent() -> None:
     found = verdicts([name for name in (*CASES, *FILES) if name not in too_large_to_run()])
     wrong = {name: it for name, it in found.items() if name not in REFUSALS and it.outcome != PASSED}
