@@ -40,7 +40,7 @@ def markdown(rows: Sequence[Row], versions: str) -> str:
         "host's CPU, run, and compared with ONNX's own answers (values, sizes and types). Inputs that say how a model",
         "is built (axes, sizes, pads) are constants, as with `--freeze`.",
         "",
-        f"{versions}. {summary(rows)}.{_of_known_types(rows)}",
+        f"{versions}. {summary(rows)}.",
         "",
         "| Operator | " + " | ".join(OUTCOMES) + " | Why not |",
         "|---|" + "---:|" * len(OUTCOMES) + "---|",
@@ -52,19 +52,6 @@ def markdown(rows: Sequence[Row], versions: str) -> str:
     for operator in sorted(by_operator, key=str.lower):
         lines.append(_line(operator, by_operator[operator]))
     return "\n".join(lines) + "\n"
-
-
-def _of_known_types(rows: Sequence[Row]) -> str:
-    """A share beside the first: types that NumPy has none of are a matter of their own."""
-    unknown = [row for row in rows if re.search(r" holds \w+; numbers and booleans only", row.reason)]
-    left = [row for row in rows if row.outcome in OUTCOMES and row not in unknown]
-    if not unknown or not left:
-        return ""
-    share = 100 * sum(row.outcome == PASSED for row in left) / len(left)
-    return (
-        f" {len(unknown)} of the refused hold bfloat16, floats of eight or four bits, or integers of four or two: "
-        f"{share:.1f}% of the {len(left)} others passed."
-    )
 
 
 def _line(operator: str, rows: Sequence[Row]) -> str:
