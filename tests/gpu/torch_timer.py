@@ -48,7 +48,10 @@ class Runner:
         return self.waiting(lambda: module(*inputs))
 
     def graph(self, module: Any, inputs: list[Any]) -> Call:
-        """A replay of the captured call; its output is the same tensor each time."""
+        """A replay of the captured call; its output is the same tensor each time.
+
+        A graph holds addresses alone: the module and its inputs live as long as the call, or others get their memory.
+        """
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -59,7 +62,7 @@ class Runner:
         with torch.cuda.graph(captured):
             output = module(*inputs)
 
-        def replay() -> Any:
+        def replay(_kept: Any = (module, inputs)) -> Any:
             captured.replay()
             return output
 

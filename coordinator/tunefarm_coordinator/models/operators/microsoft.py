@@ -9,6 +9,7 @@ from tvm import relax
 from tunefarm_coordinator.models.constants import constant
 from tunefarm_coordinator.models.operators.arguments import dtype_of, shape_of
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Unsupported
+from tunefarm_coordinator.models.operators.normalisation import by_root_mean_square
 
 DOMAIN = "com.microsoft"
 
@@ -61,7 +62,7 @@ def _skip_layer(operator: Operator) -> Any:
 
 def _skip_simplified(operator: Operator) -> Any:
     total = _skipped(operator, 3)
-    return _with_sum(operator, _root_mean_square(operator, total, operator.inputs[2]), total)
+    return _with_sum(operator, by_root_mean_square(operator, total, operator.inputs[2], -1), total)
 
 
 def _simplified(operator: Operator) -> Any:
@@ -69,7 +70,7 @@ def _simplified(operator: Operator) -> Any:
         raise Unsupported("its second output")
     if int(operator.attributes.get("axis", -1)) not in (-1, len(shape_of(operator)) - 1):
         raise Unsupported("an axis that is not the last")
-    return _root_mean_square(operator, operator.inputs[0], operator.inputs[1])
+    return by_root_mean_square(operator, operator.inputs[0], operator.inputs[1], -1)
 
 
 def _skipped(operator: Operator, bias_at: int) -> Any:
@@ -83,16 +84,6 @@ def _with_sum(operator: Operator, normal: Any, total: Any) -> list[Any]:
     if any(operator.node.output[1:3]):
         raise Unsupported("mean and deviation as outputs")
     return [normal, total, total, total][: len(operator.node.output)]
-
-
-def _root_mean_square(operator: Operator, value: Any, scale: Any) -> Any:
-    dtype = str(value.ty.dtype)
-    wide = operator.emit(relax.op.astype(value, "float32"))
-    mean = operator.emit(relax.op.mean(operator.emit(relax.op.multiply(wide, wide)), [-1], keepdims=True))
-    epsilon = relax.const(float(operator.attributes.get("epsilon", 1e-5)), "float32")
-    inverse = operator.emit(relax.op.rsqrt(operator.emit(relax.op.add(mean, epsilon))))
-    normal = operator.emit(relax.op.astype(operator.emit(relax.op.multiply(wide, inverse)), dtype))
-    return relax.op.multiply(normal, scale)
 
 
 # Attention

@@ -13,16 +13,18 @@ from tunefarm_coordinator.models.operators.family import Conversion, Key, Operat
 from tunefarm_coordinator.models.operators.graph import Graph
 
 _WIDE = {0: "", 1: "float32", 11: "float64", 10: "float16", 16: "bfloat16"}
+# TVM's own kernels of these take sums in float32 and go over their rows once; step by step, each sum ends a kernel.
+_IN_ONE_KERNEL = ("float32", "float16")
 
 
 def _layer(operator: Operator) -> Any:
     shape, axis = shape_of(operator), axis_of(operator, -1)
     axes = list(range(axis, len(shape)))
     scale, bias = operator.inputs[1], operator.input(2)
-    epsilon = float(operator.attributes.get("epsilon", 1e-5))
+    epsilon = _epsilon(operator)
     wants_more = any(operator.node.output[1:])
     whole = static_shape(scale) == shape[axis:]
-    if not wants_more and whole and dtype_of(operator) == "float32":
+    if not wants_more and whole and dtype_of(operator) in _IN_ONE_KERNEL and _is_wide(operator):
         zeros = constant(np.zeros(shape[axis:], np.float32)) if bias is None else bias
         if bias is None or static_shape(bias) == shape[axis:]:
             return relax.op.nn.layer_norm(operator.inputs[0], scale, zeros, axes, epsilon)
@@ -39,13 +41,32 @@ def _layer(operator: Operator) -> Any:
 
 
 def _root_mean_square(operator: Operator) -> Any:
-    shape, axis = shape_of(operator), axis_of(operator, -1)
-    axes = list(range(axis, len(shape)))
+    axis = axis_of(operator, -1)
+    if _is_wide(operator):
+        return by_root_mean_square(operator, operator.inputs[0], operator.inputs[1], axis)
     value = _widened(operator, operator.inputs[0])
-    inverse = _inverse_deviation(operator, value, axes, float(operator.attributes.get("epsilon", 1e-5)))
+    return _by_steps(operator, value, operator.inputs[1], axis, dtype_of(operator))
+
+
+def by_root_mean_square(operator: Operator, value: Any, scale: Any, axis: int) -> Any:
+    """`value`, a tensor of floats, divided by its root mean square over the axes from `axis` on, which is taken in
+    float32, and multiplied by `scale`."""
+    shape, dtype = tuple(int(size) for size in value.ty.shape.values), str(value.ty.dtype)
+    axes = list(range(axis % len(shape), len(shape)))
+    if static_shape(scale) == shape[axes[0] :] and dtype in _IN_ONE_KERNEL:
+        return relax.op.nn.rms_norm(value, scale, axes, _epsilon(operator))
+    wide = value if dtype == "float32" else operator.emit(relax.op.astype(value, "float32"))
+    return _by_steps(operator, wide, scale, axes[0], dtype)
+
+
+def _by_steps(operator: Operator, value: Any, scale: Any, axis: int, dtype: str) -> Any:
+    inverse = _inverse_deviation(operator, value, list(range(axis, len(value.ty.shape))), _epsilon(operator))
     normal = operator.emit(relax.op.multiply(value, inverse))
-    normal = operator.emit(relax.op.astype(normal, dtype_of(operator)))
-    return relax.op.multiply(normal, operator.inputs[1])
+    return relax.op.multiply(operator.emit(relax.op.astype(normal, dtype)), scale)
+
+
+def _epsilon(operator: Operator) -> float:
+    return float(operator.attributes.get("epsilon", 1e-5))
 
 
 def _inverse_deviation(operator: Operator, centred: Any, axes: list[int], epsilon: float) -> Any:
@@ -53,6 +74,10 @@ def _inverse_deviation(operator: Operator, centred: Any, axes: list[int], epsilo
     variance = operator.emit(relax.op.mean(squares, axes, keepdims=True))
     shifted = operator.emit(relax.op.add(variance, relax.const(epsilon, str(variance.ty.dtype))))
     return operator.emit(relax.op.rsqrt(shifted))
+
+
+def _is_wide(operator: Operator) -> bool:
+    return int(operator.attributes.get("stash_type", 1)) == 1
 
 
 def _widened(operator: Operator, value: Any) -> Any:

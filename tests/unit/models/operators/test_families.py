@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper
 
 from tests.unit.models.operators.answers import assert_same, model_of
+from tunefarm_coordinator.models.prepare import load_prepared
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.uniform(-1, 1, (1, 3, 5, 7)).astype(np.float32)
@@ -110,3 +112,17 @@ def test_casts_to_integers_and_back(tmp_path: Path) -> None:
     ]
     model = model_of(nodes, {"x": values}, {"y": TensorProto.INT64, "z": TensorProto.UINT16})
     assert_same(model, {"x": values}, tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("operator", ["LayerNormalization", "RMSNormalization"])
+def test_a_normalisation_is_one_kernel(operator: str, dtype: str, tmp_path: Path) -> None:
+    """Its sums in float32, as a float16 of 4 x 96 squares would not hold them; what comes behind fused in."""
+    rows = RANDOM.uniform(90, 110, (2, 5, 96)).astype(dtype)
+    weights = {"s": RANDOM.uniform(0.5, 1.5, 96).astype(dtype), "b": RANDOM.uniform(-1, 1, 96).astype(dtype)}
+    given = ["x", "s", "b"] if operator == "LayerNormalization" else ["x", "s"]
+    nodes = [helper.make_node(operator, given, ["n"], axis=-1), helper.make_node("Relu", ["n"], ["y"])]
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    model = model_of(nodes, {"x": rows}, {"y": element}, {name: weights[name] for name in given[1:]}, opset=23)
+    assert_same(model, {"x": rows}, tmp_path, relative=1e-4 if dtype == "float32" else 4e-3)
+    assert load_prepared(tmp_path / "prepared").kernels == 1
