@@ -35,9 +35,15 @@ template <class Bits>
 struct fake_short_float {
     uint16_t bits;
     fake_short_float() = default;
+    fake_short_float(const fake_short_float&) = default;
+    fake_short_float& operator=(const fake_short_float&) = default;
+    // TVM's reductions over threads go through volatile shared memory.
+    fake_short_float(const volatile fake_short_float& other) : bits(other.bits) {}
+    void operator=(const fake_short_float& other) volatile { bits = other.bits; }
     template <class T, class = std::enable_if_t<std::is_arithmetic_v<T>>>
     fake_short_float(T value) : bits(Bits::from((float)value)) {}
     operator float() const { return Bits::to(bits); }
+    operator float() const volatile { return Bits::to(bits); }
     fake_short_float operator-() const { return -(float)*this; }
 #define FAKE_OPERATOR(OP)                                                                            \
     friend fake_short_float operator OP(fake_short_float a, fake_short_float b) { return (float)a OP(float) b; } \
