@@ -27,6 +27,7 @@ from tunefarm_coordinator.models.operators import (
     slicing,
     spectral,
     windows,
+    written_out,
 )
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Rewrite
 from tunefarm_coordinator.models.operators.graph import Graph
@@ -52,6 +53,7 @@ FAMILIES: tuple[ModuleType, ...] = (
     slicing,
     spectral,
     windows,
+    written_out,
 )
 
 

@@ -51,6 +51,16 @@ class Graph:
         dims = found.shape.dim
         return tuple(int(d.dim_value) for d in dims) if all(d.HasField("dim_value") for d in dims) else None
 
+    def keep_type(self, name: str) -> None:
+        """Writes down a value's type, for the passes after this one: of operators that the model's opset does not have,
+        inference tells none."""
+        found = self._types.get(name)
+        if found is not None and name not in self._outputs:
+            kept = [value for value in self._model.graph.value_info if value.name != name]
+            del self._model.graph.value_info[:]
+            self._model.graph.value_info.extend(kept)
+            self._model.graph.value_info.add(name=name).type.tensor_type.CopyFrom(found)
+
     def producer(self, name: str) -> onnx.NodeProto | None:
         """The node that gives a value, as it stood when the pass began; None for inputs and initializers."""
         return self._producers.get(name)

@@ -126,3 +126,38 @@ def test_a_normalisation_is_one_kernel(operator: str, dtype: str, tmp_path: Path
     model = model_of(nodes, {"x": rows}, {"y": element}, {name: weights[name] for name in given[1:]}, opset=23)
     assert_same(model, {"x": rows}, tmp_path, relative=1e-4 if dtype == "float32" else 4e-3)
     assert load_prepared(tmp_path / "prepared").kernels == 1
+
+
+@pytest.mark.parametrize("square", ["Pow", "Mul"])
+@pytest.mark.parametrize("inverse", ["Div", "Reciprocal", "one over"])
+@pytest.mark.parametrize("centres", [True, False])
+def test_a_normalisation_that_is_written_out_is_one_kernel(
+    centres: bool, inverse: str, square: str, tmp_path: Path
+) -> None:
+    """As exporters wrote it before opset 17; its scale and its shift behind it."""
+    rows = RANDOM.uniform(1, 3, (2, 5, 96)).astype(np.float32)
+    weights = {
+        "s": RANDOM.uniform(0.5, 1.5, 96).astype(np.float32),
+        "b": RANDOM.uniform(-1, 1, 96).astype(np.float32),
+        "two": np.float32(2),
+        "one": np.float32(1),
+        "e": np.array([1e-5], np.float32),
+    }
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[-1]),
+        helper.make_node("Sub", ["x", "m"], ["d"]) if centres else helper.make_node("Identity", ["x"], ["d"]),
+        helper.make_node(square, ["d", "two" if square == "Pow" else "d"], ["q"]),
+        helper.make_node("ReduceMean", ["q"], ["v"], axes=[2]),
+        helper.make_node("Add", ["e", "v"], ["a"]),
+        helper.make_node("Sqrt", ["a"], ["r"]),
+    ]
+    if inverse == "Div":
+        nodes.append(helper.make_node("Div", ["d", "r"], ["n"]))
+    else:
+        over = ["r"] if inverse == "Reciprocal" else ["one", "r"]
+        nodes.append(helper.make_node("Reciprocal" if inverse == "Reciprocal" else "Div", over, ["i"]))
+        nodes.append(helper.make_node("Mul", ["i", "d"], ["n"]))
+    nodes += [helper.make_node("Mul", ["n", "s"], ["t"]), helper.make_node("Add", ["t", "b"], ["y"])]
+    model = model_of(nodes, {"x": rows}, {"y": TensorProto.FLOAT}, weights, opset=13)
+    assert_same(model, {"x": rows}, tmp_path)
+    assert load_prepared(tmp_path / "prepared").kernels == 1
