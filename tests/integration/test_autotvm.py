@@ -15,7 +15,6 @@ import pytest
 import tvm
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
-from tvm import te, topi
 from tvm.target import Target
 
 from tests.tiny_models import save_tiny_cnn
@@ -25,7 +24,7 @@ from tunefarm_coordinator.compute.model_work import prepare_model
 from tunefarm_coordinator.engines import prepack, trace_text
 from tunefarm_coordinator.engines.autotvm import registry
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
-from tunefarm_coordinator.engines.build import build_candidate
+from tunefarm_coordinator.engines.build import build_candidate, build_kernels
 from tunefarm_coordinator.engines.candidate import BuiltCandidate, Proposal
 from tunefarm_coordinator.engines.cost_model import ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, Search, TaskRecord, engine, template_name
@@ -84,10 +83,21 @@ MODELS: dict[str, Model] = {
         {"x": _IMAGE},
         {"w": graphs.random_weights(24, 1, 5, 5)},
     ),
-    # Most of its work is grouped, so that everything stays in NCHW.
+    "grouped": (
+        [_node("Conv", "x", "w", "b", output="c", group=4, pads=[1] * 4), _node("Relu", "c", output="y")],
+        {"x": [1, 32, 10, 11]},
+        {"w": graphs.random_weights(32, 8, 3, 3), "b": graphs.random_weights(32)},
+    ),
+    "grouped_odd": (
+        [_conv("x", "w", "y", group=3)],
+        {"x": _IMAGE},
+        {"w": graphs.random_weights(57, 8, 1, 1)},
+    ),
+    # Most of its work is a transposed convolution of groups, so that everything stays in NCHW.
     "channels_first": (
         [
-            _conv("x", "grouped", "g", group=2, pads=[3] * 4),
+            _node("ConvTranspose", "x", "transposed", output="t", group=2, pads=[3] * 4),
+            _conv("t", "grouped", "g", group=2, pads=[1] * 4),
             _conv("g", "pointwise", "p"),
             _conv("p", "window", "q", pads=[1] * 4),
             _conv("q", "general", "r", pads=[2] * 4),
@@ -95,7 +105,8 @@ MODELS: dict[str, Model] = {
         ],
         {"x": _IMAGE},
         {
-            "grouped": graphs.random_weights(24, 12, 7, 7),
+            "transposed": graphs.random_weights(24, 12, 7, 7),
+            "grouped": graphs.random_weights(24, 12, 3, 3),
             "pointwise": graphs.random_weights(8, 24, 1, 1),
             "window": graphs.random_weights(8, 8, 3, 3),
             "general": graphs.random_weights(8, 8, 5, 5),
@@ -130,12 +141,15 @@ TEMPLATES = {
     "3x3_residual": {"conv2d_3x3_nhwc"},
     "5x3_dilated": {"conv2d_nhwc"},
     "depthwise": {"depthwise_conv2d_nhwc"},
+    "grouped": {"grouped_conv2d_nhwc"},
+    "grouped_odd": {"grouped_conv2d_nhwc"},
     "channels_first": {
         "grouped_conv2d_nchw",
         "conv2d_1x1_nchw",
         "conv2d_3x3_nchw",
         "conv2d_nchw",
         "depthwise_conv2d_nchw",
+        "conv2d_transpose_nchw",
     },
     "transposed": {"conv2d_transpose_nchw"},
     "dense": {"dense"},
@@ -144,24 +158,13 @@ TEMPLATES = {
 }
 
 
-def _grouped_channels_last() -> TuningTask:
-    """The one that preparation makes of no model: it keeps grouped convolutions in NCHW."""
-    image = te.placeholder((1, 10, 11, 32), name="image")
-    weight = te.placeholder((3, 3, 8, 32), name="weight")
-    bias = te.placeholder((1, 1, 1, 32), name="bias")
-    convolved = topi.nn.conv(image, weight, 1, 1, 1, 4, "NHWC", "HWIO")
-    function = te.create_prim_func([image, weight, bias, topi.nn.relu(topi.add(convolved, bias))])
-    function = function.with_attr("global_symbol", "main").with_attr("layout_free_buffers", [1, 2])
-    return TuningTask("grouped", "grouped_nhwc", 1, str(tvm.ir.save_json(tvm.IRModule({"main": function}))), 0.0)
-
-
 Tasks = Callable[[str], list[TuningTask]]
 
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Tasks:
     """The tasks of a model of the list above, each prepared once."""
-    made: dict[str, list[TuningTask]] = {"grouped_nhwc": [_grouped_channels_last()]}
+    made: dict[str, list[TuningTask]] = {}
 
     def of(name: str) -> list[TuningTask]:
         if name not in made:
@@ -237,7 +240,7 @@ class TestTemplates:
             found = [template_name(task.module, target) for task in tasks(name)]
             assert {str(each) for each in found} == {f"{operator}.{kind}" for operator in TEMPLATES[name]}
 
-    @pytest.mark.parametrize("name", [*MODELS, "grouped_nhwc"])
+    @pytest.mark.parametrize("name", MODELS)
     def test_candidates_answer_what_the_unscheduled_kernel_answers(
         self, tasks: Tasks, name: str, tmp_path: Path
     ) -> None:
@@ -245,12 +248,12 @@ class TestTemplates:
             _check(task, 3, tmp_path)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("name", [*MODELS, "grouped_nhwc"])
+    @pytest.mark.parametrize("name", MODELS)
     def test_many_candidates_answer_right(self, tasks: Tasks, name: str, tmp_path: Path) -> None:
         for task in tasks(name):
             assert len(_check(task, 24, tmp_path)) > 16
 
-    @pytest.mark.parametrize("name", [*MODELS, "grouped_nhwc"])
+    @pytest.mark.parametrize("name", MODELS)
     def test_every_choice_of_a_knob_gives_schedules(self, tasks: Tasks, name: str) -> None:
         """A choice that never fits would be a knob in name only."""
         for task in tasks(name):
@@ -280,7 +283,7 @@ class TestTemplates:
         assert all(1 in [each.argument for each in candidate.prepacks] for candidate in built)
         assert len({candidate.arguments[1].shape for candidate in built}) > 1
 
-    @pytest.mark.parametrize("name", [*MODELS, "grouped_nhwc"])
+    @pytest.mark.parametrize("name", MODELS)
     def test_arm_kernels_use_its_vectors(self, tasks: Tasks, name: str) -> None:
         """Compiled for AArch64, not linked: that takes a linker."""
         for task in tasks(name):
@@ -288,7 +291,7 @@ class TestTemplates:
             [draft] = _drafts(space, 0)
             target = Target(ARM_TARGET)
             replayed = trace_text.replay(space.module, trace_text.encode(draft.trace), target)
-            built = tvm.tirx.build(prepack.split(replayed.mod).module, target=target)
+            built = build_kernels(prepack.split(replayed.mod).module, target)
             assembly = str(built.inspect_source("asm"))
             # Registers of four, or of two where the sizes divide by no more.
             assert re.search(r"\bfm(la|ul)\s+v\d+\.[24]s", assembly), task.name

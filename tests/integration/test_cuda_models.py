@@ -66,7 +66,9 @@ def test_a_grouped_convolution_is_searched_by_its_template(tmp_path: Path) -> No
     weights = {"w": graphs.random_weights(32, 8, 3, 3)}
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], group=4)]
     model = graphs.save(tmp_path / "model.onnx", nodes, {"x": [1, 32, 10, 10]}, ["y"], weights)
-    (task,) = prepare(model, {"x": (1, 32, 10, 10)}, TARGET, tmp_path / "prepared").tasks
+    prepared = prepare(model, {"x": (1, 32, 10, 10)}, TARGET, tmp_path / "prepared")
+    assert prepared.layout == "NCHW"
+    (task,) = prepared.tasks
     for tuner in ("autoscheduler", "autotvm"):
         proposals = engine(tuner).open(task.workload, task.module, TARGET, seed=1).propose(2, None)
         assert len({proposal.trace for proposal in proposals}) == 2

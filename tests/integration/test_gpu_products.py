@@ -20,6 +20,7 @@ def _bound(schedule: dict[str, Any]) -> float:
     return _BOUNDS.get(schedule["kernel"].split(":")[0], _ROUNDED)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_products_and_convolutions_are_right_whatever_their_tile(tmp_path: Path) -> None:
     gpu = FakeCuda(tmp_path / "gpu")

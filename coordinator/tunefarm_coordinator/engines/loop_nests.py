@@ -39,7 +39,27 @@ def inline_spatial(schedule: Any) -> Any:
         if reduces(schedule, name) or not _worth_inlining(schedule, name):
             continue
         schedule = attempt(schedule, partial(_inline, name=name)) or schedule
+    for name in leaf_names(schedule):
+        if not reduces(schedule, name):
+            schedule = attempt(schedule, partial(_go_by_groups, name=name)) or schedule
     return schedule
+
+
+def _go_by_groups(schedule: Any, name: str) -> None:
+    """Gives what follows a grouped convolution the convolution's axes: two for the one that the filters of all groups
+    lie along."""
+    (source,) = schedule.get_producers(schedule.get_sblock(name))
+    producer = str(schedule.get(source).name_hint)
+    outer, inner = extents(schedule, producer, IterVar.DataPar), extents(schedule, name, IterVar.DataPar)
+    if not reduces(schedule, producer) or [*outer[:-2], prod(outer[-2:])] != inner:
+        raise ValueError(f"{name} follows no grouped convolution")
+
+    def by_groups(*indices: Any) -> list[Any]:
+        return [*indices[:-1], indices[-1] // outer[-1], indices[-1] % outer[-1]]
+
+    schedule.transform_block_layout(schedule.get_sblock(name), index_map(by_groups, len(inner)))
+    # Changes nothing but how places are written: (group * size + own) // size becomes group.
+    schedule.transform_layout(source, ("write", 0), index_map(lambda *indices: list(indices), len(outer)))
 
 
 def _inline(schedule: Any, name: str) -> None:

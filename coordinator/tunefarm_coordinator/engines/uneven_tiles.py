@@ -131,7 +131,7 @@ def rows_of(schedule: Any, name: str) -> tuple[int, ...]:
         return ()
     window = sorted(nests.extents(schedule, name, IterVar.CommReduce))[:-1]
     sizes = nests.extents(schedule, name, IterVar.DataPar)
-    if row == 2 and len(sizes) == 4 and len(window) == 2 and prod(window) == 1 and sizes[1] > 1:
+    if row == 2 and len(sizes) in (4, 5) and len(window) == 2 and prod(window) == 1 and sizes[1] > 1:
         return 1, 2
     return (row,)
 
@@ -179,22 +179,29 @@ def _lay_out(schedule: Any, name: str, tile: Tile) -> None:
     block = schedule.get_sblock(name)
     function = schedule.mod["main"]
     free = [function.params[int(index)] for index in function.attrs.get("layout_free_buffers") or ()]
-    lane = [axis for axis in schedule.get(block).iter_vars if axis.iter_type == IterVar.DataPar][-1].var
+    *batches, lane = [axis.var for axis in schedule.get(block).iter_vars if axis.iter_type == IterVar.DataPar]
     for index, read in enumerate(schedule.get(block).reads):
         places = [place for place, region in enumerate(read.region) if region.min.same_as(lane)]
         one = all(int(region.extent) == 1 for region in read.region)
         if not one or len(places) != 1 or not any(read.source.same_as(weight) for weight in free):
             continue
         packed = schedule.cache_read(block, index, "global")
-        order = nests.index_map(_panels(places[0], tile.columns), len(read.region))
+        outer = [
+            place for place, region in enumerate(read.region) if any(region.min.same_as(batch) for batch in batches)
+        ]
+        order = nests.index_map(_panels(places[0], outer, tile.columns), len(read.region))
         schedule.transform_layout(packed, ("write", 0), order, pad_value=0.0)
         schedule.annotate(packed, LAID_OUT_BEFORE, True)
 
 
-def _panels(place: int, columns: int) -> Callable[..., list[Any]]:
+def _panels(place: int, outer: list[int], columns: int) -> Callable[..., list[Any]]:
+    """Panels of so many columns of the axis at `place`, those of one matrix after the other: `outer` are the axes that
+    tell matrices apart."""
+
     def order(*indices: Any) -> list[Any]:
-        others = [each for position, each in enumerate(indices) if position != place]
-        return [indices[place] // columns, *others, indices[place] % columns]
+        inner = [each for position, each in enumerate(indices) if position not in (place, *outer)]
+        first = [indices[position] for position in outer]
+        return [*first, indices[place] // columns, *inner, indices[place] % columns]
 
     return order
 

@@ -6,8 +6,9 @@ vector loop; conversion and prepacking are worth more than the trials of a small
 transposes around every operator that it has no rule for (PP-OCR). Here each 3-d and 4-d value exists in either
 form, and the other is made only where an operator needs it, so no graph can make the conversion fail.
 
-Grouped (not depthwise) convolutions stay as they are: in NHWC the group boundary falls inside the vector.
-A model whose convolutions are mostly of that kind keeps NCHW altogether.
+Grouped (not depthwise) convolutions go along on CPUs, where kernels of our own have an axis of groups
+(`legalisation`); what shuffles channels between them too. For GPUs they stay as they are, and a model whose
+convolutions are mostly of that kind keeps NCHW altogether.
 """
 
 from collections.abc import Callable
@@ -66,9 +67,9 @@ _POOLS = {
 _RANKS = (3, 4)
 
 
-def convert_layout(mod: Any) -> tuple[Any, str]:
-    """(module, layout): the module with constants folded and, where layout is "NHWC", convolutions
-    converted; "NCHW" where most of the convolution work is grouped or there is none."""
+def convert_layout(mod: Any, *, grouped: bool) -> tuple[Any, str]:
+    """(module, layout): the module with constants folded and, where layout is "NHWC", convolutions converted, those of
+    several groups only if `grouped`; "NCHW" where most of the convolution work can't be, or there is none."""
     function = mod["main"]
     blocks = function.body.blocks
     if len(blocks) != 1 or not isinstance(blocks[0], relax.DataflowBlock):
@@ -76,9 +77,9 @@ def convert_layout(mod: Any) -> tuple[Any, str]:
     work = {True: 0.0, False: 0.0}
     for binding in blocks[0].bindings:
         if is_convolution(binding.value):
-            work[convertible(binding.value)] += macs(binding.value)
+            work[convertible(binding.value, grouped)] += macs(binding.value)
     channels_last = work[True] > work[False]
-    new_main = _Rewriter(channels_last).rewrite(function)
+    new_main = _Rewriter(channels_last, grouped).rewrite(function)
     functions = {gvar: f for gvar, f in mod.functions.items() if gvar.name_hint != "main"}
     new_mod = tvm.IRModule(functions, mod.attrs)
     new_mod["main"] = new_main
@@ -88,11 +89,13 @@ def convert_layout(mod: Any) -> tuple[Any, str]:
 class _Rewriter:
     """Walks one dataflow block; `_first` and `_last` hold the NCHW and NHWC forms of each old variable."""
 
-    def __init__(self, channels_last: bool) -> None:
+    def __init__(self, channels_last: bool, grouped: bool) -> None:
         self._builder = relax.BlockBuilder()
-        self._channels_last = channels_last
+        self._channels_last, self._grouped = channels_last, grouped
         self._first: dict[Any, Any] = {}
         self._last: dict[Any, Any] = {}
+        # What old variables stand for, of the calls that a shuffle of channels is made of.
+        self._moves: dict[Any, Any] = {}
         # Transposes of the model's own that made an NCHW form, by what they are called.
         self._named: dict[Any, str] = {}
         self._norms: dict[Any, Any] = {}
@@ -116,6 +119,8 @@ class _Rewriter:
             return
         if operator_name(value) == "relax.nn.batch_norm":
             self._norms[var] = value
+        if operator_name(value) in ("relax.reshape", "relax.permute_dims"):
+            self._moves[var] = value
         rule = self._rule(value) if self._channels_last else None
         converted = rule(value) if rule else None
         if converted is not None:
@@ -188,8 +193,10 @@ class _Rewriter:
         if isinstance(value, relax.TupleGetItem) and value.tuple_value in self._norms and value.index == 0:
             return self._normalised
         name = operator_name(value)
-        if is_convolution(value) and convertible(value):
+        if is_convolution(value) and convertible(value, self._grouped):
             return self._convolution
+        if name == "relax.reshape":
+            return self._shuffle
         follows = any(a in self._last for a in getattr(value, "args", ()) if isinstance(a, relax.Var))
         if name == "relax.concat":
             follows = any(field in self._last for field in getattr(value.args[0], "fields", ()))
@@ -213,6 +220,23 @@ class _Rewriter:
 
     def _convolution(self, call: Any) -> Any:
         return converted(call, self._as_last(call.args[0]), self._plain(call.args[1]), self._builder.emit)
+
+    def _shuffle(self, call: Any) -> Any:
+        """Channels cut in two axes, those exchanged and joined again, as between grouped convolutions."""
+        exchange: Any = self._moves.get(call.args[0])
+        cut: Any = self._moves.get(exchange.args[0]) if operator_name(exchange) == "relax.permute_dims" else None
+        if operator_name(cut) != "relax.reshape" or cut.args[0] not in self._last or exchange.attrs.axes is None:
+            return None
+        whole, axes = static_shape(cut.args[0]) or (), static_shape(cut) or ()
+        batch, channels, *place = whole
+        cuts_channels = len(axes) == len(whole) + 1 and axes == (batch, *axes[1:3], *place)
+        exchanged = [int(axis) for axis in exchange.attrs.axes] == [0, 2, 1, *range(3, len(axes))]
+        if not cuts_channels or not exchanged or static_shape(call) != whole:
+            return None
+        apart = self._builder.emit(relax.op.reshape(self._last[cut.args[0]], (batch, *place, *axes[1:3])), OF_NO_NODE)
+        last = [*range(len(place) + 1), len(place) + 2, len(place) + 1]
+        turned = self._builder.emit(relax.op.permute_dims(apart, last), OF_NO_NODE)
+        return relax.op.reshape(turned, (batch, *place, channels))
 
     def _normalised(self, item: Any) -> Any:
         """Batch norm as one product and one sum, where its statistics are constants."""

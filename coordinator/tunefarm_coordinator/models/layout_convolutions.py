@@ -37,9 +37,9 @@ def macs(call: Any) -> float:
     return float(prod(static_shape(call) or ()) * prod((weight or (0, 0))[1:]))
 
 
-def convertible(call: Any) -> bool:
-    """A dense or depthwise convolution of known sizes in the importer's layout, or a transposed one that becomes a
-    dense one."""
+def convertible(call: Any, grouped: bool) -> bool:
+    """A convolution of known sizes in the importer's layout, or a transposed one that becomes a dense one. Of several
+    groups of several channels: only where `grouped`."""
     name = operator_name(call)
     if name in _TRANSPOSED:
         return _phases(call) is not None
@@ -50,7 +50,7 @@ def convertible(call: Any) -> bool:
     _, data_layout, kernel_layout, _, _ = _FORMS[name]
     if data is None or weight is None or attrs.data_layout != data_layout or attrs.kernel_layout != kernel_layout:
         return False
-    return bool(attrs.groups == 1 or weight[1] == 1)
+    return bool(grouped or attrs.groups == 1 or weight[1] == 1)
 
 
 def converted(call: Any, data: Any, weight: Any, emit: Emit) -> Any:

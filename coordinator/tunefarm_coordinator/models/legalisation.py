@@ -3,6 +3,7 @@
 The largest of nothing but minus infinities is minus infinity. TVM begins with the lowest finite number instead, so that
 attention could not tell a row that is masked altogether. And TVM's concatenation asks for each element which input it
 is from, one after the other: with some two hundred inputs, and what makes them fused in, compiling took half a minute.
+A grouped convolution with channels last has an axis of groups: vectors of filters would reach across groups else.
 """
 
 from collections.abc import Callable
@@ -16,8 +17,8 @@ from tunefarm_coordinator.models.narrow_floats import FORMATS, converted
 
 # More inputs than this are joined in groups, and the groups again.
 _WIDEST = 16
-# A kernel of this kind is fused with no other.
-_OPAQUE = 8
+# Kinds of kernels: what works element by element is fused behind one, or nothing is.
+_TAKES_ELEMENTWISE, _OPAQUE = 4, 8
 
 
 def _extreme(name: str, choose: Callable[[Any, Any], Any], infinity: float) -> Callable[[Any, Any], Any]:
@@ -77,6 +78,59 @@ def _joined(builder: Any, group: list[Any], axis: int) -> Any:
     return builder.call_te(topi.concatenate, group, axis, primfunc_attrs={"op_pattern": _OPAQUE})
 
 
+def _convolution(name: str, channels_last: str) -> Callable[[Any, Any], Any]:
+    stock = tvm.ir.Op.get(f"relax.nn.{name}").get_attr("FLegalize")
+
+    def legalize(builder: Any, call: Any) -> Any:
+        groups, shape, weight = int(call.attrs.groups), static_shape(call.args[0]), static_shape(call.args[1])
+        if groups == 1 or call.attrs.data_layout != channels_last or shape is None or weight is None:
+            return stock(builder, call)
+        *window, depth, filters = weight
+        if depth == 1:
+            return stock(builder, call)
+        by_group = builder.emit(relax.op.reshape(call.args[1], (*window, depth, groups, filters // groups)))
+        return builder.call_te(
+            _by_groups(call, len(window)),
+            call.args[0],
+            by_group,
+            primfunc_name_hint=f"group_{name}",
+            primfunc_attrs={"op_pattern": _TAKES_ELEMENTWISE},
+        )
+
+    return legalize
+
+
+def _by_groups(call: Any, axes: int) -> Callable[[Any, Any], Any]:
+    """The convolution of (batch, *pixels, channels) and (*window, channels of a group, groups, filters of a group)."""
+    attrs, dtype = call.attrs, str(call.ty.dtype)
+    strides, dilation, padding = (
+        [int(size) for size in each] for each in (attrs.strides, attrs.dilation, attrs.padding)
+    )
+    before, after = [0, *padding[:axes], 0], [0, *padding[axes:], 0]
+    sizes = static_shape(call) or ()
+
+    def compute(pixels: Any, weight: Any) -> Any:
+        *window, depth, groups, filters = (int(size) for size in weight.shape)
+        if any(padding):
+            pixels = topi.nn.pad(pixels, before, after, name="pad_temp")
+        taps = [te.reduce_axis((0, size), f"r{axis}") for axis, size in enumerate(window)]
+        channel = te.reduce_axis((0, depth), "rc")
+
+        def product(*at: Any) -> Any:
+            batch, *place, group, own = at
+            read = [p * s + tap * d for p, s, tap, d in zip(place, strides, taps, dilation, strict=True)]
+            one = pixels(batch, *read, group * depth + channel).astype(dtype)
+            return te.sum(one * weight(*taps, channel, group, own).astype(dtype), [*taps, channel])
+
+        shape = (*sizes[:-1], groups, filters)
+        products = te.compute(shape, product, name=f"group_conv{axes}d_n{'hw'[-axes:]}c")
+        return te.compute(
+            sizes, lambda *at: products(*at[:-1], at[-1] // filters, at[-1] % filters), name="side_by_side"
+        )
+
+    return compute
+
+
 def _fields(builder: Any, value: Any) -> list[Any]:
     """The elements of a tuple, by the names that they have already where it was just made."""
     bound = value
@@ -94,6 +148,8 @@ def _fields(builder: Any, value: Any) -> list[Any]:
 OURS: dict[str, Callable[[Any, Any], Any]] = {
     "relax.astype": _astype,
     "relax.concat": _concat,
+    "relax.nn.conv1d": _convolution("conv1d", "NWC"),
+    "relax.nn.conv2d": _convolution("conv2d", "NHWC"),
     "relax.max": _extreme("max", lambda one, other: tvm.tirx.max(one, other), float("-inf")),
     "relax.min": _extreme("min", lambda one, other: tvm.tirx.min(one, other), float("inf")),
 }

@@ -149,7 +149,7 @@ def prepare(
     network = imported_network(path, shapes, out_dir)
     signature = read_signature(network.path)
     target = Target(json.loads(target_json))
-    converted, layout = convert_layout(network.module)
+    converted, layout = convert_layout(network.module, grouped=target.kind.name == "llvm")
     if target.kind.name == "cuda":
         # One large product fills a GPU better than several small ones; on a CPU each does.
         converted = join_products(converted)

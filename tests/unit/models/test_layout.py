@@ -80,3 +80,50 @@ def test_a_1d_network_goes_with_its_channels_last(tmp_path: Path) -> None:
     # One for the input, none between the layers.
     names = [str(gvar.name_hint) for gvar in prepared.module().get_global_vars()]
     assert sum(name.startswith("transpose") for name in names) == 1, names
+
+
+def test_grouped_convolutions_go_along_and_the_shuffle_between_them(tmp_path: Path) -> None:
+    """Strides, gaps, padding on one side, filters of a group that no vector divides; a sum with what was before."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], group=3, pads=[1, 0, 2, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Reshape", ["r1", "cut"], ["a"]),
+        helper.make_node("Transpose", ["a"], ["t"], perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", ["t", "joined"], ["s"]),
+        helper.make_node("Conv", ["s", "w2"], ["c2"], group=3, strides=[2, 1], dilations=[1, 2], pads=[1, 2, 1, 2]),
+        helper.make_node("Conv", ["c2", "w3"], ["c3"], group=3),
+        helper.make_node("Add", ["c3", "c2"], ["y"]),
+    ]
+    weights = {
+        "w1": _weights(51, 2, 3, 3),
+        "b1": _weights(51, seed=1),
+        "cut": np.array([0, 3, 17, 9, 10]),
+        "joined": np.array([0, 51, 9, 10]),
+        "w2": _weights(12, 17, 3, 3, seed=2),
+        "w3": _weights(12, 4, 1, 1, seed=3),
+    }
+    inputs = {"x": np.random.default_rng(1).uniform(-1, 1, (2, 6, 8, 11)).astype(np.float32)}
+    assert_same(model_of(nodes, inputs, {"y": _FLOAT}, weights), inputs, tmp_path)
+    prepared = load_prepared(tmp_path / "prepared")
+    assert prepared.layout == "NHWC"
+    # Three convolutions with what follows each, the shuffle in one, and one transpose at either end.
+    assert prepared.kernels == 6
+
+
+def test_grouped_convolutions_of_float16_and_of_one_axis(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["c1"], group=2, pads=[2, 0], strides=[3]),
+        helper.make_node("Reshape", ["c1", "cut"], ["a"]),
+        helper.make_node("Transpose", ["a"], ["t"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", ["t", "joined"], ["s"]),
+        helper.make_node("Conv", ["s", "w2"], ["y"], group=2),
+    ]
+    weights = {
+        "w1": _weights(10, 3, 5).astype(np.float16),
+        "cut": np.array([0, 2, 5, 10]),
+        "joined": np.array([0, 10, 10]),
+        "w2": _weights(4, 5, 2, seed=2).astype(np.float16),
+    }
+    inputs = {"x": np.random.default_rng(1).uniform(-1, 1, (1, 6, 30)).astype(np.float16)}
+    assert_same(model_of(nodes, inputs, {"y": TensorProto.FLOAT16}, weights), inputs, tmp_path, relative=4e-3)
+    assert load_prepared(tmp_path / "prepared").layout == "NHWC"

@@ -121,13 +121,6 @@ def test_copies_and_specks_are_no_tasks(tmp_path: Path) -> None:
     assert all(k.flops < MIN_FLOPS or not k.reduces for k in kernels)
 
 
-def test_mostly_grouped_convolutions_keep_their_layout(tmp_path: Path) -> None:
-    weights = {"w": graphs.random_weights(32, 8, 3, 3)}
-    nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], group=4)]
-    path = graphs.save(tmp_path / "m.onnx", nodes, {"x": [1, 32, 10, 10]}, ["y"], weights)
-    assert prepare(path, _SIZES, host_target(), tmp_path / "prepared").layout == "NCHW"
-
-
 def test_images_that_come_channels_last_are_pooled_as_they_lie(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Transpose", ["x"], ["first"], perm=[0, 3, 1, 2]),

@@ -38,7 +38,8 @@ def _operator(schedule: Any, name: str) -> str | None:
     convolution = _CONVOLUTION.match(name)
     spatial = nests.extents(schedule, name, IterVar.DataPar)
     reduction = nests.extents(schedule, name, IterVar.CommReduce)
-    if convolution and len(spatial) == 4 and len(reduction) == 3:
+    by_groups = convolution is not None and convolution[1] == "group" and len(spatial) == 5
+    if convolution and (len(spatial) == 4 or by_groups) and len(reduction) == 3:
         return f"{_convolution(convolution[1], convolution[2], reduction)}_{convolution[2]}"
     if len(spatial) == 4 and len(reduction) == 3 and "data_dilate" in nests.leaf_names(schedule):
         return "conv2d_transpose_nchw"

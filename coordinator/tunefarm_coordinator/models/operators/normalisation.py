@@ -53,7 +53,8 @@ def by_root_mean_square(operator: Operator, value: Any, scale: Any, axis: int) -
     float32, and multiplied by `scale`."""
     shape, dtype = tuple(int(size) for size in value.ty.shape.values), str(value.ty.dtype)
     axes = list(range(axis % len(shape), len(shape)))
-    if static_shape(scale) == shape[axes[0] :] and dtype in _IN_ONE_KERNEL:
+    # TVM has no kernel for a single row, which nothing counts.
+    if axes[0] > 0 and static_shape(scale) == shape[axes[0] :] and dtype in _IN_ONE_KERNEL:
         return relax.op.nn.rms_norm(value, scale, axes, _epsilon(operator))
     wide = value if dtype == "float32" else operator.emit(relax.op.astype(value, "float32"))
     return _by_steps(operator, wide, scale, axes[0], dtype)

@@ -6,8 +6,8 @@ from tunefarm_coordinator.engines.autotvm.tiling import Form, tile_product
 
 @template(("x86", "arm_cpu"), "grouped_conv2d_nhwc")
 def channels_last(job: Job) -> None:
-    """Lanes are filters, rows pixels."""
-    tile_product(job, Form(rows=(1, 2), lanes=(3,), reductions=((0, 1, 2), (2, 0, 1)), split_reduction=2))
+    """Lanes are filters of a group, rows pixels."""
+    tile_product(job, Form(rows=(1, 2), lanes=(4,), reductions=((0, 1, 2), (2, 0, 1)), split_reduction=2))
 
 
 @template(("x86", "arm_cpu"), "grouped_conv2d_nchw")
