@@ -25,6 +25,7 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
     return gpu
 
 
+@pytest.mark.slow
 def test_a_model_is_tuned_for_it_and_its_package_runs_on_it(
     gpu: FakeCuda, home: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -40,6 +40,7 @@ def test_coordinator_killed(home: Path, tmp_path: Path) -> None:
     assert_nothing_left(home)
 
 
+@pytest.mark.slow
 def test_agent_killed(home: Path, tmp_path: Path) -> None:
     model = save_tiny_cnn(tmp_path / "tiny.onnx")
     with coordinator(home) as (_, address), agent(home, address) as first:

@@ -10,15 +10,15 @@ from tvm.s_tir.analysis import estimate_tir_flops
 from tvm.tirx import IterVar
 from tvm.tirx.analysis import undefined_vars
 
-from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile
+from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, window_tile
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 
 # A kernel with less work than this is done before a second thread has woken up.
 _PARALLEL_FLOPS = 20_000.0
 _PARALLEL_BYTES = 64 * 1024
-# Padding that is read more often than this is copied beforehand (measured: depthwise ones and first layers lie below,
-# other convolutions above).
-_COPIED = 128.0
+# Padding that is read more often than this is copied beforehand (measured: depthwise ones and first layers of three
+# channels lie below, other convolutions above).
+_COPIED = 64.0
 # Tiles may be changed up to this size: four of the widest vectors there are.
 _LARGEST_TILE = 64
 
@@ -176,6 +176,24 @@ def row_axis(schedule: Any, name: str) -> int | None:
         if any(not _uses(used, axes[index]) for used in by_lane):
             return index
     return candidates[-1] if candidates else None
+
+
+def window_tile_of(schedule: Any, name: str, vectors: Vectors) -> tuple[int, int] | None:
+    """(rows, lanes) of a depthwise convolution's tile (`window_tile`); None for other reductions."""
+    block = schedule.get(schedule.get_sblock(name))
+    axes = [axis for axis in block.iter_vars if axis.iter_type == IterVar.DataPar]
+    row = row_axis(schedule, name)
+    steps = prod(extents(schedule, name, IterVar.CommReduce))
+    if row is None or steps == 1 or len(block.reads) != 2:
+        return None
+    if not all(_uses(_variables(read), axes[-1]) for read in block.reads):
+        return None
+    return window_tile(int(axes[row].dom.extent), int(axes[-1].dom.extent), vectors)
+
+
+def even_tile(schedule: Any, name: str, rows: int, lanes: int, vectors: Vectors) -> tuple[int, int]:
+    """Sizes, which divide `rows` and `lanes`, of the tile of a reduction that a core works on in its registers."""
+    return window_tile_of(schedule, name, vectors) or register_tile(rows, lanes, vectors)
 
 
 def weights_dominate(schedule: Any, name: str) -> bool:

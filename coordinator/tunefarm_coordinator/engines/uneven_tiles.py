@@ -153,7 +153,7 @@ def shape_of(schedule: Any, name: str, threads: int) -> Shape:
 def preferred(schedule: Any, name: str, vectors: Vectors, target: Any) -> Shape | None:
     """The sizes of a reduction that even tiles are estimated to be slow for; None for any other."""
     axes = nests.extents(schedule, name, IterVar.DataPar)
-    if not axes:
+    if not axes or nests.window_tile_of(schedule, name, vectors) is not None:
         return None
     shape = shape_of(schedule, name, int(target.attrs.get("num-cores", 1)))
     row = nests.row_axis(schedule, name)

@@ -28,7 +28,7 @@ from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines import module_text, prepack, trace_text, uneven_tiles
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
-from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, vectors_of
+from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, vectors_of
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.copy_schedule import schedule_copy
 from tunefarm_coordinator.models.gpu_schedule import gpu_schedule
@@ -123,7 +123,7 @@ def _tile_reduction(schedule: Any, name: str, epilogue: str, vectors: Vectors) -
     outer_block = schedule.get_sblock(epilogue) if epilogue else schedule.cache_write(block, 0, "global")
     loops = schedule.get_loops(outer_block)
     extents = [nests.extent(schedule, loop) for loop in loops]
-    rows, lanes = register_tile(1 if row_axis is None else extents[row_axis], extents[-1], vectors)
+    rows, lanes = nests.even_tile(schedule, name, 1 if row_axis is None else extents[row_axis], extents[-1], vectors)
     lane_outer, lane_inner = nests.split(schedule, loops[-1], lanes)
     outer = [loop for index, loop in enumerate(loops[:-1]) if index != row_axis]
     inner = [lane_inner]

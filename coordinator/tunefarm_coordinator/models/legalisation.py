@@ -3,6 +3,7 @@
 The largest of nothing but minus infinities is minus infinity. TVM begins with the lowest finite number instead, so that
 attention could not tell a row that is masked altogether. And TVM's concatenation asks for each element which input it
 is from, one after the other: with some two hundred inputs, and what makes them fused in, compiling took half a minute.
+Softmax divides each element by its row's sum, and dividing a vector takes as long as its exp: here it is multiplied.
 A grouped convolution with channels last has an axis of groups: vectors of filters would reach across groups else.
 """
 
@@ -78,6 +79,31 @@ def _joined(builder: Any, group: list[Any], axis: int) -> Any:
     return builder.call_te(topi.concatenate, group, axis, primfunc_attrs={"op_pattern": _OPAQUE})
 
 
+def _softmax(builder: Any, call: Any) -> Any:
+    shape, dtype, target = static_shape(call.args[0]), str(call.args[0].ty.dtype), tvm.target.Target.current()
+    if shape is None or dtype != "float32" or target is None or target.kind.name != "llvm":
+        return tvm.ir.Op.get("relax.nn.softmax").get_attr("FLegalize")(builder, call)
+    axis = int(call.attrs.axis) % len(shape)
+
+    def softmax(value: Any) -> Any:
+        def whole(row: tuple[Any, ...], inner: Any) -> list[Any]:
+            return [*row[:axis], inner, *row[axis:]]
+
+        def of_row(at: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (*at[:axis], *at[axis + 1 :])
+
+        rows = [size for position, size in enumerate(shape) if position != axis]
+        one, other = (te.reduce_axis((0, shape[axis]), name) for name in ("k", "l"))
+        largest = te.compute(rows, lambda *row: te.max(value(*whole(row, one)), one), name="largest")
+        powers = te.compute(shape, lambda *at: te.exp(value(*at) - largest(*of_row(at))), name="powers")
+        total = te.compute(rows, lambda *row: te.sum(powers(*whole(row, other)), other), name="total")
+        return te.compute(
+            shape, lambda *at: powers(*at) * (tvm.tirx.const(1, dtype) / total(*of_row(at))), name="softmax"
+        )
+
+    return builder.call_te(softmax, call.args[0], primfunc_attrs={"op_pattern": _TAKES_ELEMENTWISE})
+
+
 def _convolution(name: str, channels_last: str) -> Callable[[Any, Any], Any]:
     stock = tvm.ir.Op.get(f"relax.nn.{name}").get_attr("FLegalize")
 
@@ -150,6 +176,7 @@ OURS: dict[str, Callable[[Any, Any], Any]] = {
     "relax.concat": _concat,
     "relax.nn.conv1d": _convolution("conv1d", "NWC"),
     "relax.nn.conv2d": _convolution("conv2d", "NHWC"),
+    "relax.nn.softmax": _softmax,
     "relax.max": _extreme("max", lambda one, other: tvm.tirx.max(one, other), float("-inf")),
     "relax.min": _extreme("min", lambda one, other: tvm.tirx.min(one, other), float("inf")),
 }

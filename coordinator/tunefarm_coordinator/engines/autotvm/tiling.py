@@ -147,7 +147,10 @@ def _axes(job: Job, loops: list[Any], lane: int, row_axes: tuple[int, ...]) -> l
     extents = [nests.extent(schedule, loop) for loop in loops]
     main_row = nests.row_axis(schedule, job.kernel.block) if lane == len(loops) - 1 else len(loops) - 1
     rows = 1 if main_row is None else extents[main_row]
-    default_rows, default_lanes = register_tile(rows, extents[lane], vectors)
+    if lane == len(loops) - 1:
+        default_rows, default_lanes = nests.even_tile(schedule, job.kernel.block, rows, extents[lane], vectors)
+    else:
+        default_rows, default_lanes = register_tile(rows, extents[lane], vectors)
     # The default's tile may be of an axis that has other sizes once its lanes are another axis.
     lane_sizes = job.knobs.tile(
         loops[lane],

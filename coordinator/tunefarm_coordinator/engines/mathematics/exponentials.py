@@ -13,6 +13,7 @@ from tunefarm_coordinator.engines.mathematics.vectors import (
     clamped,
     fma,
     polynomial,
+    quotient,
     select,
     with_sign_of,
 )
@@ -33,6 +34,8 @@ _LN_10 = 2.302585092994046
 _EXP = (1.0, 1.0, 0.5, 0.166665196, 0.0416663848, 0.00836884882, 0.00139422168)
 _EXP2 = (1.0, 0.693147182, 0.240226507, 0.0555035919, 0.00961806159, 0.00133912021, 0.000154633031)
 
+# At minus this it is the least normal number, about.
+_SIGMOID_END = 87.33
 _TANH_END = 9.02
 _TANH_P = (1.0, 0.133827165, 0.00349750463, 2.06371496e-05, 1.33872318e-08)
 _TANH_Q = (1.0, 0.467160374, 0.0258845072, 0.00032886173, 7.7912199e-07)
@@ -60,7 +63,10 @@ def exp10(x: Value) -> Value:
 
 
 def sigmoid(x: Value) -> Value:
-    return 1.0 / (1.0 + _exp(0.0 - x))
+    rounded, rest = _reduced(0.0 - clamped(x, -_SIGMOID_END, _SIGMOID_END), _LOG2_E, _LN2)
+    # Neither a power of two nor what it is multiplied by is denormal or infinite here.
+    power = as_number((as_bits(rounded) - (_ROUNDER_BITS - _BIAS)) << _MANTISSA)
+    return select(x < -_SIGMOID_END, 0.0, quotient(1.0, 1.0 + polynomial(_EXP, rest) * power))
 
 
 def tanh(x: Value) -> Value:
@@ -111,4 +117,4 @@ def _times_power(value: Value, rounded: Value, halved: int = 0) -> Value:
 def _odd_quotient(x: Value, above: tuple[float, ...], below: tuple[float, ...]) -> Value:
     """x P(x^2) / Q(x^2), at most 1."""
     square = x * x
-    return clamped(x * polynomial(above, square) / polynomial(below, square), -1.0, 1.0)
+    return clamped(x * quotient(polynomial(above, square), polynomial(below, square)), -1.0, 1.0)

@@ -15,6 +15,8 @@ _INTEGERS = {"lt": "ult", "gt": "ugt", "eq": "eq", "ne": "ne"}
 # How intrinsics name kinds.
 _SHORT = {"float": "f32", "double": "f64", "i32": "i32", "i64": "i64"}
 NOT_A_NUMBER = 0x7FC00000
+# Less a number's bits: those of its reciprocal, about.
+_RECIPROCAL = 0x7EF311C7
 SIGN = 0x80000000
 
 
@@ -141,6 +143,20 @@ def select(condition: Value, yes: Operand, no: Operand) -> Value:
 def fma(left: Value, right: Operand, summand: Operand) -> Value:
     """left * right + summand, rounded once where the CPU can, else twice."""
     return left.code.intrinsic("fmuladd", left, left.like(right), left.like(summand))
+
+
+def quotient(dividend: Operand, divisor: Value) -> Value:
+    """Of a positive normal divisor below 2^126: in a quarter of the time that CPUs take to divide a vector.
+
+    The reciprocal is estimated from the divisor's bits (to 5%), and made exact to 7e-6 by two of Newton's steps; the
+    quotient by what it leaves over.
+    """
+    inverse = as_number(_RECIPROCAL - as_bits(divisor))
+    for _ in range(2):
+        inverse = inverse * fma(0.0 - divisor, inverse, 2.0)
+    above = divisor.like(dividend)
+    near = above * inverse
+    return fma(fma(0.0 - divisor, near, above), inverse, near)
 
 
 def absolute(x: Value) -> Value:
