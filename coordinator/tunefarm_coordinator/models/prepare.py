@@ -44,6 +44,7 @@ from tunefarm_coordinator.models.target import host_target
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, kernels_of, tasks_of
 from tunefarm_coordinator.models.tf32 import mark_tf32
+from tunefarm_coordinator.models.tiny_weights import without_tiny_weights
 from tunefarm_proto.arrays import Archive, write_npz
 
 MODULE_FILE = "prepared_module.json"
@@ -153,7 +154,7 @@ def prepare(
     if target.kind.name == "cuda":
         # One large product fills a GPU better than several small ones; on a CPU each does.
         converted = join_products(converted)
-    converted = arrange_byte_products(accumulate_wide(converted), target_json)
+    converted = arrange_byte_products(accumulate_wide(without_tiny_weights(converted)), target_json)
     outputs = _output_types(path, converted)
     lowered, origins = _lowered(converted, target)
     _refuse_unlowered(path, lowered)
