@@ -161,3 +161,11 @@ def test_a_normalisation_that_is_written_out_is_one_kernel(
     model = model_of(nodes, {"x": rows}, {"y": TensorProto.FLOAT}, weights, opset=13)
     assert_same(model, {"x": rows}, tmp_path)
     assert load_prepared(tmp_path / "prepared").kernels == 1
+
+
+def test_the_least_and_the_greatest_of_many(tmp_path: Path) -> None:
+    """One number of a whole matrix: its steps written out, the compiler never came back."""
+    rows = RANDOM.uniform(-3, 2, (48, 128)).astype(np.float32)
+    node = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "scale", "zero"])
+    outputs = {"y": TensorProto.UINT8, "scale": TensorProto.FLOAT, "zero": TensorProto.UINT8}
+    assert_same(model_of([node], {"x": rows}, outputs), {"x": rows}, tmp_path)
