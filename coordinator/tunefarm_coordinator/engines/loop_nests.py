@@ -40,26 +40,32 @@ def inline_spatial(schedule: Any) -> Any:
             continue
         schedule = attempt(schedule, partial(_inline, name=name)) or schedule
     for name in leaf_names(schedule):
-        if not reduces(schedule, name):
+        if not reduces(schedule, name) and _follows_groups(schedule, name):
             schedule = attempt(schedule, partial(_go_by_groups, name=name)) or schedule
     return schedule
+
+
+def _follows_groups(schedule: Any, name: str) -> bool:
+    """Whether a block reads a reduction whose last two axes lie along its last one."""
+    sources = [str(schedule.get(each).name_hint) for each in schedule.get_producers(schedule.get_sblock(name))]
+    if len(sources) != 1 or not reduces(schedule, sources[0]):
+        return False
+    outer = extents(schedule, sources[0], IterVar.DataPar)
+    return len(outer) > 1 and [*outer[:-2], prod(outer[-2:])] == extents(schedule, name, IterVar.DataPar)
 
 
 def _go_by_groups(schedule: Any, name: str) -> None:
     """Gives what follows a grouped convolution the convolution's axes: two for the one that the filters of all groups
     lie along."""
     (source,) = schedule.get_producers(schedule.get_sblock(name))
-    producer = str(schedule.get(source).name_hint)
-    outer, inner = extents(schedule, producer, IterVar.DataPar), extents(schedule, name, IterVar.DataPar)
-    if not reduces(schedule, producer) or [*outer[:-2], prod(outer[-2:])] != inner:
-        raise ValueError(f"{name} follows no grouped convolution")
+    sizes = extents(schedule, str(schedule.get(source).name_hint), IterVar.DataPar)
 
     def by_groups(*indices: Any) -> list[Any]:
-        return [*indices[:-1], indices[-1] // outer[-1], indices[-1] % outer[-1]]
+        return [*indices[:-1], indices[-1] // sizes[-1], indices[-1] % sizes[-1]]
 
-    schedule.transform_block_layout(schedule.get_sblock(name), index_map(by_groups, len(inner)))
+    schedule.transform_block_layout(schedule.get_sblock(name), index_map(by_groups, len(sizes) - 1))
     # Changes nothing but how places are written: (group * size + own) // size becomes group.
-    schedule.transform_layout(source, ("write", 0), index_map(lambda *indices: list(indices), len(outer)))
+    schedule.transform_layout(source, ("write", 0), index_map(lambda *indices: list(indices), len(sizes)))
 
 
 def _inline(schedule: Any, name: str) -> None:

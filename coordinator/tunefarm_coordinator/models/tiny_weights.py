@@ -33,7 +33,8 @@ def cleared(weights: NDArray[Any]) -> NDArray[Any]:
         return weights
     sizes = np.abs(weights)
     least = float(np.finfo(weights.dtype).tiny)
-    bound = max(least, min(least * _MARGIN, float(sizes.max()) * _UNSEEN))
+    largest = float(np.max(sizes, where=np.isfinite(sizes), initial=0))
+    bound = max(least, min(least * _MARGIN, largest * _UNSEEN))
     tiny = (sizes < bound) & (sizes > 0)
     return np.where(tiny, weights.dtype.type(0), weights) if tiny.any() else weights
 

@@ -13,6 +13,8 @@ from tunefarm_coordinator.models.tiny_weights import cleared
 def test_what_is_denormal_or_nearly_so_and_unseen_is_cleared() -> None:
     weights = np.array([1.0, -1e-39, 1e-30, -1e-20, 0.0, 3.0], np.float32)
     np.testing.assert_array_equal(cleared(weights), np.array([1.0, 0, 0, -1e-20, 0, 3.0], np.float32))
+    endless = np.array([np.inf, 1e-29, np.nan, 1e-39, 2e-28], np.float32)
+    np.testing.assert_array_equal(cleared(endless), np.array([np.inf, 1e-29, np.nan, 0, 2e-28], np.float32))
     # Nothing is small beside weights that are all small.
     small = np.array([1e-30, -2e-29, 1e-39], np.float32)
     np.testing.assert_array_equal(cleared(small), np.array([1e-30, -2e-29, 0], np.float32))

@@ -146,7 +146,7 @@ def fma(left: Value, right: Operand, summand: Operand) -> Value:
 
 
 def quotient(dividend: Operand, divisor: Value) -> Value:
-    """Of a positive normal divisor below 2^126: in a quarter of the time that CPUs take to divide a vector.
+    """Of a positive normal divisor below 2^126, by products and sums: CPUs take longer to divide a vector.
 
     The reciprocal is estimated from the divisor's bits (to 5%), and made exact to 7e-6 by two of Newton's steps; the
     quotient by what it leaves over.

@@ -1,7 +1,8 @@
 """Normalisations that an exporter wrote out step by step, as all did before opset 17, put together again.
 
 Step by step, each sum ends a kernel, and a row is read from memory for each; together they are one kernel. What the row
-is multiplied by and what is added stays as it is, and is fused into that kernel.
+is multiplied by and what is added stays as it is, and is fused into that kernel. Only along the last axis: means over
+an image's places lie between convolutions, whose layout their steps follow and a kernel of rows would not.
 """
 
 from dataclasses import dataclass
@@ -18,10 +19,9 @@ _DTYPES = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 
 @dataclass(frozen=True)
 class _Norm:
-    """`value` less its mean, where `centres`, over its root mean square: over the axes from `axis` on."""
+    """`value` less its mean, where `centres`, over its root mean square: along the last axis."""
 
     value: str
-    axis: int
     epsilon: float
     centres: bool
 
@@ -53,11 +53,9 @@ def _replaced(node: onnx.NodeProto, graph: Graph, value: str, root: str) -> list
     if shape is None or graph.shape(node.output[0]) != shape or dtype not in _DTYPES or 0 in shape:
         return None
     graph.keep_type(node.output[0])
-    ones = graph.add_constant(np.ones(shape[norm.axis :], _DTYPES[dtype]), f"{node.output[0]}/scale")
+    ones = graph.add_constant(np.ones(shape[-1:], _DTYPES[dtype]), f"{node.output[0]}/scale")
     name = "LayerNormalization" if norm.centres else "RMSNormalization"
-    return [
-        helper.make_node(name, [norm.value, ones], [node.output[0]], node.name, axis=norm.axis, epsilon=norm.epsilon)
-    ]
+    return [helper.make_node(name, [norm.value, ones], [node.output[0]], node.name, axis=-1, epsilon=norm.epsilon)]
 
 
 def _norm(graph: Graph, value: str, root: str) -> _Norm | None:
@@ -66,48 +64,44 @@ def _norm(graph: Graph, value: str, root: str) -> _Norm | None:
     if total is None or total.op_type != "Add":
         return None
     for mean, epsilon in (tuple(total.input), tuple(total.input)[::-1]):
-        number, axis = _number(epsilon, graph), _mean_of(graph, mean, value)
-        if number is not None and axis is not None:
-            centred = _centred(graph, value, axis)
-            return _Norm(value if centred is None else centred, axis, number, centred is not None)
+        number = _number(epsilon, graph)
+        if number is not None and _is_mean_square(graph, mean, value):
+            centred = _centred(graph, value)
+            return _Norm(value if centred is None else centred, number, centred is not None)
     return None
 
 
-def _mean_of(graph: Graph, mean: str, value: str) -> int | None:
-    """The axis from which on `mean` is that of the squares of `value`; None where it is something else."""
-    reduced = graph.producer(mean)
-    axis = _first_axis(reduced, graph)
-    square = graph.producer(reduced.input[0]) if reduced is not None and axis is not None else None
+def _is_mean_square(graph: Graph, mean: str, value: str) -> bool:
+    squares = _averaged(graph, mean)
+    square = None if squares is None else graph.producer(squares)
     if square is None:
-        return None
-    powers = square.op_type == "Pow" and square.input[0] == value and _number(square.input[1], graph) == 2
-    return axis if powers or (square.op_type == "Mul" and list(square.input) == [value, value]) else None
+        return False
+    if square.op_type == "Pow":
+        return bool(square.input[0] == value) and _number(square.input[1], graph) == 2
+    return bool(square.op_type == "Mul") and list(square.input) == [value, value]
 
 
-def _centred(graph: Graph, value: str, axis: int) -> str | None:
-    """What `value` is without its mean over the axes from `axis` on."""
+def _centred(graph: Graph, value: str) -> str | None:
+    """What `value` is without its mean; None where it is something else."""
     difference = graph.producer(value)
     if difference is None or difference.op_type != "Sub":
         return None
-    reduced = graph.producer(difference.input[1])
-    same = reduced is not None and reduced.input[0] == difference.input[0] and _first_axis(reduced, graph) == axis
-    return str(difference.input[0]) if same else None
+    whole, mean = difference.input
+    return str(whole) if _averaged(graph, mean) == whole else None
 
 
-def _first_axis(node: onnx.NodeProto | None, graph: Graph) -> int | None:
-    """Where the mean goes over an axis and all behind it, and keeps them: that axis."""
-    if node is None or node.op_type != "ReduceMean" or node.domain not in ("", "ai.onnx"):
+def _averaged(graph: Graph, mean: str) -> str | None:
+    """What `mean` is the mean of, along the last axis, which is kept; None where it is something else."""
+    node = graph.producer(mean)
+    if node is None or node.op_type != "ReduceMean":
         return None
     shape, attributes = graph.shape(node.input[0]), attributes_of(node)
-    if shape is None or not attributes.get("keepdims", 1):
-        return None
     axes = attributes.get("axes")
     if axes is None and len(node.input) > 1 and node.input[1]:
         axes = graph.constant(node.input[1])
-    if axes is None or len(axes) == 0:
+    if shape is None or axes is None or not attributes.get("keepdims", 1):
         return None
-    places = sorted(int(axis) % len(shape) for axis in axes)
-    return places[0] if places == list(range(places[0], len(shape))) else None
+    return str(node.input[0]) if [int(axis) % len(shape) for axis in axes] == [len(shape) - 1] else None
 
 
 def _number(name: str, graph: Graph) -> float | None:

@@ -169,3 +169,27 @@ def test_the_least_and_the_greatest_of_many(tmp_path: Path) -> None:
     node = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "scale", "zero"])
     outputs = {"y": TensorProto.UINT8, "scale": TensorProto.FLOAT, "zero": TensorProto.UINT8}
     assert_same(model_of([node], {"x": rows}, outputs), {"x": rows}, tmp_path)
+
+
+def test_means_over_places_stay_between_convolutions(tmp_path: Path) -> None:
+    """They follow the convolutions' layout: only the image and the answer are transposed."""
+    weights = {
+        "w": RANDOM.uniform(-1, 1, (8, 3, 1, 1)).astype(np.float32),
+        "v": RANDOM.uniform(-1, 1, (4, 8, 1, 1)).astype(np.float32),
+        "two": np.float32(2),
+        "e": np.float32(1e-5),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("ReduceMean", ["c"], ["m"], axes=[2, 3]),
+        helper.make_node("Sub", ["c", "m"], ["d"]),
+        helper.make_node("Pow", ["d", "two"], ["q"]),
+        helper.make_node("ReduceMean", ["q"], ["s"], axes=[2, 3]),
+        helper.make_node("Add", ["s", "e"], ["a"]),
+        helper.make_node("Sqrt", ["a"], ["r"]),
+        helper.make_node("Div", ["d", "r"], ["n"]),
+        helper.make_node("Conv", ["n", "v"], ["y"]),
+    ]
+    assert_same(model_of(nodes, {"x": PIXELS}, {"y": TensorProto.FLOAT}, weights, opset=13), {"x": PIXELS}, tmp_path)
+    names = [str(gvar.name_hint) for gvar in load_prepared(tmp_path / "prepared").module().get_global_vars()]
+    assert sum(name.startswith("transpose") for name in names) == 2, names
