@@ -37,11 +37,13 @@ class Row:
 
     def add(self, values: Sequence[Array]) -> None:
         """Takes the errors at `values` in."""
-        found = errors(applied(self.name, *values), reference(self.name, *values))
-        found = found[_counted(self.name, values)]
+        counted = _counted(self.name, values)
+        if not counted.any():
+            return
+        found = errors(applied(self.name, *values), reference(self.name, *values))[counted]
         at = int(np.argmax(found))
         if found[at] > self.largest:
-            kept = [value[_counted(self.name, values)][at] for value in values]
+            kept = [value[counted][at] for value in values]
             self.largest, self.worst = float(found[at]), tuple(map(float, kept))
         self.total += float(found.sum())
         self.count += found.size
@@ -53,7 +55,7 @@ def _counted(name: str, values: Sequence[Array]) -> Array:
     if name in _RANGES:
         counted &= ~(np.abs(values[0]) >= _RANGES[name])
     if name == "sigmoid":
-        counted &= ~((values[0] < np.float32(-88.0)) & (values[0] > np.float32(-104.5)))
+        counted &= ~((values[0] < np.float32(-87.336)) & (values[0] > np.float32(-104.5)))
     return counted
 
 

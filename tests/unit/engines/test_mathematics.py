@@ -28,7 +28,7 @@ def _arguments(name: str) -> tuple[Array, ...]:
     if name in _TRIGONOMETRIC:
         values = values[~(np.abs(values) >= _GREATEST_ANGLE) | np.isinf(values)]
     if name == "sigmoid":
-        values = values[~((values < -87.33) & (values > -105))]
+        values = values[~((values < np.float32(-87.336)) & (values > -105))]
     return (values,)
 
 
