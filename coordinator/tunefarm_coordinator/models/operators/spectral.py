@@ -35,7 +35,11 @@ def _short_time(operator: Operator) -> Any:
         raise Unsupported("its frame_step, or the length of its frames, is missing")
     begins = np.arange(0, shape[1] - size + 1, int(step.reshape(-1)[0]))
     places = constant((begins[:, None] + np.arange(size)[None, :]).astype(np.int64))
-    frames = operator.emit(relax.op.take(operator.inputs[0], places, axis=1))
+    signal = operator.inputs[0]
+    if len(shape) == 2:
+        # Exporters leave the axis of parts out where there are real parts alone; ONNX Runtime takes both.
+        signal = operator.emit(relax.op.expand_dims(signal, 2))
+    frames = operator.emit(relax.op.take(signal, places, axis=1))
     if window is not None:
         frames = operator.emit(relax.op.multiply(frames, operator.emit(relax.op.reshape(window, [size, 1]))))
     return _fourier(operator, frames, 2, size, bool(operator.attributes.get("onesided", 1)), False)

@@ -193,3 +193,10 @@ def test_means_over_places_stay_between_convolutions(tmp_path: Path) -> None:
     assert_same(model_of(nodes, {"x": PIXELS}, {"y": TensorProto.FLOAT}, weights, opset=13), {"x": PIXELS}, tmp_path)
     names = [str(gvar.name_hint) for gvar in load_prepared(tmp_path / "prepared").module().get_global_vars()]
     assert sum(name.startswith("transpose") for name in names) == 2, names
+
+
+def test_a_signal_without_an_axis_of_parts(tmp_path: Path) -> None:
+    signal = RANDOM.uniform(-1, 1, (2, 40)).astype(np.float32)
+    node = helper.make_node("STFT", ["x", "step", "window"], ["y"])
+    weights = {"step": np.array(6), "window": RANDOM.uniform(0, 1, 16).astype(np.float32)}
+    assert_same(model_of([node], {"x": signal}, {"y": TensorProto.FLOAT}, weights, opset=17), {"x": signal}, tmp_path)
