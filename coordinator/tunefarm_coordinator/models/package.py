@@ -39,6 +39,7 @@ from tvm.target import Target
 
 from tunefarm_coordinator.engines import trace_text
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
+from tunefarm_coordinator.models.choices import decided_early
 from tunefarm_coordinator.models.cpu_executable import build_for_cpu, link_model
 from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule
@@ -210,7 +211,7 @@ def _export(module: Any, prepared: PreparedModel, target_json: str, library: Pat
     if target.kind.name == "cuda":
         executable = build_for_gpu(module, target)
     else:
-        executable = build_for_cpu(module, target, _objects(prepared))
+        executable = build_for_cpu(decided_early(module), target, _objects(prepared))
     link_model(executable, target, library)
 
 

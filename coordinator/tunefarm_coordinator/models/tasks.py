@@ -16,7 +16,7 @@ from tunefarm_coordinator.models.task import TuningTask
 
 # Version of everything that decides what the kernels of a model are: passes, their order, their options.
 # A workload is a workload of one version; change what `prepare` does and this changes with it.
-PIPELINE_VERSION = "4"
+PIPELINE_VERSION = "5"
 
 # Below this a kernel is done in the time that it takes to start one: trials can't make it faster.
 MIN_FLOPS = 20_000.0

@@ -1,28 +1,64 @@
-"""Control flow that is decided beforehand: a branch that is known is put in its place, short loops are unrolled."""
+"""Control flow in a graph without any: a branch that is known is put in its place, short loops are unrolled. Of a
+branch that is decided while the model runs both are there, and a choice between what they give (`choices`)."""
 
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from tvm import relax
 
-from tunefarm_coordinator.models.operators.family import Key, Rewrite, attributes_of
+from tunefarm_coordinator.models.choices import choice
+from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Rewrite, attributes_of
 from tunefarm_coordinator.models.operators.graph import Graph
 
 # Every step is a copy of the body, and compiled as one.
 _MOST_STEPS = 64
+# The standard's operator stands for a choice between branches, so that its types are inferred; by this name.
+_CHOICE = "tunefarm.choice/"
 
 
 def _if(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
     condition = graph.constant(node.input[0])
     if condition is None:
-        return None
+        return _both(node, graph)
     branch = attributes_of(node)["then_branch" if condition.reshape(-1)[0] else "else_branch"]
     placed = _placed(branch, {}, f"{node.output[0]}/branch", graph)
     if placed is None:
         return None
     nodes, names = placed
     return [*nodes, *_passed_on([names[it.name] for it in branch.output], node.output)]
+
+
+def _both(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
+    """Both branches, and of each output a choice. None where they may give different sizes, or no tensors."""
+    nodes: list[onnx.NodeProto] = []
+    results: list[list[str]] = []
+    for name in ("then_branch", "else_branch"):
+        branch = attributes_of(node)[name]
+        placed = _placed(branch, {}, f"{node.output[0]}/{name}", graph)
+        if placed is None:
+            return None
+        nodes += placed[0]
+        results.append([placed[1][it.name] for it in branch.output])
+    types = [graph.types_of(names, nodes) for names in results]
+    if types[0] != types[1] or None in types[0]:
+        return None
+    scalar = graph.fresh(f"{node.output[0]}/condition")
+    no_axes = graph.add_constant(np.array([], np.int64), f"{scalar}/axes")
+    choices = [
+        helper.make_node("Where", [scalar, one, other], [output], name=f"{_CHOICE}{output}")
+        for one, other, output in zip(*results, node.output, strict=True)
+    ]
+    return [*nodes, helper.make_node("Reshape", [node.input[0], no_axes], [scalar]), *choices]
+
+
+def _where(operator: Operator) -> Any:
+    if not operator.node.name.startswith(_CHOICE):
+        return None
+    if not all(isinstance(it.ty, relax.TensorType) for it in operator.inputs):
+        return None
+    return choice(operator.builder, *operator.inputs)
 
 
 def _scan(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
@@ -153,4 +189,5 @@ def _stacked(names: list[str], output: str, axis: int, graph: Graph) -> list[onn
     return [*nodes, helper.make_node("Concat", apart, [output], axis=axis)]
 
 
+CONVERSIONS: dict[Key, Conversion] = {("", "Where"): _where}
 REWRITES: dict[Key, Rewrite] = {("", "If"): _if, ("", "Loop"): _loop, ("", "Scan"): _scan}

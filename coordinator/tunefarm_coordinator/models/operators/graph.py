@@ -1,5 +1,6 @@
 """What a rewrite may know of the graph around its node: constants, types, free names."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -10,6 +11,10 @@ from onnx import helper, numpy_helper, shape_inference
 
 # Elements of a constant that inference may want to read: sizes, axes, pads.
 _SMALL = 1024
+
+
+# A tensor's dtype (`onnx.TensorProto.DataType`) and sizes.
+Type = tuple[int, tuple[int, ...]]
 
 
 class Graph:
@@ -46,10 +51,15 @@ class Graph:
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Sizes of a value in elements; None where one of them is not known."""
         found = self._types.get(name)
-        if found is None or not found.HasField("shape"):
-            return None
-        dims = found.shape.dim
-        return tuple(int(d.dim_value) for d in dims) if all(d.HasField("dim_value") for d in dims) else None
+        return None if found is None else _sizes(found)
+
+    def types_of(
+        self, names: Sequence[str], nodes: Sequence[onnx.NodeProto]
+    ) -> list[tuple[int, tuple[int, ...]] | None]:
+        """Of each value the dtype and sizes that it would have if these nodes stood at the graph's end; None where
+        they are not known, or it is no tensor."""
+        found = _types(self._model, nodes)
+        return [_static(found[name]) if name in found else None for name in names]
 
     def keep_type(self, name: str) -> None:
         """Writes down a value's type, for the passes after this one: of operators that the model's opset does not have,
@@ -90,8 +100,22 @@ def _holds_tensor(node: onnx.NodeProto) -> bool:
     return node.op_type == "Constant" and len(node.attribute) == 1 and node.attribute[0].HasField("t")
 
 
-def _types(model: onnx.ModelProto) -> dict[str, onnx.TypeProto.Tensor]:
-    inferred = shape_inference.infer_shapes(_without_weights(model), data_prop=True).graph
+def _sizes(found: onnx.TypeProto.Tensor) -> tuple[int, ...] | None:
+    if not found.HasField("shape"):
+        return None
+    dims = found.shape.dim
+    return tuple(int(d.dim_value) for d in dims) if all(d.HasField("dim_value") for d in dims) else None
+
+
+def _static(found: onnx.TypeProto.Tensor) -> Type | None:
+    sizes = _sizes(found)
+    return None if sizes is None or not found.elem_type else (int(found.elem_type), sizes)
+
+
+def _types(model: onnx.ModelProto, more: Sequence[onnx.NodeProto] = ()) -> dict[str, onnx.TypeProto.Tensor]:
+    light = _without_weights(model)
+    light.graph.node.extend(more)
+    inferred = shape_inference.infer_shapes(light, data_prop=True).graph
     values = [*inferred.value_info, *inferred.output, *inferred.input]
     found = {it.name: it.type.tensor_type for it in values if it.type.WhichOneof("value") == "tensor_type"}
     for tensor in model.graph.initializer:
