@@ -8,7 +8,7 @@ import tvm
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_system_triple
 
-from tunefarm_coordinator.engines import linker, module_text, prepack, tails, trace_text
+from tunefarm_coordinator.engines import fetch_ahead, linker, module_text, prepack, tails, trace_text
 from tunefarm_coordinator.engines.candidate import Argument, BuildError, BuiltCandidate
 from tunefarm_coordinator.engines.cuda import kernels
 from tunefarm_coordinator.engines.cuda.compiler import compiling_for
@@ -61,7 +61,7 @@ def build_kernels(module: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     """Scheduled functions as code for the target and its host. Raises BuildError, and one of TVM_ERRORS."""
     if target.kind.name != "cuda":
         with tails.partitioning():
-            return lowering.build(tails.with_tails(module), target)
+            return lowering.build(tails.with_tails(fetch_ahead.with_fetches(module)), target)
     with compiling_for(target):
         return kernels.build(module, target)
 
