@@ -221,15 +221,10 @@ def _objects(prepared: PreparedModel) -> KernelObjects:
     return KernelObjects(prepared.directory / OBJECTS_FOLDER, how)
 
 
-def _entry_by_kernel(target_json: str) -> str:
-    """The function in which the model's kernels can be timed one by one."""
-    return ENTRY_BY_KERNEL if Target(target_json).kind.name == "cuda" else ENTRY
-
-
 def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dict[str, Any]:
     return {
         "library": LIBRARY_FILE,
-        "entries": {"whole": ENTRY, "by_kernel": _entry_by_kernel(prepared.target)},
+        "entries": {"whole": ENTRY, "by_kernel": ENTRY_BY_KERNEL},
         "inputs": [asdict(spec) for spec in prepared.inputs],
         "outputs": [asdict(spec) for spec in prepared.outputs],
         "target": json.loads(prepared.target),
