@@ -13,9 +13,10 @@ from tvm.tirx.analysis import undefined_vars
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, register_tile, window_tile
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 
-# A kernel with less work than this is done before a second thread has woken up.
-_PARALLEL_FLOPS = 20_000.0
-_PARALLEL_BYTES = 64 * 1024
+# A kernel with less work than this is done in the time that a second thread takes to begin and to be waited for: two to
+# four microseconds (measured, with threads that still spin: on two of them silero-vad fell from 45 to 32).
+_PARALLEL_FLOPS = 200_000.0
+_PARALLEL_BYTES = 256 * 1024
 # Padding that is read more often than this is copied beforehand (measured: depthwise ones and first layers of three
 # channels lie below, other convolutions above).
 _COPIED = 64.0
