@@ -18,22 +18,17 @@ class Vectors:
 
 
 def register_tile(rows: int, lanes: int, vectors: Vectors) -> tuple[int, int]:
-    """Sizes (divisors of `rows` and `lanes`) of the tile that does most work per cycle.
-
-    A tile of r rows and v registers each needs r*v multiply-adds, one a cycle; v loads and r broadcasts, two
-    a cycle; and at least four cycles, the latency of the chain through one accumulator.
-    """
+    """Sizes (divisors of `rows` and `lanes`) of the tile that does most work per cycle (`step_cycles`)."""
 
     def work_per_cycle(tile: tuple[int, int]) -> float:
-        registers = -(-tile[1] // vectors.lanes)
-        cycles = max(tile[0] * registers, (tile[0] + registers) / 2, 4.0)
+        cycles = step_cycles(tile[0], -(-tile[1] // vectors.lanes), vectors)
         return tile[0] * tile[1] * regularity(tile[1], vectors.lanes) / cycles
 
     tiles = [
         (row, lane)
         for row in _divisors(rows, vectors.accumulators)
         for lane in _divisors(lanes, 4 * vectors.lanes)
-        if row * -(-lane // vectors.lanes) <= vectors.accumulators and row * lane <= STACK_ELEMENTS
+        if row * -(-lane // vectors.lanes) <= vectors.accumulators
     ]
     return max(tiles, key=lambda tile: (work_per_cycle(tile), tile[0] * tile[1]))
 
@@ -54,9 +49,10 @@ def window_tile(rows: int, lanes: int, vectors: Vectors) -> tuple[int, int] | No
 
 
 def step_cycles(rows: int, registers: int, vectors: Vectors) -> float:
-    """Cycles that a tile needs for one step of its reduction: two multiply-adds and two loads or broadcasts a cycle,
-    32 bytes from the second cache, and at least the four of the chain through an accumulator."""
-    return max(rows * registers / 2, (rows + registers) / 2, registers * vectors.lanes / 8, 4.0)
+    """Cycles that a tile of r rows and v registers each needs for one step of its reduction: r*v multiply-adds, two a
+    cycle; v loads and r broadcasts, two a cycle; weights from the second cache, 20 bytes a cycle, as it takes in the
+    next ones at the same time; and at least the four of the chain through an accumulator."""
+    return max(rows * registers / 2, (rows + registers) / 2, registers * vectors.lanes / 5, 4.0)
 
 
 def lane_tile(extent: int, lanes: int) -> int:

@@ -14,14 +14,13 @@ from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.prepack import LAID_OUT_BEFORE
-from tunefarm_coordinator.engines.register_tiles import STACK_ELEMENTS, Vectors, register_tile, regularity, step_cycles
+from tunefarm_coordinator.engines.register_tiles import Vectors, register_tile, regularity, step_cycles
 
 # An even tile is left for an uneven one that is estimated to do the work in so much of its time: its loops are in the
 # trace as decisions, which search can change.
 _PAYS = 0.87
 _MOST_REGISTERS = 8
 _TILE_CYCLES = 20
-_HEAP_CYCLES = 100
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,8 @@ def cycles(shape: Shape, tile: Tile, vectors: Vectors) -> float:
 
 
 def _tile_cycles(rows: int, registers: int, steps: int, vectors: Vectors) -> float:
-    """Steps of the reduction, what begins and ends a tile, and memory from the heap for what the stack doesn't take."""
-    heap = _HEAP_CYCLES if rows * registers * vectors.lanes >= STACK_ELEMENTS else 0
-    return steps * step_cycles(rows, registers, vectors) + 2 * rows * registers + _TILE_CYCLES + heap
+    """Steps of the reduction, and what begins and ends a tile."""
+    return steps * step_cycles(rows, registers, vectors) + 2 * rows * registers + _TILE_CYCLES
 
 
 def _pieces(extent: int, size: int) -> Iterator[tuple[int, int]]:

@@ -22,6 +22,7 @@ from tvm.tirx import AttrStmt, Broadcast, FloatImm, PrimFunc
 from tvm.tirx.build import codegen_build
 from tvm.tirx.op import call_pure_extern
 
+from tunefarm_coordinator.engines import accumulators
 from tunefarm_coordinator.engines.mathematics import exponentials, logarithms, powers, trigonometry
 from tunefarm_coordinator.engines.mathematics.vectors import Code, Value
 
@@ -71,7 +72,7 @@ def build(module: IRModule, target: Target) -> tvm.runtime.Module:
     lowered = pipeline(tvm.tirx.transform.BindTarget(host)(module))
     for gvar, function in lowered.functions.items():
         if isinstance(function, PrimFunc):
-            lowered[gvar] = _with_vectors(function)
+            lowered[gvar] = accumulators.apart(_with_vectors(function))
     return codegen_build(finalize()(lowered), target)
 
 
