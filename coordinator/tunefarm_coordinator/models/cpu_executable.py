@@ -1,5 +1,6 @@
 """The compiled model of a CPU: the machine's code by TVM, its kernels as object files (`kernel_objects`)."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ def build_for_cpu(module: Any, target: Target, objects: KernelObjects) -> Any:
     rest.update(tvm.IRModule(code))
     built = objects.modules({str(gvar.name_hint): kernel for gvar, kernel in kernels.items()}, target)
     others = list((lowered.attrs or {}).get("external_mods", []))
-    return relax.build(rest.with_attr("external_mods", [*built, *others]), target=target, relax_pipeline=None)
+    # What calls kernels has nothing to optimise, and LLVM would take half a second for it.
+    plainly = Target({**json.loads(str(target)), "opt-level": 0})
+    return relax.build(rest.with_attr("external_mods", [*built, *others]), target=plainly, relax_pipeline=None)
 
 
 def link_model(executable: Any, target: Target, library: Path) -> None:

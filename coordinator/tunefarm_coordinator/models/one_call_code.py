@@ -28,6 +28,7 @@ MODEL = "tunefarm_model"
 _INT = tvm.ir.PrimType("int32")
 _CPU = 1  # as DLPack numbers kinds of devices
 _MOVE = "tirx.handle_add_byte_offset"
+_DATA = 1  # as TVM numbers the fields of a tensor
 _FAILED = "a kernel of this model failed"
 
 
@@ -80,13 +81,16 @@ class _Code:
         self._names: dict[str, Any] = {}
 
     def model(self, line: Line) -> None:
-        """The function `MODEL`: takes what the line is given, what it gives, and a workspace."""
-        memories = [*line.given, *line.made(), Memory((line.workspace,), "uint8")]
-        buffers = [tirx.decl_buffer(it.shape, it.dtype, f"t{at}") for at, it in enumerate(memories)]
+        """The function `MODEL`: takes what the line is given, what it gives, and a workspace. What a user passes is
+        checked like a kernel's parameter; checks of all weights would be most of the code."""
+        users = len(line.given) - len(line.constants)
+        buffers = [tirx.decl_buffer(it.shape, it.dtype, f"t{at}") for at, it in enumerate(line.given[:users])]
+        tensors = [tirx.Var(f"t{at}", "handle") for at in range(users, len(line.given) + len(line.made()) + 1)]
         addresses = [tirx.address_of(tirx.BufferLoad(buffer, [0] * len(buffer.ty.shape))) for buffer in buffers]
-        self.functions[tvm.ir.GlobalVar(MODEL)] = tirx.PrimFunc(
-            buffers, _checked(self._line(line), addresses)
-        ).with_attrs({"global_symbol": MODEL, "tirx.is_scheduled": True})
+        addresses += [tirx.call_intrin("handle", "tirx.tvm_struct_get", it, 0, _DATA) for it in tensors]
+        function = tirx.PrimFunc([*buffers, *tensors], _checked(self._line(line), addresses))
+        named = function.with_attrs({"global_symbol": MODEL, "tirx.is_scheduled": True})
+        self.functions[tvm.ir.GlobalVar(MODEL)] = named
 
     def _line(self, line: Line) -> Any:
         name = f"line_{line.name}"
