@@ -5,6 +5,8 @@ overflow and denormal results round as they should. tanh and erf: quotients of p
 Coefficients: fitted to the least relative error (Lawson's iteration), rounded to float32 one by one.
 """
 
+from collections.abc import Callable
+
 from tunefarm_coordinator.engines.mathematics.vectors import (
     Value,
     absolute,
@@ -36,6 +38,8 @@ _EXP2 = (1.0, 0.693147182, 0.240226507, 0.0555035919, 0.00961806159, 0.001339120
 
 # Minus this is the least argument of a normal result, to three digits.
 _SIGMOID_END = 87.336
+# From here on the result is 1.
+_SIGMOID_ONE = 20.0
 _TANH_END = 9.02
 _TANH_P = (1.0, 0.133827165, 0.00349750463, 2.06371496e-05, 1.33872318e-08)
 _TANH_Q = (1.0, 0.467160374, 0.0258845072, 0.00032886173, 7.7912199e-07)
@@ -50,23 +54,30 @@ def exp(x: Value) -> Value:
 
 
 def exp2(x: Value) -> Value:
-    near = clamped(x, -152.0, 129.0)
-    rounded = fma(near, 1.0, _ROUNDER)
-    rest = near - (rounded - _ROUNDER)
-    return _times_power(polynomial(_EXP2, rest), rounded)
+    def result(near: Value) -> Value:
+        rounded = fma(near, 1.0, _ROUNDER)
+        rest = near - (rounded - _ROUNDER)
+        return _times_power(polynomial(_EXP2, rest), rounded)
+
+    return _zero_below(-152.0, x, 129.0, result)
 
 
 def exp10(x: Value) -> Value:
-    near = clamped(x, -46.0, 39.0)
-    rounded, rest = _reduced(near, _LOG2_10, _LOG10_2)
-    return _times_power(polynomial(_EXP, rest * _LN_10), rounded)
+    def result(near: Value) -> Value:
+        rounded, rest = _reduced(near, _LOG2_10, _LOG10_2)
+        return _times_power(polynomial(_EXP, rest * _LN_10), rounded)
+
+    return _zero_below(-46.0, x, 39.0, result)
 
 
 def sigmoid(x: Value) -> Value:
-    rounded, rest = _reduced(0.0 - clamped(x, -_SIGMOID_END, _SIGMOID_END), _LOG2_E, _LN2)
-    # Neither a power of two nor what it is multiplied by is denormal or infinite here.
-    power = as_number((as_bits(rounded) - (_ROUNDER_BITS - _BIAS)) << _MANTISSA)
-    return select(x < -_SIGMOID_END, 0.0, quotient(1.0, 1.0 + polynomial(_EXP, rest) * power))
+    def result(near: Value) -> Value:
+        rounded, rest = _reduced(0.0 - near, _LOG2_E, _LN2)
+        # Neither a power of two nor what it is multiplied by is denormal or infinite here.
+        power = as_number((as_bits(rounded) - (_ROUNDER_BITS - _BIAS)) << _MANTISSA)
+        return quotient(1.0, 1.0 + polynomial(_EXP, rest) * power)
+
+    return _zero_below(-_SIGMOID_END, x, _SIGMOID_ONE, result)
 
 
 def tanh(x: Value) -> Value:
@@ -92,9 +103,19 @@ def sinh(x: Value) -> Value:
 
 def _exp(x: Value, halved: int = 0) -> Value:
     """e^x, halved so many times; no overflow before the result has one."""
-    near = clamped(x, -105.0, 91.0)
-    rounded, rest = _reduced(near, _LOG2_E, _LN2)
-    return _times_power(polynomial(_EXP, rest), rounded, halved)
+
+    def result(near: Value) -> Value:
+        rounded, rest = _reduced(near, _LOG2_E, _LN2)
+        return _times_power(polynomial(_EXP, rest), rounded, halved)
+
+    return _zero_below(-105.0, x, 91.0, result)
+
+
+def _zero_below(low: float, x: Value, high: float, result: Callable[[Value], Value]) -> Value:
+    """0 below `low`, from `high` on its result. Zero is not reached by way of denormals, one of which takes a CPU as
+    long as a hundred other numbers: what softmax masks lies there, and SiLU's larger arguments."""
+    vanishes = x < low
+    return select(vanishes, 0.0, result(select(vanishes, 0.0, clamped(x, low, high))))
 
 
 def _reduced(x: Value, per_unit: float, unit: tuple[float, float]) -> tuple[Value, Value]:
