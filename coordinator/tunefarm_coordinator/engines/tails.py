@@ -12,14 +12,12 @@ from tvm import tirx
 from tvm.s_tir import SBlock, SBlockRealize
 from tvm.tirx import For, PrimFunc, SeqStmt
 
-
-def partitioning() -> Any:
-    """The context to build a module in that `with_tails` made."""
-    return tvm.transform.PassContext(config={"s_tir.LoopPartition": {"partition_const_loop": True}})
+# Of the context to build a module in that `with_tails` made.
+PARTITIONING = {"s_tir.LoopPartition": {"partition_const_loop": True}}
 
 
 def with_tails(module: tvm.IRModule) -> tvm.IRModule:
-    """The module whose kernels for CPUs have their loops cut when they are built (`partitioning`)."""
+    """The module whose kernels for CPUs have their loops cut when they are built (`PARTITIONING`)."""
     marked = module.clone()
     for variable, function in module.functions.items():
         if isinstance(function, PrimFunc) and _asks(function.body):

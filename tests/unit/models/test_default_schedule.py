@@ -154,7 +154,7 @@ def test_sizes_that_do_not_divide_are_asked_about_in_no_step(name: str, tmp_path
     kernel = max(_kernels(tmp_path, CASES[name]), key=lambda k: k.flops)
     scheduled = default_schedule(kernel.module, host_target()).mod
     assert "T.where(" in str(scheduled.script())
-    with tails.partitioning():
+    with tvm.transform.PassContext(config=tails.PARTITIONING):
         cut = LoopPartition()(LowerOpaqueBlock()(ConvertBlocksToOpaque()(tails.with_tails(scheduled))))
     conditions = [line for line in str(cut.script()).splitlines() if " if " in line]
     assert conditions
