@@ -1,8 +1,9 @@
 """The gate's server: workers on this host ask here, over a Unix socket, for permits to compute.
 
 Newline-delimited JSON. From a worker: {"op": "acquire", "ttl": s, "cores": [...]}, {"op": "renew", "ttl": s},
-{"op": "release"}; to it: {"op": "granted"}. A closed connection releases its permit; a permit that expires
-costs its worker its life, as it may be computing into a measurement.
+{"op": "release"}; to it: {"op": "granted"} and, where it said "breathes": true when it acquired, {"op": "wanted"}:
+timing waits for its permit, it may give it back in the middle of its work. A closed connection releases its permit; a
+permit that expires costs its worker its life, as it may be computing into a measurement.
 """
 
 import asyncio
@@ -57,6 +58,7 @@ class GateServer:
         self.path = self._folder / "gate.sock"
         self._writers: dict[int, asyncio.StreamWriter] = {}
         self._pids: dict[int, int] = {}
+        self._breathing: set[int] = set()
         self._next = 0
         self._changed = asyncio.Event()
         self._timing = asyncio.Lock()
@@ -85,6 +87,7 @@ class GateServer:
         """Timing without our own workers on the reserved cores. May wait as long as permits are out."""
         async with self._timing:
             self._gate.close()
+            self._ask_back(self._gate.holders())
             try:
                 while not self._gate.may_time():
                     self._changed.clear()
@@ -101,6 +104,9 @@ class GateServer:
         try:
             while line := await reader.readline():
                 self._handle(worker, json.loads(line))
+        except ConnectionResetError:
+            # It ended, with a word of ours unread.
+            pass
         except (ValueError, TypeError, KeyError, ConnectionError) as error:
             _log.warning("gate: a worker was turned away", pid=self._pids[worker], error=repr(error))
         except asyncio.CancelledError:
@@ -116,6 +122,8 @@ class GateServer:
                 cores = request["cores"]
                 if not isinstance(cores, list):
                     raise TypeError("cores is not a list")
+                if request.get("breathes"):
+                    self._breathing.add(worker)
                 self._tell(self._gate.acquire(worker, frozenset(map(int, cores)), _ttl(request), _now()))
             case "renew":
                 self._gate.renew(worker, _ttl(request), _now())
@@ -128,11 +136,20 @@ class GateServer:
     def _tell(self, granted: list[int]) -> None:
         for worker in granted:
             self._writers[worker].write(b'{"op":"granted"}\n')
+        if self._gate.closing:
+            self._ask_back(granted)
         self._changed.set()
+
+    def _ask_back(self, workers: list[int]) -> None:
+        """Timing waits for them, as long as each of them takes for what it is at."""
+        for worker in workers:
+            if worker in self._breathing:
+                self._writers[worker].write(b'{"op":"wanted"}\n')
 
     def _drop(self, worker: int) -> None:
         self._writers.pop(worker, None)
         self._pids.pop(worker, None)
+        self._breathing.discard(worker)
         self._tell(self._gate.release(worker, _now()))
 
     async def _watch_expiry(self) -> None:

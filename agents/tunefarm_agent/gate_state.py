@@ -20,7 +20,7 @@ class Gate:
 
     reserved: frozenset[int]
     closed: bool = False
-    _closing: bool = False
+    closing: bool = False
     _permits: dict[int, _Permit] = field(default_factory=dict)
     _waiting: dict[int, tuple[frozenset[int], float]] = field(default_factory=dict)
     _promised: set[int] = field(default_factory=set)
@@ -52,29 +52,33 @@ class Gate:
     def next_expiry(self) -> float | None:
         return min((permit.expires for permit in self._permits.values()), default=None)
 
+    def holders(self) -> list[int]:
+        """Workers that timing waits for."""
+        return [worker for worker, permit in self._permits.items() if permit.cores]
+
     def close(self) -> None:
         """Timing wants to begin: from now on only who was promised a turn is granted a permit."""
-        self._closing = True
+        self.closing = True
 
     def may_time(self) -> bool:
         """True once the gate, asked to close, is closed: no turn is owed and no permit is out."""
-        if self._closing and not self._promised and not self._overlapping():
-            self._closing, self.closed = False, True
+        if self.closing and not self._promised and not self._overlapping():
+            self.closing, self.closed = False, True
         return self.closed
 
     def open(self, now: float) -> list[int]:
         """Timing is over, or no longer wanted. Answers: who is granted a permit now."""
-        self._closing = self.closed = False
+        self.closing = self.closed = False
         self._promised = set(self._waiting)
         return self._grant(now)
 
     def _overlapping(self) -> int:
-        return sum(bool(permit.cores) for permit in self._permits.values())
+        return len(self.holders())
 
     def _grant(self, now: float) -> list[int]:
         granted = []
         for worker, (cores, ttl) in list(self._waiting.items()):
-            turn = worker in self._promised if self._closing else not self.closed
+            turn = worker in self._promised if self.closing else not self.closed
             if turn and self._overlapping() < len(cores & self.reserved):
                 del self._waiting[worker]
                 self._promised.discard(worker)

@@ -125,7 +125,9 @@ class Searcher(Worker):
         import xgboost  # noqa: F401
 
         from tunefarm_coordinator.engines import search  # noqa: F401
+        from tunefarm_coordinator.engines.schedule_calls import without_type_checks
 
+        without_type_checks()
         return os.getpid()
 
     def open(self, request: OpenTask) -> list[Sample]:
@@ -153,7 +155,7 @@ class Searcher(Worker):
             os._exit(1)
         started = time.monotonic()
         search = self._search(request.key)
-        proposals = search.propose(request.count, self._models.get(request.key.job_id))
+        proposals = search.propose(request.count, self._models.get(request.key.job_id), self._gates.breathe)
         self._proposed[request.key].update(proposal.identity for proposal in proposals)
         return Proposed(tuple(proposals), time.monotonic() - started, search.exhausted)
 
@@ -230,7 +232,9 @@ class ModelWorker(Worker):
 
     def warm(self) -> int:
         from tunefarm_coordinator.compute import model_check, model_work  # noqa: F401
+        from tunefarm_coordinator.engines.schedule_calls import without_type_checks
 
+        without_type_checks()
         return os.getpid()
 
     def resolve_target(self, request: ResolveTarget) -> str:

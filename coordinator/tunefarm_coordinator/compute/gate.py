@@ -3,8 +3,10 @@
 Newline-delimited JSON over the agent's Unix socket, one permit for each connection. A permit expires unless it
 is renewed, and the agent then kills its holder: a worker that is stopped or stuck can't spoil a measurement.
 A gate that does not answer (no agent, an agent that restarts) is passed without a permit.
+Long work asks now and then whether its permit is wanted back (`HostGates.breathe`).
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 
 TTL_SECONDS = 30.0
 CONNECT_SECONDS = 2.0
+# So long a permit is worked with before it is given back in the middle of something.
+TURN_SECONDS = 0.15
+_GRANTED, _WANTED = b'"granted"', b'"wanted"'
 
 
 def host_id() -> str:
@@ -38,6 +43,7 @@ class PermitConnection:
         self._socket: socket.socket | None = None
         self._sending = threading.Lock()
         self._held = threading.Event()
+        self._wanted = False
 
     @property
     def held(self) -> bool:
@@ -56,6 +62,17 @@ class PermitConnection:
                 self._held.set()
                 return True
         return False
+
+    def wanted(self) -> bool:
+        """Whether the agent has asked for the permit back. Never waits."""
+        current = self._socket
+        if not self._held.is_set() or current is None:
+            return False
+        poll = select.poll()
+        poll.register(current, select.POLLIN)
+        with contextlib.suppress(OSError):
+            self._wanted = self._wanted or (bool(poll.poll(0)) and _WANTED in current.recv(4096))
+        return self._wanted
 
     def renew(self) -> None:
         """Prolongs the permit; nothing without one."""
@@ -79,7 +96,8 @@ class PermitConnection:
     def _request_permit(self, until: float) -> bool:
         if self._socket is None and not self._connect():
             return False
-        request = {"op": "acquire", "ttl": self._ttl, "cores": sorted(os.sched_getaffinity(0))}
+        cores = sorted(os.sched_getaffinity(0))
+        request = {"op": "acquire", "ttl": self._ttl, "cores": cores, "breathes": True}
         return self._tell(request) and self._wait_until_granted(until)
 
     def _connect(self) -> bool:
@@ -111,7 +129,8 @@ class PermitConnection:
     def _wait_until_granted(self, until: float) -> bool:
         current = self._socket
         received = b""
-        while current is not None and not received.endswith(b"\n"):
+        # Before it there may be a word about the last permit, behind it one about this one.
+        while current is not None and _GRANTED not in received:
             # `poll`, because a socket's own timeout would count for its sender too, which is another thread.
             poll = select.poll()
             poll.register(current, select.POLLIN)
@@ -125,7 +144,8 @@ class PermitConnection:
                 self.close()
                 return False
             received += chunk
-        return b'"granted"' in received
+        self._wanted = _WANTED in received.partition(_GRANTED)[2]
+        return _GRANTED in received
 
 
 class HostGates:
@@ -134,12 +154,15 @@ class HostGates:
     A thread of its own renews the permits while they are held; it ends with the process.
     """
 
-    def __init__(self, gates: Sequence[Gate] = (), ttl: float = TTL_SECONDS) -> None:
+    def __init__(self, gates: Sequence[Gate] = (), ttl: float = TTL_SECONDS, turn: float = TURN_SECONDS) -> None:
+        """`ttl`, `turn`: seconds, see `TTL_SECONDS` and `TURN_SECONDS`."""
         self._host_id = host_id()
         self._ttl = ttl
+        self._turn = turn
         self._connections: dict[str, PermitConnection] = {}
         self._renewer: threading.Thread | None = None
         self._stopped = threading.Event()
+        self._since = 0.0
         self.set(gates)
 
     def set(self, gates: Sequence[Gate]) -> None:
@@ -165,7 +188,18 @@ class HostGates:
             for connection in self._connections.values():
                 connection.close()
             return False
+        self._since = time.monotonic()
         return True
+
+    def breathe(self) -> None:
+        """In the middle of long work: where timing waits for it, and it has had its turn, lets timing go first. Returns
+        once computing may go on, however long that takes."""
+        if time.monotonic() - self._since < self._turn:
+            return
+        if any(connection.wanted() for connection in self._connections.values()):
+            self.release()
+            while not self.acquire(self._ttl):
+                pass
 
     def release(self) -> None:
         """Gives all permits back."""

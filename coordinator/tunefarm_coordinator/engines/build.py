@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import tvm
 from tvm.target import Target
@@ -17,6 +16,10 @@ from tunefarm_coordinator.engines.cuda.compiler import compiling_for
 from tunefarm_coordinator.engines.mathematics import lowering
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
+
+# Of the context to build kernels in that nobody calls but with the arrays that they are made for: checks of the
+# arguments' types and shapes, with messages, took LLVM a third of its time.
+UNCHECKED = {"tirx.disable_assert": True}
 
 
 def build_candidate(task_module: str, trace: str, target: str, workspace: Path | None = None) -> BuiltCandidate:
@@ -73,7 +76,7 @@ def check_toolchain(target: str) -> None:
 def build_kernels(module: tvm.IRModule, target: Target) -> tvm.runtime.Module:
     """Scheduled functions as code for the target and its host. Raises BuildError, and one of TVM_ERRORS."""
     if target.kind.name != "cuda":
-        with compiling():
+        with tvm.transform.PassContext(config={**tails.PARTITIONING, **UNCHECKED}):
             return lowering.build(tails.with_tails(fetch_ahead.with_fetches(module)), target)
     with compiling_for(target):
         return kernels.build(module, target)
@@ -83,12 +86,6 @@ def build_kernels(module: tvm.IRModule, target: Target) -> tvm.runtime.Module:
 def _load_module(task_module: str) -> tvm.IRModule:
     """Candidates of a task come in batches, and reading its module costs 5% of a build. Never changed."""
     return module_text.load(task_module)
-
-
-def compiling() -> Any:
-    """The context to compile kernels in that nobody calls but with the arrays that they are made for."""
-    # Checks of the arguments' types and shapes, with messages, took LLVM a third of its time for a kernel.
-    return tvm.transform.PassContext(config={**tails.PARTITIONING, "tirx.disable_assert": True})
 
 
 def export_library(

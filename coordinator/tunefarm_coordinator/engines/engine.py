@@ -1,6 +1,6 @@
 """Engines: interchangeable ways to propose candidates for a task, chosen by name."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,9 +32,10 @@ class Search(Protocol):
     def exhausted(self) -> bool:
         """Whether the last round found fewer new candidates than it was asked for."""
 
-    def propose(self, count: int, model: ScoreModel | None) -> list[Proposal]:
+    def propose(self, count: int, model: ScoreModel | None, breathe: Callable[[], None] = ...) -> list[Proposal]:
         """At most `count` new candidates, most promising first: none proposed, recorded or forbidden
-        before. `model` is None as long as the cost model is not warm."""
+        before. `model` is None as long as the cost model is not warm. `breathe` is called again and again, some tens of
+        milliseconds apart, and may take its time."""
 
     def adopt(self, trace: str) -> Proposal:
         """Takes in a schedule made elsewhere (the untuned default, another job's best) as if it had been

@@ -96,6 +96,10 @@ class Space(Protocol):
         """The schedule of a recorded trace as this space finishes it; None where it has none."""
 
 
+def _go_on() -> None:
+    """Nobody waits."""
+
+
 class TaskSearch:
     """The search of one task; see `engine.Search`. The same arguments and calls give the same proposals."""
 
@@ -128,6 +132,7 @@ class TaskSearch:
         self._measured: dict[str, _Measured] = {}
         self._exhausted = False
         self._random_left = random_trials
+        self._breathe: Callable[[], None] = _go_on
         for record in records:
             self._restore(record)
         self._seeds = [] if self._space.first is None else [self._space.first.trace]
@@ -138,8 +143,9 @@ class TaskSearch:
         """Whether the last round found fewer new candidates than it was asked for."""
         return self._exhausted
 
-    def propose(self, count: int, model: ScoreModel | None) -> list[Proposal]:
+    def propose(self, count: int, model: ScoreModel | None, breathe: Callable[[], None] = _go_on) -> list[Proposal]:
         """See `engine.Search.propose`."""
+        self._breathe = breathe
         first = [self._enter(pick) for pick in self._random(count)]
         if not self._measured:
             first += [self._enter(pick) for pick in self._first(count - len(first))]
@@ -271,6 +277,7 @@ class TaskSearch:
         missing = wanted - len(drafts)
         known, none = _KNOWN_DRAWS * missing, _VOID_DRAWS * missing
         while len(drafts) < wanted and known > 0 and none > 0:
+            self._breathe()
             draft = draw()
             if draft is None:
                 none -= 1

@@ -29,6 +29,7 @@ def test_other_cores_never_wait() -> None:
     g.close()
     assert g.may_time()
     assert g.acquire(1, frozenset({2, 3}), 30, 0) == [1]
+    assert g.holders() == []
     assert g.may_time()
 
 
@@ -37,6 +38,7 @@ def test_timing_waits_for_every_permit_and_no_new_one_is_granted() -> None:
     g.acquire(1, CORES, 30, 0)
     g.close()
     assert not g.may_time()
+    assert g.holders() == [1]
     assert g.acquire(2, CORES, 30, 1) == []
     assert g.release(1, 2) == []
     assert g.may_time()

@@ -25,13 +25,14 @@ class FakeGate:
             def handle(self) -> None:
                 gate._connections.append(self.request)
                 number = len(gate._connections)
-                for line in self.rfile:
-                    message = json.loads(line)
-                    gate.told.put((number, message))
-                    if message["op"] == "acquire":
-                        gate.opened.wait()
-                        with contextlib.suppress(OSError):  # the test is over, or ended the connection
-                            self.wfile.write(b'{"op":"granted"}\n')
+                with contextlib.suppress(ConnectionResetError):  # it ended with a word of ours unread
+                    for line in self.rfile:
+                        message = json.loads(line)
+                        gate.told.put((number, message))
+                        if message["op"] == "acquire":
+                            gate.opened.wait()
+                            with contextlib.suppress(OSError):  # the test is over, or ended the connection
+                                self.wfile.write(b'{"op":"granted"}\n')
                 gate.told.put((number, {"op": "closed"}))
 
         class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -40,6 +41,11 @@ class FakeGate:
         self._server = Server(self.path, Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
+
+    def want_back(self) -> None:
+        """Asks for all permits."""
+        for connection in self._connections:
+            connection.sendall(b'{"op":"wanted"}\n')
 
     def next_told(self) -> tuple[int, dict[str, Any]]:
         """The next message, waited for up to 5 seconds."""

@@ -35,7 +35,7 @@ def permit(gates: HostGates) -> Iterator[None]:
 def test_a_permit_is_asked_for_with_its_cores_and_given_back(gate: FakeGate, gates: HostGates) -> None:
     with permit(gates):
         _, request = gate.next_told()
-    assert request == {"op": "acquire", "ttl": 30.0, "cores": sorted(os.sched_getaffinity(0))}
+    assert request == {"op": "acquire", "ttl": 30.0, "cores": sorted(os.sched_getaffinity(0)), "breathes": True}
     assert gate.ops(1) == ["release"]
 
 
@@ -53,6 +53,36 @@ def test_a_permit_in_hand_is_not_asked_for_again(gate: FakeGate, gates: HostGate
     assert gates.acquire(5)
     gates.release()
     assert gate.ops(2) == ["acquire", "release"]
+
+
+def test_long_work_gives_a_permit_back_that_is_wanted_and_goes_on_with_the_next(gate: FakeGate) -> None:
+    worker = HostGates([Gate(host_id(), gate.path)], ttl=30.0, turn=0.0)
+    with permit(worker):
+        worker.breathe()
+        gate.want_back()
+        worker.breathe()
+        worker.breathe()
+    worker.close()
+    assert gate.ops(5) == ["acquire", "release", "acquire", "release", "closed"]
+
+
+def test_what_was_said_of_the_last_permit_is_not_taken_for_the_next_one(gate: FakeGate) -> None:
+    worker = HostGates([Gate(host_id(), gate.path)], ttl=30.0, turn=0.0)
+    with permit(worker):
+        gate.want_back()
+    with permit(worker):
+        worker.breathe()
+    worker.close()
+    assert gate.ops(5) == ["acquire", "release", "acquire", "release", "closed"]
+
+
+def test_who_has_not_had_his_turn_yet_keeps_his_permit(gate: FakeGate) -> None:
+    worker = HostGates([Gate(host_id(), gate.path)], ttl=30.0, turn=60.0)
+    with permit(worker):
+        gate.want_back()
+        worker.breathe()
+    worker.close()
+    assert gate.ops(3) == ["acquire", "release", "closed"]
 
 
 def test_a_closed_gate_is_waited_for(gate: FakeGate, gates: HostGates) -> None:
@@ -79,7 +109,8 @@ def test_a_gate_that_stays_closed_is_told_of_and_asked_again(gate: FakeGate, gat
     gate.opened.set()
     assert sorted(gate.ops(2)) == ["acquire", "closed"]
     with permit(gates):
-        assert gate.next_told() == (2, {"op": "acquire", "ttl": 30.0, "cores": sorted(os.sched_getaffinity(0))})
+        number, request = gate.next_told()
+        assert (number, request["op"]) == (2, "acquire")
     assert gate.next_told() == (2, {"op": "release"})
 
 

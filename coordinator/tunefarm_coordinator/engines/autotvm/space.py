@@ -36,7 +36,9 @@ class TemplateSpace:
         self._target = target
         self._vectors = vectors_of(str(target))
         self._memory: dict[str, object] = {}
-        kernel, self._template = _template(module, target)
+        plain = Schedule(module, debug_mask="none", error_render_level="none")
+        self._inlined = nests.inline_spatial(plain)
+        kernel, self._template = _template(plain, self._inlined, target)
         self.name = f"{kernel.operator}.{intrinsics.family(target)}"
         self._kernel = kernel
         self.context = ms.TuneContext(module, target=target, rand_state=rng.randint(1, _LARGEST_SEED), num_threads=1)
@@ -67,8 +69,7 @@ class TemplateSpace:
 
     def _make(self, chooser: Chooser) -> registry.Job:
         """A schedule, and what the template says of it."""
-        schedule = Schedule(self.module, debug_mask="none", error_render_level="none")
-        schedule = nests.inline_spatial(schedule)
+        schedule = self._inlined.copy()
         knobs = Knobs(schedule, chooser)
         job = registry.Job(schedule, self._kernel, knobs, self._target, self._vectors, self._memory)
         self._template(job)
@@ -89,9 +90,8 @@ class TemplateSpace:
         return Draft(schedule_identity(self.module, schedule.mod), schedule)
 
 
-def _template(module: IRModule, target: Target) -> tuple[Kernel, registry.Template]:
-    schedule = Schedule(module, debug_mask="none", error_render_level="none")
-    kernel = dot_product(nests.inline_spatial(schedule), str(target)) or recognised(schedule)
+def _template(plain: Schedule, inlined: Schedule, target: Target) -> tuple[Kernel, registry.Template]:
+    kernel = dot_product(inlined, str(target)) or recognised(plain)
     if kernel is None:
         raise InvalidInput("there is no template for this kernel: it is no convolution or matrix product")
     found = registry.find(kernel.operator, intrinsics.family(target))

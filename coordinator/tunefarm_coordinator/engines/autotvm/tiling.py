@@ -23,6 +23,8 @@ _UNROLLED_REDUCTION = 16
 _SERIAL_FLOPS = 2_000_000.0
 # Where padding is done: in a nest of its own, at the tile of a thread, at each read.
 _PAD_APART, _PAD_AT_TILE, _PAD_INLINE = range(3)
+# In a job's memory: the sizes that uneven tiles are made for, or None.
+_UNEVEN = "uneven"
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ def tile_product(job: Job, form: Form) -> None:
 def _tiled_unevenly(job: Job) -> bool:
     """Decides for tiles that don't divide their axes, where those are estimated to be faster, and makes them."""
     name = job.kernel.block
-    epilogue = nests.epilogue(job.schedule, name)
-    shape = uneven_tiles.preferred(job.schedule, name, job.vectors, job.target)
-    if epilogue is None or shape is None:
+    if _UNEVEN not in job.memory:
+        job.memory[_UNEVEN] = uneven_tiles.preferred(job.schedule, name, job.vectors, job.target)
+    epilogue, shape = nests.epilogue(job.schedule, name), job.memory[_UNEVEN]
+    if epilogue is None or not isinstance(shape, Shape):
         return False
     if not job.knobs.choice((0, 1), 1):
         return False
