@@ -75,6 +75,13 @@ def test_both_entries_give_what_onnx_runtime_does(tmp_path: Path) -> None:
     assert len(_kernels(machine, ENTRY_BY_KERNEL, tensor)) == 2
 
 
+def test_a_library_is_no_part_of_the_process_that_loads_it(tmp_path: Path) -> None:
+    """Of two that were, the second would take the first one's place."""
+    model = model_of(NODES[:2], {"x": ROW}, {"probabilities": TensorProto.FLOAT}, WEIGHTS)
+    _machine(model, {"x": ROW}, tmp_path)
+    assert b"RegisterSystemLibSymbol" not in (tmp_path / "package" / "model.so").read_bytes()
+
+
 def test_what_calls_more_than_kernels_stays_as_it_is() -> None:
     builder = relax.BlockBuilder()
     x = relax.Var("x", relax.TensorType((2, 3), "float32"))
