@@ -36,8 +36,8 @@ def build_for_cpu(module: Any, target: Target, objects: KernelObjects) -> Any:
     rest.update(tvm.IRModule(code))
     built = objects.modules({str(gvar.name_hint): kernel for gvar, kernel in kernels.items()}, target)
     others = list((lowered.attrs or {}).get("external_mods", []))
-    # What calls kernels has nothing to optimise, and LLVM would take half a second for it. (At level 0 an empty function
-    # stays, by which TVM takes a library for one that its program is linked with: two in a process would mix.)
+    # What calls kernels has nothing to optimise, and LLVM would take half a second for it. (At level 0 an empty
+    # function stays, by which TVM takes a library for one that its program is linked with: two in a process would mix.)
     plainly = Target({**json.loads(str(target)), "opt-level": 1})
     return relax.build(rest.with_attr("external_mods", [*built, *others]), target=plainly, relax_pipeline=None)
 

@@ -32,7 +32,7 @@ from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, vect
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.copy_schedule import schedule_copy
 from tunefarm_coordinator.models.gpu_schedule import gpu_schedule
-from tunefarm_coordinator.models.row_schedule import is_rowwise, schedule_rows
+from tunefarm_coordinator.models.row_schedule import gives_one, is_rowwise, reduce_in_lanes, schedule_rows
 
 # So many vector instructions at most are made of a window whose steps are written out, and so many follow one another.
 # (A maximum of 128 numbers in a row kept LLVM busy for ever.)
@@ -89,6 +89,10 @@ def _reads_weights_as_they_lie(schedule: Any) -> bool:
 
 def _schedule_leaf(schedule: Any, name: str, vectors: Vectors, target: Any) -> tuple[Any, set[str]]:
     if nests.reduces(schedule, name):
+        if gives_one(schedule, name):
+            in_lanes = nests.attempt(schedule, lambda s: reduce_in_lanes(s, name, vectors))
+            if in_lanes is not None:
+                return in_lanes, {name}
         epilogue = nests.epilogue(schedule, name)
         if epilogue is not None:
             tried = _tile_unevenly(schedule, name, epilogue, vectors, target)

@@ -6,6 +6,7 @@ row's end (`rfactor`); where the last axis is another, lanes are rows beside one
 """
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from tvm.tirx import IntImm, IterVar, Var
@@ -35,6 +36,41 @@ def schedule_rows(schedule: Any, vectors: Vectors) -> None:
         _beside_rows(schedule, names, reduced, vectors)
     else:
         raise ValueError("what is reduced has no step that goes over it again")
+
+
+def gives_one(schedule: Any, name: str) -> bool:
+    """Whether a reduction has one result, and goes through its operands from the first element to the last."""
+    block = schedule.get(schedule.get_sblock(name))
+    summed = [axis for axis in block.iter_vars if axis.iter_type == IterVar.CommReduce and int(axis.dom.extent) > 1]
+    operands = [read for read in block.reads if any(nests.is_indexed_by(read, axis) for axis in summed)]
+    if prod(nests.extents(schedule, name, IterVar.DataPar)) > 1 or not operands:
+        return False
+    places = [
+        [each.min for each, size in zip(read.region, read.source.shape, strict=True) if int(size) > 1]
+        for read in operands
+    ]
+    return all(
+        len(place) == len(summed) and all(axis.var.same_as(at) for axis, at in zip(summed, place, strict=True))
+        for place in places
+    )
+
+
+def reduce_in_lanes(schedule: Any, name: str, vectors: Vectors) -> None:
+    """One result out of as many as there are lanes. Raises one of TVM_ERRORS; ValueError: what is reduced has no such
+    divisor."""
+    block = schedule.get_sblock(name)
+    rank = len(nests.extents(schedule, name, IterVar.DataPar))
+    flat = _fused(schedule, schedule.get_loops(block)[rank:])
+    size = nests.extent(schedule, flat)
+    width = next((lanes for lanes in (vectors.lanes, _JOINED) if size > lanes and size % lanes == 0), None)
+    if width is None:
+        raise ValueError(f"{size} elements fill no vectors")
+    _, lanes = nests.split(schedule, flat, width)
+    partial = schedule.rfactor(lanes, rank)
+    *outer, lanes = schedule.get_loops(partial)
+    schedule.vectorize(lanes)
+    init = schedule.decompose_reduction(partial, outer[rank])
+    schedule.vectorize(schedule.get_loops(init)[-1])
 
 
 def _reads_once(schedule: Any, name: str) -> bool:

@@ -66,6 +66,7 @@ CASES: dict[str, Case] = {
         {"w": graphs.random_weights(64, 3, 7, 7)},
     ),
     "dense": ([_node("Gemm", "x", "w", "b", transB=1)], _FLAT, _DENSE),
+    "one_product": ([_node("MatMul", "x", "w")], [1, 224], {"w": graphs.random_weights(224, 1)}),
     "uneven_channels": (
         [_node("Conv", "x", "w", "b", output="c"), _node("Relu", "c")],
         [1, 26, 13, 11],
@@ -136,6 +137,13 @@ def test_scheduled_is_unscheduled(name: str, tmp_path: Path) -> None:
         library["main"](*[tvm.runtime.tensor(value) for value in inputs], output)
         assert match(output.numpy(), expected), kernel.name
         assert np.ptp(expected) > 0 or expected.size == 1
+
+
+def test_one_result_is_reduced_in_lanes(tmp_path: Path) -> None:
+    (kernel,) = _kernels(tmp_path, CASES["one_product"])
+    script = str(default_schedule(kernel.module, host_target()).mod.script())
+    assert "matmul_rf" in script
+    assert "T.vectorized(" in script
 
 
 @pytest.mark.parametrize("name", ["conv", "strided_conv", "depthwise", "grouped", "dense"])
