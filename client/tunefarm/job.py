@@ -228,7 +228,7 @@ class Plan:
     `options`: the tuner's, defaults filled in; None from a coordinator that does not tell. `estimated_seconds` comes
     from the pace (`trials_per_second`) of the last `measured_jobs` jobs like it; None: nothing was measured there yet.
     `allow_tf32`: float32 products may round their factors to TF32. `exact_math`: exp, tanh and their like are libm's on
-    CPUs. `shape_sets`: the shapes of all inputs, of each set.
+    CPUs, and convolutions direct sums. `shape_sets`: the shapes of all inputs, of each set.
     """
 
     target: str

@@ -21,8 +21,9 @@ class TuningParameters(TypedDict, total=False):
     The first six are loose tuning parameters (`tunefarm.options.pick_tuner`). `max_trials` and
     `max_seconds` cap the whole job; `seed` makes the search repeatable. `allow_tf32`: on an NVIDIA GPU that has
     TF32, float32 products may be made with it: faster, and exact to some three digits. `exact_math`: on CPUs exp, tanh
-    and their like stay libm's, instead of vectors that are exact to a few units in the last place. `without_reference`:
-    tune a model that ONNX Runtime can't run as well; its outputs may then be compared with nothing.
+    and their like stay libm's, instead of vectors that are exact to a few units in the last place, and convolutions are
+    direct sums. `without_reference`: tune a model that ONNX Runtime can't run as well; its outputs may then be compared
+    with nothing.
     """
 
     trials_per_kernel: int | None

@@ -22,7 +22,7 @@ from tvm.target import Target
 
 from tests.model_zoo import ZOO, ModelUnavailable, model_path
 from tests.unit.models import graphs
-from tunefarm_coordinator.engines import trace_text
+from tunefarm_coordinator.engines import programs, trace_text
 from tunefarm_coordinator.models import package, packed_weights
 from tunefarm_coordinator.models.compare import OutputComparison, compare_outputs
 from tunefarm_coordinator.models.default_schedule import default_trace
@@ -155,7 +155,10 @@ def test_plain_tvm_finds_the_records(squeezenet: Case, squeezenet_package: Packa
     with target, database:
         applied = relax.transform.MetaScheduleApplyDatabase()(module)
     scheduled = [f for f in applied.functions.values() if f.attrs and f.attrs.get("tirx.is_scheduled")]
-    assert len(scheduled) == len(squeezenet.prepared.tasks)
+    # Plain TVM can't write down another algorithm than the kernel's own.
+    traces = [default_trace(task.module, host_target()) for task in squeezenet.prepared.tasks]
+    own = [trace for trace in traces if programs.named_in(json.loads(trace)[0]) is None]
+    assert len(scheduled) == len(own) > len(traces) / 2
 
     executable = ms.relax_integration.compile_relax(database, module, target, None)
     machine = relax.VirtualMachine(executable, tvm.cpu())

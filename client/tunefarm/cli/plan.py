@@ -111,7 +111,9 @@ def _plan_table(plan: Plan) -> RenderableType:
     if plan.allow_tf32:
         parts.append(Text("precision: float32 products may use TF32 (--allow-tf32)"))
     if plan.exact_math:
-        parts.append(Text("precision: exp, tanh and their like are libm's on CPUs (--exact-math)"))
+        parts.append(
+            Text("precision: exp, tanh and their like are libm's on CPUs, convolutions direct sums (--exact-math)")
+        )
     parts += [Text(f"note: {note}") for note in plan.notes]
     return Group(*parts)
 

@@ -118,7 +118,8 @@ ExactMath = Annotated[
     bool,
     typer.Option(
         "--exact-math",
-        help="CPUs: exp, tanh and their like are libm's, not vectors that are off by some units in the last place.",
+        help="CPUs: exp, tanh and their like are libm's, not vectors that are off by some units in the last place; "
+        "convolutions are direct sums.",
     ),
 ]
 WithoutReference = Annotated[

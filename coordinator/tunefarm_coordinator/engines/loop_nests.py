@@ -93,10 +93,10 @@ def inline_padding(schedule: Any) -> Any:
 
 def seldom_read_padding(schedule: Any, name: str) -> bool:
     """Whether a spatial block pads what one reduction reads, too seldom for a copy to be worth it."""
-    return _is_padding(schedule, name) and _reads_per_element(schedule, name) < _COPIED
+    return is_padding(schedule, name) and _reads_per_element(schedule, name) < _COPIED
 
 
-def _is_padding(schedule: Any, name: str) -> bool:
+def is_padding(schedule: Any, name: str) -> bool:
     """Whether a block gives what it reads or, by a condition that its last axis has no part in, a constant."""
     block = schedule.get(schedule.get_sblock(name))
     value = getattr(block.body, "value", None)
@@ -136,7 +136,7 @@ def spatial(schedule: Any, name: str, vectors: Vectors) -> None:
     """Rule for a kernel without a reduction: outer loops fused and parallel, the last one vectorised."""
     loops = schedule.get_loops(schedule.get_sblock(name))
     sizes = [extent(schedule, loop) for loop in loops]
-    if len(sizes) > 1 and _is_padding(schedule, name) and sizes[-1] < vectors.lanes // 2:
+    if len(sizes) > 1 and is_padding(schedule, name) and sizes[-1] < vectors.lanes // 2:
         # LLVM makes vectors of a row whose ends are asked for; TVM would divide for each lane.
         _by_rows(schedule, loops)
         return

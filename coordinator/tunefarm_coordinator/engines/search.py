@@ -11,21 +11,19 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import tvm
 from tvm.s_tir import Schedule
-from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
-from tunefarm_coordinator.engines import module_text, trace_text
+from tunefarm_coordinator.engines import module_text, programs, trace_text
 from tunefarm_coordinator.engines.candidate import Proposal
 from tunefarm_coordinator.engines.cost_model import Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord
 from tunefarm_coordinator.engines.features import FeatureExtractor, Features
 from tunefarm_coordinator.engines.ranking import Ranking
-from tunefarm_coordinator.engines.space import DesignSpace, Draft, schedule_identity
+from tunefarm_coordinator.engines.space import DesignSpace, Draft, Space, schedule_identity
 from tunefarm_coordinator.engines.spaces import sketches
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
@@ -56,9 +54,11 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class _Scored:
+    """`features` None: of a program whose settings are ranked by estimate."""
+
     identity: str
     schedule: Schedule
-    features: Features
+    features: Features | None
     estimate: float | None = None
 
 
@@ -69,31 +69,6 @@ class _Measured:
     trace: Trace
     seconds: float | None
     features: Features | None
-
-
-class Space(Protocol):
-    """What a search draws from.
-
-    Attributes:
-        module: the task's unscheduled module.
-        context: what features are extracted with.
-        first: the schedule to begin with where there is one that was written with care.
-        screens: whether each draft is the most promising of several already.
-    """
-
-    module: tvm.IRModule
-    context: ms.TuneContext
-    first: Draft | None
-    screens: bool
-
-    def sample(self) -> Draft | None:
-        """A schedule with random decisions; None where the decisions drawn make no valid one."""
-
-    def mutate(self, trace: Trace) -> Draft | None:
-        """A schedule with a decision of `trace` changed; None where that makes no valid one."""
-
-    def replay(self, trace: Trace) -> Draft | None:
-        """The schedule of a recorded trace as this space finishes it; None where it has none."""
 
 
 def _go_on() -> None:
@@ -159,7 +134,7 @@ class TaskSearch:
         proposed here, so that it can be observed. Raises `InvalidInput` for a trace that does not replay."""
         try:
             schedule = trace_text.replay(self._space.module, trace, self._target)
-            features = self._extractor.extract(schedule)
+            features = self._extracted(schedule)
         except TVM_ERRORS as error:
             raise InvalidInput(f"the trace does not fit this task: {first_line(error)}") from error
         identity = schedule_identity(self._space.module, schedule.mod)
@@ -172,7 +147,8 @@ class TaskSearch:
             scored = self._pending.pop(result.identity, None)
             if scored is not None:
                 self._measured[result.identity] = _Measured(scored.schedule.trace, result.seconds, scored.features)
-                samples.append(Sample(self._workload, scored.features, result.seconds))
+                if scored.features is not None:
+                    samples.append(Sample(self._workload, scored.features, result.seconds))
         return samples
 
     def samples(self) -> list[Sample]:
@@ -183,12 +159,11 @@ class TaskSearch:
         ]
 
     def _features(self, measured: _Measured) -> Features | None:
-        """Of a measured candidate; None where it can't be lowered (a record of a failed build)."""
+        """Of a measured candidate; None where it can't be lowered (a record of a failed build), or has none."""
         if measured.features is None:
-            schedule = Schedule(self._space.module, debug_mask="none", error_render_level="none")
             try:
-                measured.trace.apply_to_schedule(schedule, remove_postproc=False)
-                measured.features = self._extractor.extract(schedule)
+                schedule = trace_text.replay(self._space.module, trace_text.encode(measured.trace), self._target)
+                measured.features = self._extracted(schedule)
             except TVM_ERRORS:
                 return None
         return measured.features
@@ -257,14 +232,14 @@ class TaskSearch:
             return None
         # As it stands it is measured anyway, without a trial.
         self._seen.add(schedule_identity(self._space.module, schedule.mod))
-        return schedule.trace if len(schedule.trace.decisions) else None
+        return schedule.trace if _can_change(schedule.trace) else None
 
     def _parents(self) -> list[Trace]:
         """The fastest measured candidates that have a decision to change."""
         fastest = sorted(
             (measured.seconds, position, measured.trace)
             for position, measured in enumerate(self._measured.values())
-            if measured.seconds is not None and len(measured.trace.decisions)
+            if measured.seconds is not None and _can_change(measured.trace)
         )
         return [trace for _, _, trace in fastest[: self._options.parents]]
 
@@ -286,17 +261,30 @@ class TaskSearch:
                 known -= 1
                 continue
             try:
-                features = self._extractor.extract(draft.schedule)
+                features = self._extracted(draft.schedule)
             except TVM_ERRORS:  # can't be lowered, so it can't be built
                 self._seen.add(draft.identity)
                 none -= 1
                 continue
             drafts[draft.identity] = _Scored(draft.identity, draft.schedule, features, draft.estimate)
 
+    def _extracted(self, schedule: Schedule) -> Features | None:
+        """None for a program of another algorithm: what its loops cost is known beforehand, and lowering what is
+        written out in them takes twenty times as long as it does for other schedules."""
+        is_program = programs.winograd_settings(schedule.trace) is not None
+        return None if is_program else self._extractor.extract(schedule)
+
     def _best(self, drafts: list[_Scored], model: ScoreModel | None) -> list[_Scored]:
-        estimates = [draft.estimate for draft in drafts]
-        order = self._ranking.order([draft.features for draft in drafts], model, estimates)
-        return [drafts[index] for index in order]
+        """Most promising first: by the features of those that have any, by estimate the others, and both in turn, each
+        as often as it was drawn."""
+        with_features = [(draft, draft.features) for draft in drafts if draft.features is not None]
+        order = self._ranking.order(
+            [features for _, features in with_features], model, [draft.estimate for draft, _ in with_features]
+        )
+        programs_ = sorted((draft for draft in drafts if draft.features is None), key=lambda draft: draft.estimate or 0)
+        groups = [[with_features[index][0] for index in order], programs_]
+        placed = [((place + 0.5) / len(group), draft) for group in groups for place, draft in enumerate(group)]
+        return [draft for _, draft in sorted(placed, key=lambda each: each[0])]
 
     def _pick(self, drafts: list[_Scored], count: int, model: ScoreModel | None) -> list[_Scored]:
         ranked = self._best(drafts, model)
@@ -311,6 +299,11 @@ class TaskSearch:
         self._seen.add(scored.identity)
         self._pending.setdefault(scored.identity, scored)
         return Proposal(scored.identity, trace_text.encode(scored.schedule.trace))
+
+
+def _can_change(trace: Trace) -> bool:
+    """Whether there is a decision in a trace."""
+    return len(trace.decisions) > 0 or programs.winograd_settings(trace) is not None
 
 
 class Autoscheduler:

@@ -1,11 +1,12 @@
-"""The design space of one task: sketches that MetaSchedule generates, sampled and mutated into schedules."""
+"""The design space of one task: what a search draws from, and sketches that MetaSchedule generates, sampled and mutated
+into schedules."""
 
 import hashlib
 import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import tvm_ffi
 from tvm import IRModule
@@ -48,6 +49,31 @@ def schedule_identity(module: IRModule, scheduled: IRModule) -> str:
     """
     text = f"{tvm_ffi.structural_hash(module):016x}:{tvm_ffi.structural_hash(scheduled):016x}"
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Space(Protocol):
+    """What a search draws from.
+
+    Attributes:
+        module: the task's unscheduled module.
+        context: what features are extracted with.
+        first: the schedule to begin with where there is one that was written with care.
+        screens: whether each draft is the most promising of several already.
+    """
+
+    module: IRModule
+    context: ms.TuneContext
+    first: Draft | None
+    screens: bool
+
+    def sample(self) -> Draft | None:
+        """A schedule with random decisions; None where the decisions drawn make no valid one."""
+
+    def mutate(self, trace: Trace) -> Draft | None:
+        """A schedule with a decision of `trace` changed; None where that makes no valid one."""
+
+    def replay(self, trace: Trace) -> Draft | None:
+        """The schedule of a recorded trace as this space finishes it; None where it has none."""
 
 
 class DesignSpace:

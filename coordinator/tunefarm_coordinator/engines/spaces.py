@@ -1,4 +1,4 @@
-"""Which space the auto-scheduler draws a task's schedules from."""
+"""Which space a tuner draws a task's schedules from."""
 
 import random
 
@@ -8,15 +8,31 @@ from tvm.target import Target
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines import uneven_tiles
+from tunefarm_coordinator.engines.algorithms import Alternatives, offer_for
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.operators import recognised
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.register_tiles import vectors_of
-from tunefarm_coordinator.engines.space import DesignSpace
+from tunefarm_coordinator.engines.space import DesignSpace, Space
 from tunefarm_coordinator.errors import InvalidInput
 
 
-def sketches(module: IRModule, target: Target, rng: random.Random) -> DesignSpace | TemplateSpace:
+def sketches(module: IRModule, target: Target, rng: random.Random) -> Space:
+    """The generated schedules of a task, and those of other algorithms for it. Raises InvalidInput."""
+    return _with_alternatives(_direct(module, target, rng), target, rng)
+
+
+def templates(module: IRModule, target: Target, rng: random.Random) -> Space:
+    """The schedules of a task's template, and those of other algorithms for it. Raises InvalidInput."""
+    return _with_alternatives(TemplateSpace(module, target, rng), target, rng)
+
+
+def _with_alternatives(space: Space, target: Target, rng: random.Random) -> Space:
+    offer = offer_for(space.module, target)
+    return space if offer is None else Alternatives(space, offer, rng)
+
+
+def _direct(module: IRModule, target: Target, rng: random.Random) -> DesignSpace | TemplateSpace:
     """MetaSchedule's generated space; on NVIDIA GPUs, for products and convolutions, the sketch of `engines.gpu` in its
     place: generated ones have no split sums and no copies ahead, and most of their random decisions make no schedule
     that fits the device. On CPUs, templates for products of bytes, and for sizes that no good tile divides: generated

@@ -10,7 +10,7 @@ from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 from tvm.tirx import FloatImm, IntImm
 
-from tunefarm_coordinator.engines import intrinsics
+from tunefarm_coordinator.engines import intrinsics, programs
 
 
 def encode(trace: Trace) -> str:
@@ -22,7 +22,8 @@ def encode(trace: Trace) -> str:
 
 
 def replay(module: IRModule, trace: str, target: Target) -> Schedule:
-    """Applies a trace to an unscheduled module; registers the target's intrinsics if the trace tensorizes.
+    """Applies a trace to an unscheduled module, or to the program of it that the trace names; registers the target's
+    intrinsics if the trace tensorizes.
 
     Raises `ValueError` for text that is not a trace, and what TVM raises (`RuntimeError` and its kin) for
     a trace that does not fit the module.
@@ -32,6 +33,9 @@ def replay(module: IRModule, trace: str, target: Target) -> Schedule:
         raise ValueError("a trace is a JSON list of two lists: instructions and decisions")
     if '"Tensorize"' in trace:
         intrinsics.load(target)
+    name = programs.named_in(instructions[0])
+    if name is not None:
+        module = programs.program(module, name)
     schedule = Schedule(module, debug_mask="none", error_render_level="fast")
     with target:
         Trace.apply_json_to_schedule(instructions, schedule)

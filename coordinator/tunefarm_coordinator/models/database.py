@@ -1,12 +1,13 @@
 """Tuning records as a MetaSchedule JSON database, for whoever compiles with plain TVM."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tvm.s_tir import meta_schedule as ms
 from tvm.target import Target
 
-from tunefarm_coordinator.engines import module_text, trace_text
+from tunefarm_coordinator.engines import module_text, programs, trace_text
 from tunefarm_coordinator.models.task import TuningTask
 
 WORKLOAD_FILE = "database_workload.json"
@@ -21,7 +22,8 @@ def write_database(
 ) -> None:
     """Write the two database files into `directory`, in place of any that are there.
 
-    They hold the records of these tasks; others are left out, for their modules are not known here.
+    They hold the records of these tasks; others are left out, for their modules are not known here. So are schedules of
+    another algorithm than the kernel's own (`engines.programs`): plain TVM has no way to write it down.
     """
     for name in (WORKLOAD_FILE, RECORD_FILE):
         (directory / name).write_text("")
@@ -29,7 +31,7 @@ def write_database(
     modules = {task.workload: task.module for task in tasks}
     database = ms.database.JSONDatabase(str(directory / WORKLOAD_FILE), str(directory / RECORD_FILE))
     for workload, trace, seconds in records:
-        if workload not in modules:
+        if workload not in modules or programs.named_in(json.loads(trace)[0]) is not None:
             continue
         module = module_text.load(modules[workload])
         schedule = trace_text.replay(module, trace, target)

@@ -4,7 +4,8 @@ One naive loop nest runs SqueezeNet in 285 ms, ONNX Runtime in 5 (facts.md). Wha
 baseline that a tuned kernel is measured against, and what runs where there is no record. It is built with
 `tvm.s_tir.Schedule`, so it is a trace like any candidate's. GPUs: `gpu_schedule`.
 
-Rules for CPUs, each tried on a copy and dropped where the schedule refuses it:
+A kernel that another algorithm is estimated to compute faster begins as that one (`engines.algorithms`). Rules for the
+others on CPUs, each tried on a copy and dropped where the schedule refuses it:
 1. inline what only moves or maps values into the kernels that read them, padding that is read seldom (pools, depthwise
    convolutions, first layers) too;
 2. what reduces all that it reads once (softmax, normalisations) goes row by row, in one pass (`row_schedule`);
@@ -26,6 +27,7 @@ from tvm.tirx import ForKind, IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines import module_text, prepack, trace_text, uneven_tiles
+from tunefarm_coordinator.engines.algorithms import best_program
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, vectors_of
@@ -57,6 +59,9 @@ def default_schedule(module: Any, target_json: str) -> Any:
     target = Target(target_json)
     if "gpu" in target.keys:
         return gpu_schedule(module, target)
+    by_program = best_program(module, target)
+    if by_program is not None:
+        return by_program
     vectors = vectors_of(target_json)
     schedule = Schedule(module, debug_mask="none", error_render_level="fast")
     schedule = nests.inline_spatial(schedule)

@@ -15,6 +15,7 @@ A prepared model is a folder; whoever packages it may be another process:
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from tvm import relax
 from tvm.target import Target
 
-from tunefarm_coordinator.engines import module_text
+from tunefarm_coordinator.engines import module_text, programs
 from tunefarm_coordinator.engines.mathematics.lowering import functions_of, mark_exact
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.accumulation import accumulate_wide
@@ -42,7 +43,7 @@ from tunefarm_coordinator.models.parallel_products import join_products
 from tunefarm_coordinator.models.provenance import Origins, Tracer, calls_of
 from tunefarm_coordinator.models.target import host_target
 from tunefarm_coordinator.models.task import TuningTask
-from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, kernels_of, tasks_of
+from tunefarm_coordinator.models.tasks import PIPELINE_VERSION, Kernel, kernels_of, normalized, tasks_of
 from tunefarm_coordinator.models.tf32 import mark_tf32
 from tunefarm_coordinator.models.tiny_weights import without_tiny_weights
 from tunefarm_proto.arrays import Archive, write_npz
@@ -140,7 +141,8 @@ def prepare(
     """Prepare the model at `onnx_path`, with the input `shapes` of `resolve_shapes`, into `out_dir`.
 
     `allow_tf32`: float32 products may round their factors to TF32; who asks has checked that the target has it.
-    `exact_math`: exp, tanh and their like stay libm's on CPUs, instead of being computed as vectors.
+    `exact_math`: exp, tanh and their like stay libm's on CPUs, instead of being computed as vectors, and convolutions
+    are direct sums.
 
     Raises:
         InvalidInput: the file can't be read or imported (every unsupported operator with its node), or has
@@ -158,10 +160,10 @@ def prepare(
     outputs = _output_types(path, converted)
     lowered, origins = _lowered(converted, target)
     _refuse_unlowered(path, lowered)
-    lowered, vector_functions = _with_mathematics(lowered, target, exact_math)
     if allow_tf32 and target.kind.name == "cuda":
         lowered = mark_tf32(lowered, target)
     mod, weights = _parametrised(lowered)
+    mod, vector_functions = _with_mathematics(mod, target, exact_math)
     kernels = kernels_of(mod, origins.renamed(calls_of(lowered), calls_of(mod)))
     prepared = PreparedModel(
         directory=out_dir,
@@ -179,13 +181,13 @@ def prepare(
         tasks=tuple(tasks_of(kernels)),
         memory=footprint(mod),
         whole_outputs=() if network.tail is None else tuple(t.name for t in read_signature(path).outputs),
-        notes=network.notes,
+        notes=(*network.notes, *_notes(kernels, target, exact_math)),
     )
     _save(prepared, mod, weights)
     if not prepared.for_cpu:
         host = host_target()
-        lowered, _ = _with_mathematics(_lowered(converted, Target(host))[0], Target(host), exact_math)
-        mod, weights = _parametrised(lowered)
+        mod, weights = _parametrised(_lowered(converted, Target(host))[0])
+        mod, _ = _with_mathematics(mod, Target(host), exact_math)
         same = replace(prepared, directory=prepared.host_directory, target=host, tasks=(), whole_outputs=())
         _save(same, mod, weights)
     return prepared
@@ -261,11 +263,28 @@ def _lowered(mod: Any, target: Any) -> tuple[Any, Origins]:
     return kernels, tracer.origins
 
 
-def _with_mathematics(lowered: Any, target: Any, exact: bool) -> tuple[Any, tuple[str, ...]]:
-    """(the module, marked where its functions stay libm's; those that become vectors)."""
+def _with_mathematics(mod: Any, target: Any, exact: bool) -> tuple[Any, tuple[str, ...]]:
+    """(the module, marked where it is computed as it is written; functions that become vectors)."""
     if target.kind.name != "llvm":
-        return lowered, ()
-    return (mark_exact(lowered), ()) if exact else (lowered, functions_of(lowered))
+        return mod, ()
+    return (mark_exact(mod, _has_other_program), ()) if exact else (mod, functions_of(mod))
+
+
+def _has_other_program(function: Any) -> bool:
+    return programs.convolution_of(normalized(function)) is not None
+
+
+def _notes(kernels: Sequence[Kernel], target: Any, exact: bool) -> tuple[str, ...]:
+    """What a user should know of how the kernels are computed."""
+    if target.kind.name != "llvm" or exact:
+        return ()
+    count = sum(programs.convolution_of(kernel.module) is not None for kernel in kernels)
+    if not count:
+        return ()
+    return (
+        f"{count} of {len(kernels)} kernels are convolutions that may be made with fewer multiplications (Winograd), "
+        "exact to some 1e-5 of the greatest value (--exact-math: as direct sums)",
+    )
 
 
 def _refuse_unlowered(path: Path, mod: Any) -> None:

@@ -47,9 +47,17 @@ def test_exact_mathematics_is_another_workload_where_there_is_some(conv_pair: Pr
     exact = prepare(path, _SIZES, host_target(), tmp_path / "prepared", exact_math=True)
     assert (conv_pair.vector_functions, exact.vector_functions) == (("tanh",), ())
     assert load_prepared(exact.directory).exact_math is True
-    vectors, libm = ({task.name: task.workload for task in model.tasks} for model in (conv_pair, exact))
-    assert vectors["conv2d_add_relu_1x10x10x32"] == libm["conv2d_add_relu_1x10x10x32"]
-    assert vectors["conv2d_add_tanh_1x10x10x32"] != libm["conv2d_add_tanh_1x10x10x32"]
+    assert not {task.workload for task in conv_pair.tasks} & {task.workload for task in exact.tasks}
+    assert [note for note in conv_pair.notes if "2 of 2 kernels" in note and "--exact-math" in note]
+    assert exact.notes == ()
+
+
+def test_exact_kernels_without_mathematics_are_anybodys(tmp_path: Path) -> None:
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[1, 1])
+    weights = {"w": np.ones((32, 32, 1, 1), np.float32)}
+    path = graphs.save(tmp_path / "m.onnx", [node], {"x": [1, 32, 10, 10]}, ["y"], weights)
+    made, exact = (prepare(path, _SIZES, host_target(), tmp_path / str(e), exact_math=e) for e in (False, True))
+    assert [task.workload for task in made.tasks] == [task.workload for task in exact.tasks]
 
 
 def test_weights_are_parameters_and_layout_free(conv_pair: PreparedModel) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.engine import TaskRecord
 from tunefarm_coordinator.engines.search import SearchOptions, TaskSearch, load
+from tunefarm_coordinator.engines.spaces import templates
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 from tunefarm_coordinator.errors import InvalidInput
 
@@ -29,7 +30,7 @@ class AutoTVM:
     ) -> TaskSearch:
         """See `engine.Engine.open`."""
         return TaskSearch(
-            workload, task_module, target, seed, self._options, records, forbidden, seeds, random_trials, TemplateSpace
+            workload, task_module, target, seed, self._options, records, forbidden, seeds, random_trials, templates
         )
 
 

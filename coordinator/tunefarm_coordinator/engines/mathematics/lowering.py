@@ -26,7 +26,7 @@ from tunefarm_coordinator.engines import accumulators
 from tunefarm_coordinator.engines.mathematics import exponentials, logarithms, powers, trigonometry
 from tunefarm_coordinator.engines.mathematics.vectors import Code, Value
 
-# Attribute of kernels whose functions stay libm's.
+# Attribute of kernels whose functions stay libm's, and that are computed as they are written.
 EXACT = "tunefarm.exact_math"
 
 
@@ -76,14 +76,15 @@ def build(module: IRModule, target: Target) -> tvm.runtime.Module:
     return codegen_build(finalize()(lowered), target)
 
 
-def mark_exact(mod: Any) -> Any:
-    """The module with a mark on every kernel that has one of the functions: they stay libm's.
+def mark_exact(mod: Any, others: Callable[[PrimFunc], bool] = lambda _: False) -> Any:
+    """The module with a mark on every kernel that has one of the functions: they stay libm's. And on `others`, kernels
+    that other algorithms than the one that is written in them are for.
 
     The mark is part of a kernel's workload, so that records of both kinds stay apart.
     """
     marked = mod.clone()
     for gvar, function in mod.functions.items():
-        if isinstance(function, PrimFunc) and _functions_in(function):
+        if isinstance(function, PrimFunc) and (_functions_in(function) or others(function)):
             marked[gvar] = function.with_attr(EXACT, 1)
     return marked
 
