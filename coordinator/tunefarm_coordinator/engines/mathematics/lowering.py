@@ -16,11 +16,12 @@ from typing import Any
 import tvm
 import tvm_ffi
 from tvm import IRModule
-from tvm.ir import Call, StringImm
+from tvm.ir import Call, StringImm, register_op_attr
+from tvm.ir.op import _ffi_api as operators
 from tvm.target import Target
 from tvm.tirx import AttrStmt, Broadcast, FloatImm, PrimFunc
 from tvm.tirx.build import codegen_build
-from tvm.tirx.op import call_pure_extern
+from tvm.tirx.op import call_intrin, call_pure_extern
 
 from tunefarm_coordinator.engines import accumulators
 from tunefarm_coordinator.engines.mathematics import exponentials, logarithms, powers, trigonometry
@@ -57,6 +58,13 @@ FUNCTIONS = {
     "tan": Function(trigonometry.tan, 3.5),
     "pow": Function(powers.power, 0.51),
 }
+# TVM makes no vectors of these, but a loop over the lanes: until it has made vectors, operators of ours stand for them.
+_STAND_INS = {f"tirx.{name}": f"tunefarm.{name}" for name in ("erf", "log1p")}
+_PURE = 1
+for _operator in _STAND_INS.values():
+    operators.RegisterOp(_operator, "")
+    register_op_attr(_operator, "TVectorizable", True)
+    register_op_attr(_operator, "TCallEffectKind", _PURE)
 _WIDE = "float32"
 _NARROW = ("float16", "bfloat16")
 # pow of a constant exponent has it in its name.
@@ -69,7 +77,7 @@ def build(module: IRModule, target: Target) -> tvm.runtime.Module:
         return tvm.tirx.build(module, target=target)
     host = target.with_host(target)
     pipeline, finalize, _ = tvm.tirx.get_default_tir_pipeline(target)
-    lowered = pipeline(tvm.tirx.transform.BindTarget(host)(module))
+    lowered = pipeline(tvm.tirx.transform.BindTarget(host)(_with_stand_ins(module)))
     for gvar, function in lowered.functions.items():
         if isinstance(function, PrimFunc):
             lowered[gvar] = accumulators.apart(_with_vectors(function))
@@ -102,6 +110,18 @@ def _functions_in(kernel: PrimFunc) -> set[str]:
     return {name for name in found if name is not None}
 
 
+def _with_stand_ins(module: IRModule) -> IRModule:
+    def stand_in(call: Any) -> Any:
+        own = _STAND_INS.get(str(getattr(call.op, "name", ""))) if _name(call) else None
+        return call if own is None else call_intrin(str(call.ty.dtype), own, *call.args)
+
+    changed = module.clone()
+    for gvar, function in module.functions.items():
+        if isinstance(function, PrimFunc) and _functions_in(function):
+            changed[gvar] = tvm_ffi.structural_map(function, (Call, stand_in))
+    return changed
+
+
 def _with_vectors(function: PrimFunc) -> PrimFunc:
     symbols: set[str] = set()
     changed = tvm_ffi.structural_map(function, (Call, partial(_replaced, symbols=symbols)))
@@ -130,7 +150,7 @@ def _replaced(call: Any, symbols: set[str]) -> Any:
 def _name(call: Any) -> str | None:
     """The function's, if it is one of those, of numbers that are computed in float32."""
     kind, _, name = str(getattr(call.op, "name", "")).rpartition(".")
-    if kind not in ("tirx", "prim") or name not in FUNCTIONS:
+    if kind not in ("tirx", "prim", "tunefarm") or name not in FUNCTIONS:
         return None
     element, _, lanes = str(call.ty.dtype).partition("x")
     return name if element in (_WIDE, *_NARROW) and "vscale" not in lanes else None
