@@ -14,6 +14,7 @@ from tunefarm_agent.devices import OwnDevice
 from tunefarm_agent.errors import DeviceFailed, LeaseGivenUp
 from tunefarm_agent.gate import TimingGate
 from tunefarm_agent.results import Failed, Measured, ReferenceTime, Result
+from tunefarm_agent.rounds import in_the_running
 from tunefarm_agent.stand import Stand
 from tunefarm_proto.v1 import farm_pb2
 
@@ -224,7 +225,7 @@ class LeaseRunner:
     async def _compare(
         self, work: farm_pb2.CompareWork, group: farm_pb2.CompareGroup, files: wire.Files
     ) -> farm_pb2.OutcomeReport:
-        """Check each on every input, then time those that are right in turn: A B A B."""
+        """Check each on every input, then time those that are right in turn, A B A B, as long as they may win."""
         start = self._conditions_from()
         evaluation = self._evaluation(work.evaluator)
         expected = wire.expected_of(group.expected, files)
@@ -232,10 +233,10 @@ class LeaseRunner:
         self._stand.renew()
         for entrant in entrants:
             await self._turn(entrant, expected, None, files)
-        for _ in range(work.rounds):
-            for entrant in entrants:
-                if entrant.failure is None:
-                    await self._turn(entrant, (), evaluation, files)
+        for done in range(work.rounds):
+            held = [entrant for entrant in entrants if entrant.failure is None]
+            for at in in_the_running([entrant.seconds for entrant in held], done):
+                await self._turn(held[at], (), evaluation, files)
         compared = farm_pb2.ComparedGroup(items=[wire.compared_item(e.result()) for e in entrants])
         return farm_pb2.OutcomeReport(compared=compared, conditions=self._conditions(start, evaluation))
 

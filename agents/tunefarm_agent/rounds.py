@@ -7,6 +7,8 @@ from statistics import median
 # The least rounds whose smallest and largest ratio enclose the median with 95% (1 - 2 / 2^6).
 FEWEST_ROUNDS = 6
 _MISSED = 0.05
+# Rounds of a comparison in which everybody is timed; who then takes so many times as long as the fastest can't win it.
+_ROUNDS_FOR_ALL, _BEATEN = 2, 1.25
 
 
 def narrow_enough(times: Sequence[Sequence[float]], share: float) -> bool:
@@ -26,6 +28,15 @@ def narrow_enough(times: Sequence[Sequence[float]], share: float) -> bool:
     ratios = [sorted(b / a for a, b in zip(first, other, strict=False)) for other in others]
     out = _outside(count)
     return all(each[-1 - out] - each[out] <= share * median(each) for each in ratios)
+
+
+def in_the_running(times: Sequence[Sequence[float]], rounds: int) -> list[int]:
+    """Places of those who may still win a comparison after so many rounds. `times`: samples of each, in seconds; every
+    one of them has some once a round is over."""
+    if rounds < _ROUNDS_FOR_ALL or not times:
+        return list(range(len(times)))
+    typical = [median(each) for each in times]
+    return [at for at, seconds in enumerate(typical) if seconds < _BEATEN * min(typical)]
 
 
 def _outside(count: int) -> int:

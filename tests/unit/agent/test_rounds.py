@@ -1,6 +1,6 @@
 import random
 
-from tunefarm_agent.rounds import FEWEST_ROUNDS, narrow_enough
+from tunefarm_agent.rounds import FEWEST_ROUNDS, in_the_running, narrow_enough
 
 
 def timed(rounds: int, ratio: float, noise: float) -> list[list[float]]:
@@ -40,3 +40,11 @@ def test_of_nine_rounds_the_slowest_and_the_fastest_may_be_anything() -> None:
 def test_a_contender_alone_has_nothing_to_wait_for() -> None:
     assert not narrow_enough([], 0.03)
     assert narrow_enough([[2.0] * FEWEST_ROUNDS], 0.03)
+
+
+def test_who_is_clearly_beaten_leaves_once_all_had_two_rounds() -> None:
+    fast, near, slow = [1.0, 1.1, 0.9], [1.2, 1.2, 3.0], [1.3, 1.1, 1.3]
+    assert in_the_running([slow, fast, near], 1) == [0, 1, 2]
+    assert in_the_running([slow, fast, near], 2) == [1, 2]
+    assert in_the_running([slow], 4) == [0]
+    assert in_the_running([], 4) == []
