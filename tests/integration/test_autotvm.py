@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -321,7 +322,9 @@ class TestTemplates:
     def test_preparation_says_which_tasks_have_one(self, tmp_path: Path) -> None:
         path = tmp_path / "tiny.onnx"
         save_tiny_cnn(path)
-        summary = prepare_model(PrepareModel(path, {"image": (1, 3, 16, 16)}, host_target(), tmp_path / "prepared"))
+        asked = PrepareModel(path, {"image": (1, 3, 16, 16)}, host_target(), tmp_path / "prepared")
+        assert not prepare_model(asked).templates, "nobody asked for them"
+        summary = prepare_model(replace(asked, templates=True))
         named = {task.name: summary.templates.get(task.workload) for task in summary.tasks}
         convolutions = {name: template for name, template in named.items() if name.startswith("conv2d")}
         assert set(convolutions.values()) == {f"conv2d_{size}_nhwc.{_host_kind()}" for size in ("1x1", "3x3")}

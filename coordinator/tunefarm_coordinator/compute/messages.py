@@ -43,6 +43,7 @@ class PrepareModel:
         out_dir: folder for the prepared module, reused as it is if it is complete.
         allow_tf32: float32 products may round their factors to TF32.
         exact_math: exp, tanh and their like stay libm's on CPUs.
+        templates: look for AutoTVM's template of each kernel, which takes some tens of milliseconds each.
     """
 
     model: Path
@@ -51,6 +52,7 @@ class PrepareModel:
     out_dir: Path
     allow_tf32: bool = False
     exact_math: bool = False
+    templates: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ class Tensor:
 @dataclass(frozen=True)
 class PreparedSummary:
     """What the coordinator needs to know of a prepared model. `baselines`: default trace by workload; `templates`: name
-    of the template that engine "autotvm" has for a workload, none for the others; `bounds`: see `Checked`;
-    `memory`: bytes that it takes while it runs, about; `network`: ONNX file of what was prepared, where the end of the
-    user's model stays ONNX; `vector_functions`: those that are computed as vectors, in place of libm's."""
+    of the template that engine "autotvm" has for a workload, none for the others, if asked for; `bounds`: see
+    `Checked`; `memory`: bytes that it takes while it runs, about; `network`: ONNX file of what was prepared, where the
+    end of the user's model stays ONNX; `vector_functions`: those that are computed as vectors, in place of libm's."""
 
     target: str
     layout: str

@@ -59,7 +59,7 @@ def prepare_model(request: PrepareModel) -> PreparedSummary:
         baselines={task.workload: default_trace(task.module, prepared.target) for task in prepared.tasks},
         inputs=tuple(_tensor(spec) for spec in prepared.inputs),
         outputs=tuple(_tensor(spec) for spec in prepared.outputs),
-        templates=_templates(prepared),
+        templates=_templates(prepared) if request.templates else {},
         memory=prepared.memory,
         notes=(*prepared.notes, *((note,) if (note := footprint_note(prepared.memory)) else ())),
         network=prepared.network,

@@ -105,7 +105,9 @@ class JobSheet:
             self.spec.exact_math,
         )
         folder = folders.prepared(model_id, shapes, self.target, allow_tf32=allow_tf32, exact_math=exact_math)
-        return PrepareModel(self.model, shapes, self.target, folder, allow_tf32, exact_math)
+        return PrepareModel(
+            self.model, shapes, self.target, folder, allow_tf32, exact_math, templates=self.tuner == AUTOTVM
+        )
 
     def of_set(self, at: int) -> str:
         """What a message about one shape set begins with; nothing where it can be no other's."""
