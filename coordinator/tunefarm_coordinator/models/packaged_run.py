@@ -72,6 +72,7 @@ class Model:
         self.padding: dict[str, float] = manifest.get("padding", {})
         self._equal: list[Mapping[str, Any]] = manifest.get("equal_axes", [])
         self._machines: dict[int, VirtualMachine] = {}
+        self._entries: dict[int, Callable[..., Any]] = {}
         self._places: dict[int, list[tuple[Any, NDArray[Any] | None]]] = {}
         self._plans: dict[tuple[tuple[str, Shape], ...], tuple[int, Cuts]] = {}
         self._tails: dict[int, Any] = {}
@@ -79,13 +80,15 @@ class Model:
     def __call__(self, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """Raises CannotRun for inputs that no set fits, and for ones of another kind of numbers."""
         given = {name: np.asarray(value) for name, value in inputs.items()}
-        at, _ = self._plan(given)
-        found = self.network(given)
+        at, cuts = self._plan(given)
+        found = self._run(at, cuts, given)
         return self.completed(at, given, found) if "tail" in self.sets[at] else found
 
     def network(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """What the compiled network makes of the inputs: copied in, and its outputs copied out. Raises CannotRun."""
-        at, cuts = self._plan(inputs)
+        return self._run(*self._plan(inputs), inputs)
+
+    def _run(self, at: int, cuts: Cuts, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         places = self.places(at)
         for spec, (tensor, window) in zip(self.sets[at]["inputs"], places, strict=True):
             value = inputs[spec["name"]]
@@ -95,8 +98,14 @@ class Model:
                 window[...] = value
             else:
                 window[...] = self._prepared(spec, value)
-        values = as_list(self.machine(at)["main"](*(tensor for tensor, _ in places)))
+        values = as_list(self._entry(at)(*(tensor for tensor, _ in places)))
         return {name: read(value, cut) for (name, cut), value in zip(cuts, values, strict=True)}
+
+    def _entry(self, at: int) -> Callable[..., Any]:
+        """The set's `main`. Kept: TVM looks it up by name."""
+        if at not in self._entries:
+            self._entries[at] = self.machine(at)["main"]
+        return self._entries[at]
 
     def _plan(self, given: Mapping[str, NDArray[Any]]) -> tuple[int, Cuts]:
         """The set for inputs of these shapes, and of each output its name and what of it is wanted. Kept: next to a
