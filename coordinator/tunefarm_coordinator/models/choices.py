@@ -42,22 +42,21 @@ def decided_early(mod: Any) -> Any:
     groups = _groups(mod, bindings)
     _find_sides(bindings, groups, main.body.body)
     worth_it = [group for group in groups if any(side.bindings for side in group.sides)]
-    return _with_calls(mod, worth_it) if worth_it else mod
+    return _Writer(mod, worth_it).module() if worth_it else mod
 
 
 @dataclass(eq=False)
 class _Side:
-    """Of one branch what nothing else reads: `bindings` in order, and the values that it gives to the choices."""
+    """Of one branch what nothing else reads: `bindings` in order, and the values that it gives to the choices. `outer`:
+    the side that its choices are in themselves."""
 
     bindings: list[Any] = field(default_factory=list)
     results: list[Any] = field(default_factory=list)
+    outer: "_Side | None" = None
 
-    def outside(self) -> list[Any]:
-        """The variables that it reads and does not bind, once each."""
-        own = {binding.var for binding in self.bindings}
-        values = [binding.value for binding in self.bindings]
-        read = [var for value in (*values, *self.results) for var in _read(value)]
-        return list(dict.fromkeys(var for var in read if var not in own))
+    def enclosing(self) -> list["_Side"]:
+        """The side, and those around it."""
+        return [self, *(self.outer.enclosing() if self.outer is not None else ())]
 
 
 @dataclass(eq=False)
@@ -67,9 +66,6 @@ class _Group:
     condition: Any
     choices: list[Any] = field(default_factory=list)
     sides: tuple[_Side, _Side] = field(default_factory=lambda: (_Side(), _Side()))
-
-    def reads(self) -> list[Any]:
-        return list(dict.fromkeys([self.condition, *self.sides[0].outside(), *self.sides[1].outside()]))
 
 
 def _is_choice(mod: Any, value: Any) -> bool:
@@ -101,70 +97,95 @@ def _groups(mod: Any, bindings: Sequence[Any]) -> list[_Group]:
 
 
 def _find_sides(bindings: Sequence[Any], groups: Sequence[_Group], result: Any) -> None:
-    """Gives each side the bindings that are for it alone."""
+    """Gives each side the bindings that are for it alone, other choices among them."""
     chosen = {binding.var: group for group in groups for binding in group.choices}
     readers: dict[Any, set[_Side | None]] = {var: {None} for var in _read(result)}
     for binding in reversed(bindings):
-        if binding.var in chosen:
+        group = chosen.get(binding.var)
+        # All that read a group's results come behind the last of them.
+        of_one = [binding] if group is None else group.choices
+        by = set[_Side | None]().union(*(readers.get(each.var, set()) for each in of_one))
+        side = _around(by)
+        if side is not None:
+            side.bindings.insert(0, binding)
+        reads = [(var, side) for var in _read(binding.value)]
+        if group is not None:
+            for own in group.sides:
+                own.outer = side
             condition, *results = binding.value.args[1].fields
-            reads = [(condition, None), *zip(results, chosen[binding.var].sides, strict=True)]
-        else:
-            by = readers.get(binding.var, set())
-            side = next(iter(by)) if len(by) == 1 else None
-            if side is not None:
-                side.bindings.insert(0, binding)
-            reads = [(var, side) for var in _read(binding.value)]
+            reads = [(condition, side), *zip(results, group.sides, strict=True)]
         for value, reader in reads:
             readers.setdefault(value, set()).add(reader)
+
+
+def _around(sides: set[_Side | None]) -> _Side | None:
+    """The innermost side that all of them are in; None for none."""
+    around = [[] if side is None else side.enclosing() for side in sides]
+    return next((side for side in (around or [[]])[0] if all(side in other for other in around)), None)
 
 
 def _read(expr: Any) -> list[Any]:
     return list(relax.analysis.free_vars(expr))
 
 
-def _with_calls(mod: Any, groups: Sequence[_Group]) -> Any:
-    """The module with a call in the place of each group's choices and sides."""
-    builder, main = relax.BlockBuilder(mod), mod["main"]
-    moved = {binding.var for group in groups for side in group.sides for binding in side.bindings}
-    last = {group.choices[-1].var: group for group in groups}
-    gone = moved | {binding.var for group in groups for binding in group.choices}
-    bindings: list[Any] = []
-    for binding in main.body.blocks[0].bindings:
-        if binding.var not in gone:
-            bindings.append(binding)
-        elif binding.var in last:
-            bindings += _call(builder, last[binding.var])
-    body = relax.SeqExpr([relax.DataflowBlock(bindings)], main.body.body)
-    new_main = relax.Function(main.params, body, main.ret_ty, main.is_pure, main.attrs)
-    builder.update_func(mod.get_global_var("main"), new_main)
-    return relax.transform.Normalize()(builder.get())
+class _Writer:
+    """Writes `main` with a call in the place of each group's choices and sides."""
+
+    def __init__(self, mod: Any, groups: Sequence[_Group]) -> None:
+        self._mod, self._builder = mod, relax.BlockBuilder(mod)
+        self._last = {group.choices[-1].var: group for group in groups}
+        self._chosen = {binding.var for group in groups for binding in group.choices}
+        self._moved = {binding.var for group in groups for side in group.sides for binding in side.bindings}
+
+    def module(self) -> Any:
+        main = self._mod["main"]
+        left = [binding for binding in main.body.blocks[0].bindings if binding.var not in self._moved]
+        body = relax.SeqExpr([relax.DataflowBlock(self._with_calls(left))], main.body.body)
+        new_main = relax.Function(main.params, body, main.ret_ty, main.is_pure, main.attrs)
+        self._builder.update_func(self._mod.get_global_var("main"), new_main)
+        return relax.transform.Normalize()(self._builder.get())
+
+    def _with_calls(self, bindings: Sequence[Any]) -> list[Any]:
+        written: list[Any] = []
+        for binding in bindings:
+            if binding.var in self._last:
+                written += self._call(self._last[binding.var])
+            elif binding.var not in self._chosen:
+                written.append(binding)
+        return written
+
+    def _call(self, group: _Group) -> list[Any]:
+        """Bindings that call the function of a group and take its choices out of what it gives."""
+        sides = [self._side(side) for side in group.sides]
+        given = list(dict.fromkeys([group.condition, *sides[0][1], *sides[1][1]]))
+        parameters = [relax.Var(f"given{at}", var.ty) for at, var in enumerate(given)]
+        inside = dict(zip(given, parameters, strict=True))
+        branches = [_branch(function, [inside[var] for var in read], ty) for function, read, ty in sides]
+        result = relax.Var("chosen", sides[0][2])
+        decided = relax.VarBinding(result, relax.If(inside[group.condition], *branches))
+        function = relax.Function(parameters, relax.SeqExpr([relax.BindingBlock([decided])], result), result.ty)
+        call = relax.DataflowVar("choice", result.ty)
+        items = [
+            relax.VarBinding(binding.var, relax.TupleGetItem(call, at)) for at, binding in enumerate(group.choices)
+        ]
+        return [relax.VarBinding(call, tvm.ir.Call(self._builder.add_func(function, "choice"), given)), *items]
+
+    def _side(self, side: _Side) -> tuple[Any, list[Any], Any]:
+        """(the function of a side, the variables that it takes, the type of what it gives)."""
+        bindings = self._with_calls(side.bindings)
+        own = {binding.var for binding in bindings}
+        values = [*(binding.value for binding in bindings), *side.results]
+        given = list(dict.fromkeys(var for value in values for var in _read(value) if var not in own))
+        parameters = [relax.Var(f"given{at}", var.ty) for at, var in enumerate(given)]
+        result = relax.Var("results", relax.TupleType([it.ty for it in side.results]))
+        block = relax.DataflowBlock([*bindings, relax.VarBinding(result, relax.Tuple(side.results))])
+        body = _renamed(relax.SeqExpr([block], result), dict(zip(given, parameters, strict=True)))
+        return self._builder.add_func(relax.Function(parameters, body, result.ty), "branch"), given, result.ty
 
 
-def _call(builder: Any, group: _Group) -> list[Any]:
-    """Bindings that call the function of a group and take its choices out of what it gives."""
-    given = group.reads()
-    parameters = [relax.Var(f"given{at}", var.ty) for at, var in enumerate(given)]
-    inside = dict(zip(given, parameters, strict=True))
-    branches = [_branch(builder, side, inside) for side in group.sides]
-    result = relax.Var("chosen", branches[0].body.ty)
-    decided = relax.VarBinding(result, relax.If(inside[group.condition], *branches))
-    function = relax.Function(parameters, relax.SeqExpr([relax.BindingBlock([decided])], result), result.ty)
-    call = relax.DataflowVar("choice", result.ty)
-    items = [relax.VarBinding(binding.var, relax.TupleGetItem(call, at)) for at, binding in enumerate(group.choices)]
-    return [relax.VarBinding(call, tvm.ir.Call(builder.add_func(function, "choice"), given)), *items]
-
-
-def _branch(builder: Any, side: _Side, inside: dict[Any, Any]) -> Any:
-    """A call of the side's function; `inside`: what the variables that it reads are called where it is made."""
-    given = side.outside()
-    parameters = [relax.Var(f"given{at}", var.ty) for at, var in enumerate(given)]
-    results = relax.Tuple(side.results)
-    result = relax.Var("results", relax.TupleType([it.ty for it in side.results]))
-    block = relax.DataflowBlock([*side.bindings, relax.VarBinding(result, results)])
-    body = _renamed(relax.SeqExpr([block], result), dict(zip(given, parameters, strict=True)))
-    function = builder.add_func(relax.Function(parameters, body, result.ty), "branch")
-    called = relax.Var("called", result.ty)
-    call = relax.VarBinding(called, tvm.ir.Call(function, [inside[var] for var in given]))
+def _branch(function: Any, given: Sequence[Any], ty: Any) -> Any:
+    called = relax.Var("called", ty)
+    call = relax.VarBinding(called, tvm.ir.Call(function, list(given)))
     return relax.SeqExpr([relax.BindingBlock([call])], called)
 
 

@@ -51,6 +51,21 @@ def _model(condition_shape: tuple[int, ...]) -> onnx.ModelProto:
     )
 
 
+def _products(machine: Any, tensors: list[Any]) -> int:
+    """How many products a run of the kernels one by one calls."""
+    called: list[str] = []
+
+    def note(_: Any, name: str, before: bool, *__: Any) -> int:
+        if before and "matmul" in name:
+            called.append(name)
+        return 0
+
+    machine.set_input(ENTRY_BY_KERNEL, *tensors)
+    machine.module["set_instrument"](note)
+    machine.invoke_stateful(ENTRY_BY_KERNEL)
+    return len(called)
+
+
 @pytest.fixture(scope="module", params=[(), (1,)])
 def built(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[onnx.ModelProto, Any, tuple[int, ...]]:
     folder, shape = tmp_path_factory.mktemp("choices"), request.param
@@ -70,19 +85,9 @@ def test_only_the_branch_that_is_asked_for_is_computed(
     tensors = list(map(tvm.runtime.tensor, inputs.values()))
     for one, reference in zip(machine["main"](*tensors), theirs(model, inputs), strict=True):
         np.testing.assert_allclose(one.numpy(), reference, rtol=1e-4, atol=1e-4)
-    machine.set_input(ENTRY_BY_KERNEL, *tensors)
-    called: list[str] = []
-
-    def note(_: Any, name: str, before: bool, *__: Any) -> int:
-        if before and "matmul" in name:
-            called.append(name)
-        return 0
-
-    machine.module["set_instrument"](note)
-    machine.invoke_stateful(ENTRY_BY_KERNEL)
+    assert _products(machine, tensors) == products
     for one, reference in zip(machine.get_outputs(ENTRY_BY_KERNEL), theirs(model, inputs), strict=True):
         np.testing.assert_allclose(one.numpy(), reference, rtol=1e-4, atol=1e-4)
-    assert len(called) == products
 
 
 def test_both_branches_are_prepared_as_one_graph(tmp_path: Path) -> None:
@@ -102,3 +107,42 @@ def test_branches_of_different_sizes_stay_branches() -> None:
         WEIGHTS,
     )
     assert "If" in [it.op_type for it in importable_form(Path("model.onnx"), model).graph.node]
+
+
+NESTED = [(first, second) for first in (True, False) for second in (True, False)]
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> tuple[onnx.ModelProto, Any]:
+    """A branch with a branch in it, which reads what the outer one made."""
+    folder = tmp_path_factory.mktemp("nested")
+    inner = node(
+        "If",
+        ["second"],
+        ["chosen"],
+        then_branch=_branch("inner then", [node("MatMul", ["t1", "w2"], ["i"])], ["i"]),
+        else_branch=_branch("inner else", [node("Neg", ["t1"], ["j"])], ["j"]),
+    )
+    then = [node("MatMul", ["x", "w1"], ["t1"]), inner, node("MatMul", ["chosen", "shared"], ["t2"])]
+    other = [node("MatMul", ["x", "w3"], ["e"])]
+    model = model_of(
+        [node("If", ["first"], ["y"], then_branch=_branch("a", then, ["t2"]), else_branch=_branch("b", other, ["e"]))],
+        {"x": ROW, "first": np.array(True), "second": np.array(True)},
+        {"y": TensorProto.FLOAT},
+        WEIGHTS,
+    )
+    onnx.save(model, folder / "model.onnx")
+    shapes = {"x": ROW.shape, "first": (), "second": ()}
+    prepare(folder / "model.onnx", shapes, host_target(), folder / "prepared")
+    package = build_untuned(folder / "prepared", folder / "package")
+    return model, VirtualMachine(tvm.runtime.load_module(str(package.library)), tvm.cpu())
+
+
+@pytest.mark.parametrize(("first", "second"), NESTED)
+def test_a_branch_within_a_branch(nested: tuple[onnx.ModelProto, Any], first: bool, second: bool) -> None:
+    model, machine = nested
+    inputs = {"x": ROW, "first": np.array(first), "second": np.array(second)}
+    tensors = list(map(tvm.runtime.tensor, inputs.values()))
+    (expected,) = theirs(model, inputs)
+    np.testing.assert_allclose(machine["main"](*tensors).numpy(), expected, rtol=1e-4, atol=1e-4)
+    assert _products(machine, tensors) == (1 if not first else 3 if second else 2)

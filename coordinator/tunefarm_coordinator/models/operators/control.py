@@ -1,6 +1,7 @@
 """Control flow in a graph without any: a branch that is known is put in its place, short loops are unrolled. Of a
 branch that is decided while the model runs both are there, and a choice between what they give (`choices`)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,7 @@ def _if(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
     if condition is None:
         return _both(node, graph)
     branch = attributes_of(node)["then_branch" if condition.reshape(-1)[0] else "else_branch"]
-    placed = _placed(branch, {}, f"{node.output[0]}/branch", graph)
-    if placed is None:
-        return None
-    nodes, names = placed
+    nodes, names = _placed(branch, {}, f"{node.output[0]}/branch", graph)
     return [*nodes, *_passed_on([names[it.name] for it in branch.output], node.output)]
 
 
@@ -36,11 +34,9 @@ def _both(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
     results: list[list[str]] = []
     for name in ("then_branch", "else_branch"):
         branch = attributes_of(node)[name]
-        placed = _placed(branch, {}, f"{node.output[0]}/{name}", graph)
-        if placed is None:
-            return None
-        nodes += placed[0]
-        results.append([placed[1][it.name] for it in branch.output])
+        inside, names = _placed(branch, {}, f"{node.output[0]}/{name}", graph)
+        nodes += inside
+        results.append([names[it.name] for it in branch.output])
     types = [graph.types_of(names, nodes) for names in results]
     if types[0] != types[1] or None in types[0]:
         return None
@@ -86,8 +82,6 @@ def _scan(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
             nodes.append(helper.make_node("Gather", [name, place], [slices[-1]], axis=int(axis)))
         inputs = dict(zip((it.name for it in body.input), [*states, *slices], strict=True))
         placed = _placed(body, inputs, f"{node.output[0]}/{step}", graph)
-        if placed is None:
-            return None
         nodes += placed[0]
         outputs = [placed[1][it.name] for it in body.output]
         states = outputs[: len(states)]
@@ -117,8 +111,6 @@ def _loop(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
         count = graph.add_constant(np.array(step), f"{node.output[0]}/step")
         inputs = dict(zip((it.name for it in body.input), [count, true, *states], strict=True))
         placed = _placed(body, inputs, f"{node.output[0]}/{step}", graph)
-        if placed is None:
-            return None
         nodes += placed[0]
         outputs = [placed[1][it.name] for it in body.output][1:]
         states = outputs[: len(states)]
@@ -147,12 +139,10 @@ def _goes_on(body: onnx.GraphProto) -> bool:
 
 def _placed(
     body: onnx.GraphProto, inputs: dict[str, str], prefix: str, graph: Graph
-) -> tuple[list[onnx.NodeProto], dict[str, str]] | None:
-    """(the body's nodes under names of their own, the new name of each of its values); None where it has bodies
-    inside. What the body takes from around it keeps its name."""
+) -> tuple[list[onnx.NodeProto], dict[str, str]]:
+    """(the body's nodes under names of their own, the new name of each of its values). What the body takes from around
+    it keeps its name."""
     names = dict(inputs)
-    if any(attribute.HasField("g") or attribute.graphs for node in body.node for attribute in node.attribute):
-        return None
     for tensor in body.initializer:
         names[tensor.name] = graph.add_constant(numpy_helper.to_array(tensor), f"{prefix}/{tensor.name}")
     nodes = []
@@ -161,6 +151,8 @@ def _placed(
         new.CopyFrom(node)
         del new.input[:], new.output[:]
         new.input.extend(names.get(name, name) for name in node.input)
+        for inner in _bodies(new):
+            _rename(inner, names)
         for name in node.output:
             names[name] = graph.fresh(f"{prefix}/{name}") if name else ""
             new.output.append(names[name])
@@ -168,6 +160,24 @@ def _placed(
     for value in body.output:
         names.setdefault(value.name, value.name)
     return nodes, names
+
+
+def _bodies(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    return [graph for it in node.attribute for graph in (*([it.g] if it.HasField("g") else []), *it.graphs)]
+
+
+def _rename(body: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Gives what the body takes from around it its new name there."""
+    own = {it.name for it in (*body.input, *body.initializer)} | {name for node in body.node for name in node.output}
+    around = {name: new for name, new in names.items() if name not in own}
+    for node in body.node:
+        renamed = [around.get(name, name) for name in node.input]
+        del node.input[:]
+        node.input.extend(renamed)
+        for inner in _bodies(node):
+            _rename(inner, around)
+    for value in body.output:
+        value.name = around.get(value.name, value.name)
 
 
 def _passed_on(names: list[str], outputs: Any) -> list[onnx.NodeProto]:
