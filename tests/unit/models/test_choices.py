@@ -146,3 +146,28 @@ def test_a_branch_within_a_branch(nested: tuple[onnx.ModelProto, Any], first: bo
     (expected,) = theirs(model, inputs)
     np.testing.assert_allclose(machine["main"](*tensors).numpy(), expected, rtol=1e-4, atol=1e-4)
     assert _products(machine, tensors) == (1 if not first else 3 if second else 2)
+
+
+def test_a_branch_that_sizes_decide_within_one_that_values_decide() -> None:
+    """Only outside of the outer branch does it show that the inner one's condition is known."""
+    inner = [
+        node("Shape", ["t"], ["sizes"]),
+        node("ReduceProd", ["sizes"], ["count"], keepdims=0),
+        node("Equal", ["count", "many"], ["known"]),
+        node(
+            "If",
+            ["known"],
+            ["i"],
+            then_branch=_branch("of a row", [node("Neg", ["t"], ["i1"])], ["i1"]),
+            else_branch=_branch("of others", [node("Unsqueeze", ["t", "axis"], ["i2"])], ["i2"]),
+        ),
+    ]
+    then, other = [node("MatMul", ["x", "w1"], ["t"]), *inner], [node("MatMul", ["x", "w3"], ["e"])]
+    model = model_of(
+        [node("If", ["asked"], ["y"], then_branch=_branch("a", then, ["i"]), else_branch=_branch("b", other, ["e"]))],
+        {"x": ROW, "asked": np.array(True)},
+        {"y": TensorProto.FLOAT},
+        {**WEIGHTS, "many": np.array(HIDDEN), "axis": np.array([0])},
+    )
+    assert [it.op_type for it in importable_form(Path("model.onnx"), model).graph.node].count("Neg") == 1
+    assert not {"If", "Unsqueeze"} & {it.op_type for it in importable_form(Path("model.onnx"), model).graph.node}

@@ -10,7 +10,15 @@ from onnx import helper, numpy_helper
 from tvm import relax
 
 from tunefarm_coordinator.models.choices import choice
-from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Rewrite, attributes_of
+from tunefarm_coordinator.models.constants import is_constant, static_shape
+from tunefarm_coordinator.models.operators.family import (
+    Conversion,
+    Key,
+    Operator,
+    Rewrite,
+    Unsupported,
+    attributes_of,
+)
 from tunefarm_coordinator.models.operators.graph import Graph
 
 # Every step is a copy of the body, and compiled as one.
@@ -29,16 +37,21 @@ def _if(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
 
 
 def _both(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
-    """Both branches, and of each output a choice. None where they may give different sizes, or no tensors."""
+    """Both branches, and of each output a choice. None where they give no tensors, or may give different sizes; what
+    holds branches itself is placed so that these can be decided, and refused later if its sizes differ then."""
     nodes: list[onnx.NodeProto] = []
     results: list[list[str]] = []
+    nested = False
     for name in ("then_branch", "else_branch"):
         branch = attributes_of(node)[name]
         inside, names = _placed(branch, {}, f"{node.output[0]}/{name}", graph)
         nodes += inside
         results.append([names[it.name] for it in branch.output])
-    types = [graph.types_of(names, nodes) for names in results]
-    if types[0] != types[1] or None in types[0]:
+        nested |= any(it.op_type == "If" for it in branch.node)
+        if any(it.type.WhichOneof("value") not in (None, "tensor_type") for it in branch.output):
+            return None
+    pairs = list(zip(*(graph.types_of(names, nodes) for names in results), strict=True))
+    if any(one != other if one and other else not nested for one, other in pairs):
         return None
     scalar = graph.fresh(f"{node.output[0]}/condition")
     no_axes = graph.add_constant(np.array([], np.int64), f"{scalar}/axes")
@@ -52,9 +65,14 @@ def _both(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
 def _where(operator: Operator) -> Any:
     if not operator.node.name.startswith(_CHOICE):
         return None
-    if not all(isinstance(it.ty, relax.TensorType) for it in operator.inputs):
-        return None
-    return choice(operator.builder, *operator.inputs)
+    condition, one, other = operator.inputs
+    if is_constant(condition):
+        return one if condition.value.numpy().all() else other
+    if not all(isinstance(it.ty, relax.TensorType) for it in (one, other)):
+        raise Unsupported("its branches give sizes, which depend on values then")
+    if static_shape(one) is None or static_shape(one) != static_shape(other) or one.ty.dtype != other.ty.dtype:
+        raise Unsupported("its branches give different sizes")
+    return choice(operator.builder, condition, one, other)
 
 
 def _scan(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
