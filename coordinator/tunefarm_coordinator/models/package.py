@@ -1,6 +1,7 @@
 """From a prepared model and the traces of its kernels to a folder that runs (`package_sets`: from several).
 
-    model.so                        the model, weights included; VM function `main`
+    model.so                        the model, weights included; VM function `main` (and `main_by_kernel`: the same
+                                    kernels called one by one, for whoever times them)
     tail.onnx                       where the end of the model can't be compiled: that end, for ONNX Runtime
     manifest.json                   inputs, outputs, target, versions, kernels; and what the caller adds
     run.py                          runs it; needs TVM's runtime and NumPy
