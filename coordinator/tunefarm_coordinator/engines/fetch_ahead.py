@@ -35,20 +35,18 @@ _READ, _SECOND_CACHE, _DATA = 0, 2, 1
 
 
 @dataclass(frozen=True)
-class _Panels:
+class Panels:
     """An operand that is read panel by panel.
 
     Attributes:
-        buffer: its first axis counts panels, its last ones are the steps of the innermost loop and the lanes.
-        panel: number of the one that is being read.
-        between: indices of the axes between panel and step.
-        tile: number of the tile of those that read the panel.
+        buffer: its last axes are the steps of the innermost loop and the lanes.
+        following: indices of the next panel, and within it, on all axes before those.
+        tile: number of the tile of those that read one panel.
         tiles: how many they are.
     """
 
     buffer: Any
-    panel: Any
-    between: tuple[Any, ...]
+    following: tuple[Any, ...]
     tile: Any
     tiles: int
 
@@ -106,7 +104,7 @@ def _reduces_along(realize: Any, loop: Any) -> bool:
     return any(axis.iter_type == IterVar.CommReduce and _uses(value, loop) for axis, value in pairs)
 
 
-def _panels(realize: Any, loops: Sequence[Any], parameters: Any) -> Iterator[_Panels]:
+def _panels(realize: Any, loops: Sequence[Any], parameters: Any) -> Iterator[Panels]:
     """The operands of a block that are worth fetching ahead, `loops` around it down to the innermost step."""
     outermost, step = loops[0], loops[-1]
     for load in _loads(getattr(realize.block.body, "value", None)):
@@ -123,12 +121,13 @@ def _panels(realize: Any, loops: Sequence[Any], parameters: Any) -> Iterator[_Pa
         tile = outermost.loop_var % tiles
         for each in inner:
             tile = tile * each.extent + each.loop_var
-        found = _Panels(load.source, panel, tuple(between), tile, tiles * prod(int(each.extent) for each in inner))
+        following = (tirx.min(panel + 1, count - 1), *between)
+        found = Panels(load.source, following, tile, tiles * prod(int(each.extent) for each in inner))
         if found.tiles >= _FEWEST_TILES and _bytes(found) <= _MOST_BYTES:
             yield found
 
 
-def _bytes(panels: _Panels) -> int:
+def _bytes(panels: Panels) -> int:
     """Of one panel."""
     return prod(int(size) for size in panels.buffer.shape[1:]) * _LINE // panels.line
 
@@ -165,26 +164,30 @@ def _analyzer(loops: Sequence[Any]) -> Any:
     return analyzer
 
 
-def _fetching(loop: Any, panels: _Panels) -> Any:
+def _fetching(loop: Any, panels: Panels) -> Any:
     """The innermost loop of a reduction in groups of steps, each after its share of fetches."""
     extent = int(loop.extent)
-    size = next(size for size in range(_GROUP, 0, -1) if extent % size == 0)
+    size = group_of(extent)
     group, step = (tirx.Var(f"{loop.loop_var.name}_{part}", loop.loop_var.ty) for part in ("group", "step"))
     body = _with_variable(loop.body, loop.loop_var, group * size + step)
     inner = For(step, loop.min, _like(loop, size), ForKind.UNROLLED, body)
-    fetches = _fetches(panels, group * size, size)
-    return For(group, loop.min, _like(loop, extent // size), ForKind.SERIAL, SeqStmt([fetches, inner]))
+    first = SeqStmt([fetches(panels, group * size, size), inner])
+    return For(group, loop.min, _like(loop, extent // size), ForKind.SERIAL, first)
 
 
-def _fetches(panels: _Panels, first: Any, steps: int) -> Any:
-    """This tile's share of the next panel's lines for so many steps from the first one on."""
+def group_of(steps: int) -> int:
+    """How many steps of so many follow one share of fetches."""
+    return next(size for size in range(_GROUP, 0, -1) if steps % size == 0)
+
+
+def fetches(panels: Panels, first: Any, steps: int) -> Any:
+    """The statement by which a tile fetches its share of the next panel's lines, for `steps` steps from `first` on."""
     lines = steps * panels.lines
     share = -(-lines // panels.tiles)
-    following = tirx.min(panels.panel + 1, int(panels.buffer.shape[0]) - 1)
     calls = []
     for number in range(share):
         line = tirx.min(panels.tile * share + number, lines - 1)
-        place = (following, *panels.between, first + line // panels.lines, line % panels.lines * panels.line)
+        place = (*panels.following, first + line // panels.lines, line % panels.lines * panels.line)
         address = tirx.address_of(panels.buffer[place])
         options = [tirx.const(value, "int32") for value in (_READ, _SECOND_CACHE, _DATA)]
         calls.append(tirx.Evaluate(tirx.call_intrin("void", "tirx.prefetch", address, *options)))

@@ -16,12 +16,16 @@ from tvm import tirx
 from tvm.s_tir import SBlock, SBlockRealize, Schedule, renew_defs
 from tvm.tirx import ForKind, IterVar, PrimFunc, SeqStmt
 
+from tunefarm_coordinator.engines import fetch_ahead
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.prepack import LAID_OUT_BEFORE
 from tunefarm_coordinator.engines.winograd import statements as tir
 from tunefarm_coordinator.engines.winograd.convolution import Convolution, image_of
 from tunefarm_coordinator.engines.winograd.minimal import ALGORITHMS, along_both_axes
 from tunefarm_coordinator.engines.winograd.settings import Settings, tiles_of, widest
+
+# Weights that more blocks of tiles read lie in the cache but for the first of them: to fetch them cost more (measured).
+_FEW_BLOCKS = 4
 
 
 def program(schedule: Schedule, convolution: Convolution, settings: Settings) -> tvm.IRModule:
@@ -168,18 +172,25 @@ class _Nest:
     def _multiply(self, part: Any) -> Any:
         settings = self._settings
         panels = self._filters // settings.columns
+        rows = settings.tiles // settings.rows
 
         def tile(point: Any, panel: Any, row: Any) -> Any:
-            return self._accumulate(point, (part * tir.number(panels) + panel, panel), row * tir.number(settings.rows))
+            first = part * tir.number(panels)
+            last = panel + 1 >= tir.number(panels)
+            following = (
+                tirx.min(tirx.Select(last, point + 1, point), tir.number(self._points**2 - 1)),
+                tirx.Select(last, first, first + panel + 1),
+            )
+            ahead = fetch_ahead.Panels(self.turned_weights, following, row, rows)
+            return self._accumulate(point, (first + panel, panel), row * tir.number(settings.rows), ahead)
 
-        rows = settings.tiles // settings.rows
         return tir.loop(
             self._points**2,
             lambda point: tir.loop(panels, lambda panel: tir.loop(rows, lambda row: tile(point, panel, row))),
         )
 
-    def _accumulate(self, point: Any, panel: tuple[Any, Any], row: Any) -> Any:
-        """One register tile of products. `panel`: of all weights, and of this part's."""
+    def _accumulate(self, point: Any, panel: tuple[Any, Any], row: Any, ahead: fetch_ahead.Panels) -> Any:
+        """One register tile of products, which fetches weights ahead. `panel`: of all weights, and of this part's."""
         settings, columns = self._settings, tir.number(self._settings.columns)
         sums = tir.buffer("sums", settings.rows, settings.columns)
 
@@ -195,9 +206,21 @@ class _Nest:
             product = tir.at(self._inputs, point, row + i, c) * tir.at(self.turned_weights, point, panel[0], c, f)
             return tir.store(sums, tir.at(sums, i, f) + product, i, f)
 
+        channels = self._convolution.inputs
+        size = fetch_ahead.group_of(channels)
+
+        def group(number: Any) -> Any:
+            first = number * tir.number(size)
+            added = tir.unrolled(size, lambda step: each(lambda i, f: add(first + step, i, f)))
+            return SeqStmt([fetch_ahead.fetches(ahead, first, size), added])
+
+        if -(-self._images * self._down * self._across // settings.tiles) > _FEW_BLOCKS:
+            added = tir.loop(channels, lambda c: each(lambda i, f: add(c, i, f)))
+        else:
+            added = tir.loop(channels // size, group)
         steps = [
             each(lambda i, f: tir.store(sums, tirx.FloatImm("float32", 0.0), i, f)),
-            tir.loop(self._convolution.inputs, lambda c: each(lambda i, f: add(c, i, f))),
+            added,
             each(lambda i, f: tir.store(self._products, tir.at(sums, i, f), point, row + i, panel[1] * columns + f)),
         ]
         return tir.scope("multiply", steps, [sums])
