@@ -63,9 +63,12 @@ def _pieces(function: PrimFunc) -> dict[Any, list[Any]]:
         plain[buffer] += len(node.indices) == 1 and isinstance(node.indices[0], IntImm)
 
     def variable(node: Any) -> None:
-        uses[node] += 1
+        if node in named:
+            uses[node] += 1
 
     tvm_ffi.structural_walk(function, (SeqStmt, sequence), order="pre")
+    if not named:
+        return {}
     tvm_ffi.structural_walk(function, [((TensorLoad, BufferStore), access), (Var, variable)])
     otherwise = {named[name] for name in named if plain[name] != uses[name]}
     made = {buffer: _parts(buffer) for buffer in set(named.values()) - otherwise}
