@@ -22,7 +22,7 @@ from tunefarm_coordinator.engines.winograd.settings import Settings
 
 # Another algorithm is the default schedule's where it is estimated to take so much of the direct sum's time.
 _PAYS = 0.9
-# Where the estimates of both are as close as that, each is measured first; beyond, the slower one is left out.
+# Where it is estimated to take more than that it is left out.
 _CLOSE = 1.5
 # Of the schedules that are drawn so many are of the algorithm that is thought to be the faster one.
 _SHARE_OF_FASTER = 0.75
@@ -104,10 +104,8 @@ class Alternatives:
         self.module: IRModule = direct.module
         self.context: ms.TuneContext = direct.context
         self.screens = False
-        # The default schedule is of the faster algorithm: the first trial is of the other, if that may be faster yet.
-        self.first: Draft | None = self._program(offer.options[0])
-        if offer.pays:
-            self.first = direct.first if offer.ratio * _CLOSE > 1 else None
+        # The default schedule is of the algorithm that is thought to be faster: the first trial is of the other.
+        self.first: Draft | None = direct.first if offer.pays else self._program(offer.options[0])
 
     def sample(self) -> Draft | None:
         """A schedule of either algorithm with random decisions; None where the decisions drawn make no valid one."""
