@@ -37,9 +37,10 @@ def program(module: IRModule, name: str) -> IRModule:
     """The unmarked program. Raises as `winograd`."""
     algorithm, _, text = name.partition(" ")
     found = convolution_of(module) if algorithm == _WINOGRAD else None
-    if found is None:
+    chosen = settings.parsed(text) if algorithm == _WINOGRAD else None
+    if found is None or chosen is None or not settings.fit(found, chosen):
         raise ValueError(f"there is no program {name!r} of this kernel")
-    return nest.program(_inlined(module), found, settings.parsed(text))
+    return nest.program(_inlined(module), found, chosen)
 
 
 def convolution_of(module: IRModule) -> convolutions.Convolution | None:

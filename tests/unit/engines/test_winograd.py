@@ -161,7 +161,19 @@ def test_a_trace_names_its_program() -> None:
     assert build_candidate(task, text, _TARGET).library == build_candidate(task, text, _TARGET).library
 
 
-@pytest.mark.parametrize("text", ["winograd", "winograd 3 1 1 1 8 1", "winograd 4 0 1 1 8 1", "strassen 1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "winograd",
+        "winograd 3 1 1 1 8 1",
+        "winograd 4 0 1 1 8 1",
+        "winograd 4 8 3 1 8 1",
+        "winograd 4 8 4 1 16 1",
+        "winograd 4 8 4 1 8 2",
+        "winograd 4 800 4 1 8 1",
+        "strassen 1",
+    ],
+)
 def test_a_name_that_stands_for_nothing_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"program|settings"):
         programs.marked(kernel(), text)

@@ -20,6 +20,8 @@ _TILE_CYCLES = 30
 # The direct sum's registers against what they could do; and bytes of its weights in a cycle, as they are fetched ahead.
 _DIRECT, _FETCHED_AHEAD = 1.2, 20.0
 _PANELS = (1, 2, 4)
+# No CPU has more.
+_MOST_REGISTERS = 64
 _MOST_ROWS_OF_TILES = 8
 
 
@@ -59,6 +61,13 @@ def parsed(text: str) -> Settings:
     if len(values) != len(astuple(Settings(*[1] * 6))) or min(values) < 1 or values[0] not in ALGORITHMS:
         raise ValueError(f"no settings of a Winograd convolution: {text!r}")
     return Settings(*values)
+
+
+def fit(convolution: Convolution, settings: Settings) -> bool:
+    """Whether there is such a program of a convolution: what comes out of a record may be of another kernel."""
+    whole = convolution.filters % (settings.columns * settings.parts) == 0 and settings.tiles % settings.rows == 0
+    most = prod(tiles_of(convolution, settings.outputs)) + settings.rows
+    return whole and settings.tiles <= most and settings.rows * settings.registers <= _MOST_REGISTERS
 
 
 def differences(one: Settings, other: Settings) -> int:
