@@ -68,5 +68,5 @@ def check_answer(model: Path, out: Path, width: int, folder: Path) -> None:
     text, script = session.run(["text", "script"], {"image": whole})
     with np.load(folder / "out.npz") as outputs:
         assert outputs["text"].shape == (1, width // 4, 40)
-        np.testing.assert_allclose(outputs["text"], text[:, : width // 4], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(outputs["script"], script, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(outputs["text"], text[:, : width // 4], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(outputs["script"], script, rtol=1e-3, atol=1e-4)
