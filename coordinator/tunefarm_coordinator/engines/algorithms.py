@@ -22,8 +22,8 @@ from tunefarm_coordinator.engines.winograd.settings import Settings
 
 # Another algorithm is the default schedule's where it is estimated to take so much of the direct sum's time.
 _PAYS = 0.9
-# Where it is estimated to take more than that it is left out.
-_CLOSE = 1.5
+# Where it is estimated to take more of it than that, it is left out.
+_LEFT_OUT = 1.5
 # Of the schedules that are drawn so many are of the algorithm that is thought to be the faster one.
 _SHARE_OF_FASTER = 0.75
 # Of so many settings drawn together the one that is estimated to be the fastest is taken.
@@ -70,7 +70,7 @@ def offer_for(module: IRModule, target: Target) -> Offer | None:
     threads, vectors = int(target.attrs.get("num-cores", 1)), vectors_of(str(target))
     direct = winograd.direct_cycles(_shape(found, threads), vectors)
     offer = Offer(found, vectors, threads, direct)
-    return offer if offer.options and offer.ratio < _CLOSE else None
+    return offer if offer.options and offer.ratio < _LEFT_OUT else None
 
 
 def _shape(convolution: convolutions.Convolution, threads: int) -> Shape:

@@ -281,8 +281,10 @@ class TaskSearch:
         order = self._ranking.order(
             [features for _, features in with_features], model, [draft.estimate for draft, _ in with_features]
         )
-        programs_ = sorted((draft for draft in drafts if draft.features is None), key=lambda draft: draft.estimate or 0)
-        groups = [[with_features[index][0] for index in order], programs_]
+        by_estimate = sorted(
+            (draft for draft in drafts if draft.features is None), key=lambda draft: draft.estimate or 0
+        )
+        groups = [[with_features[index][0] for index in order], by_estimate]
         placed = [((place + 0.5) / len(group), draft) for group in groups for place, draft in enumerate(group)]
         return [draft for _, draft in sorted(placed, key=lambda each: each[0])]
 

@@ -28,8 +28,8 @@ _CPU_RULES = "s_tir.meta_schedule.cpu."
 
 @dataclass(frozen=True)
 class Draft:
-    """A finished schedule of the task, not yet chosen. `identity` as in `Proposal`; `estimate`: seconds that it is
-    thought to take, by whoever made it."""
+    """A finished schedule of the task, not yet chosen. `identity` as in `Proposal`; `estimate`: how long it is
+    thought to take, in a unit of whoever made it."""
 
     identity: str
     schedule: Schedule

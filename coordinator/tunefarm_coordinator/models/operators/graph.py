@@ -53,9 +53,7 @@ class Graph:
         found = self._types.get(name)
         return None if found is None else _sizes(found)
 
-    def types_of(
-        self, names: Sequence[str], nodes: Sequence[onnx.NodeProto]
-    ) -> list[tuple[int, tuple[int, ...]] | None]:
+    def types_of(self, names: Sequence[str], nodes: Sequence[onnx.NodeProto]) -> list[Type | None]:
         """Of each value the dtype and sizes that it would have if these nodes stood at the graph's end; None where
         they are not known, or it is no tensor."""
         found = _types(self._model, nodes)
