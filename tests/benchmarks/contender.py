@@ -67,13 +67,19 @@ def open_onnxruntime(model: Path, inputs: Arrays, cores: int) -> Opened:
 
 
 def open_openvino(model: Path, inputs: Arrays, cores: int) -> Opened:
-    """One request in flight; without the hint to the precision it may use bfloat16."""
+    """One request in flight. Without the hint to the precision it may use bfloat16; without the other option it rounds
+    what meets int8 weights to eight bits in groups of 32 (a text encoder's outputs were 5% of their greatest off)."""
     import openvino
 
     core = openvino.Core()
     network = core.read_model(str(model))
     network.reshape({name: list(value.shape) for name, value in inputs.items()})
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": cores, "INFERENCE_PRECISION_HINT": "f32"}
+    options = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": cores,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+    }
     request = core.compile_model(network, "CPU", options).create_infer_request()
 
     def call() -> list[NDArray[Any]]:
