@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from math import prod, sqrt
+from math import gcd, prod, sqrt
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,12 @@ from tunefarm_proto.arrays import npz_bytes
 # Functions that want positive arguments, and a division by anything but a literal.
 _POSITIVE_DOMAIN = re.compile(r"T\.(log\w*|sqrt|rsqrt|pow)\(|/ (?!T\.(float|int)\w*\(|\d)")
 
+# So many neighbours at most are summed up side by side, four of the widest vectors there are, and so many at least.
+_SIDE_BY_SIDE, _FEWEST_LANES = 64, 4
+
+# A kernel of fewer operations is done before LLVM's passes would be: they take a twentieth of a second.
+_LONG_FLOPS = 5e7
+
 # Where an integer selects nothing, its size hardly matters.
 _PLAIN_INTEGERS = 100
 
@@ -43,12 +49,12 @@ class _Input:
 def expected_outputs(task: TuningTask, seed: int) -> bytes:
     """An npz archive: `arg0`, `arg1`, ... inputs in the workload's own layout, `out0`, ... outputs.
 
-    The outputs are computed on this machine by the kernel as it is, but for the cores sharing its work: slow (up
-    to about a second for a large convolution), and nobody's candidate. The same (task, seed) gives the same inputs
-    in any process.
+    The outputs are computed on this machine by the kernel as it is, but for the cores sharing its work and for vectors:
+    slow (a tenth of a second for a billion operations), and nobody's candidate. The same (task, seed) gives the same
+    inputs in any process.
     """
     inputs = [_values(spec, seed, index) for index, spec in enumerate(_inputs(task.module))]
-    outputs = _run(task.module, inputs)
+    outputs = _run(task.module, inputs, 1 if task.flops > _LONG_FLOPS else 0)
     arrays = {f"arg{index}": value for index, value in enumerate(inputs)}
     arrays |= {f"out{index}": value for index, value in enumerate(outputs)}
     return npz_bytes(arrays)
@@ -89,29 +95,62 @@ def _inputs(module_json: str) -> list[_Input]:
     return specs
 
 
-def _run(module_json: str, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    kernel, shapes = _reference_kernel(module_json)
+def _run(module_json: str, inputs: list[NDArray[Any]], opt_level: int) -> list[NDArray[Any]]:
+    kernel, shapes = _reference_kernel(module_json, opt_level)
     outputs = [tvm.runtime.empty(shape, dtype) for shape, dtype in shapes]
     kernel(*[tvm.runtime.tensor(value) for value in inputs], *outputs)
     return [output.numpy() for output in outputs]
 
 
 @lru_cache(maxsize=8)
-def _reference_kernel(module_json: str) -> tuple[Any, list[tuple[tuple[int, ...], str]]]:
+def _reference_kernel(module_json: str, opt_level: int) -> tuple[Any, list[tuple[tuple[int, ...], str]]]:
     module = module_text.load(module_json)
     parameters = module["main"].params[len(module["main"].params) - _output_count(module) :]
     shapes = [(tuple(int(size) for size in p.shape), str(p.dtype)) for p in parameters]
     with tvm.transform.PassContext(config=UNCHECKED):
-        return tvm.tirx.build(_shared_out(module), target=quickly_built())["main"], shapes
+        return tvm.tirx.build(_shared_out(module), target=quickly_built(opt_level))["main"], shapes
 
 
 def _shared_out(module: Any) -> Any:
-    """The kernel with the elements of what it sums up shared out over the cores; each is summed up as it was."""
+    """The kernel with the elements of what it sums up shared out over the cores, and neighbours that read neighbours
+    summed up side by side; each is summed up in the order in which it was."""
     schedule = Schedule(module, debug_mask="none", error_render_level="none")
     for name in nests.leaf_names(schedule):
         if nests.reduces(schedule, name):
-            schedule = nests.attempt(schedule, partial(_in_parallel, name)) or schedule
+            lanes = _lanes(schedule, name)
+            together = nests.attempt(schedule, partial(_side_by_side, name, lanes)) if lanes else None
+            schedule = together or nests.attempt(schedule, partial(_in_parallel, name)) or schedule
     return schedule.mod
+
+
+def _lanes(schedule: Any, name: str) -> int:
+    """How many neighbours along the last axis of what is summed up are taken side by side: 0 where no operand lies
+    along it, so that a step would read far and wide, or where it can't be taken in whole vectors."""
+    block = schedule.get(schedule.get_sblock(name))
+    for axis in [each for each in block.iter_vars if each.iter_type == IterVar.DataPar][-1:]:
+        lanes = gcd(int(axis.dom.extent), _SIDE_BY_SIDE)
+        if lanes >= _FEWEST_LANES and any(_lies_along(read, axis.var) for read in block.reads):
+            return lanes
+    return 0
+
+
+def _lies_along(read: Any, variable: Any) -> bool:
+    """Whether the next value of the variable reads the neighbour."""
+    for dimension in list(read.region)[-1:]:
+        steps = tvm.sym.detect_linear_equation(dimension.min, [variable])
+        return bool(steps) and isinstance(steps[0], tvm.tirx.IntImm) and int(steps[0]) == int(dimension.extent) == 1
+    return False
+
+
+def _side_by_side(name: str, lanes: int, schedule: Any) -> None:
+    block = schedule.get_sblock(name)
+    loops = schedule.get_loops(block)
+    spatial = len(nests.extents(schedule, name, IterVar.DataPar))
+    outer, inner = nests.split(schedule, loops[spatial - 1], lanes)
+    schedule.reorder(*loops[spatial:], inner)
+    schedule.parallel(schedule.fuse(*loops[: spatial - 1], outer))
+    schedule.vectorize(inner)
+    schedule.decompose_reduction(block, loops[spatial])
 
 
 def _in_parallel(name: str, schedule: Any) -> None:

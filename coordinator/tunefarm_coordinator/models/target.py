@@ -33,9 +33,10 @@ def _architecture(target: Any) -> str:
     return triple.split("-", 1)[0]
 
 
-def quickly_built() -> Target:
-    """This machine, with few of LLVM's passes: for what runs a few times alone, they take longer than they gain."""
-    return Target({**json.loads(host_target()), "opt-level": 1})
+def quickly_built(opt_level: int = 1) -> Target:
+    """This machine, with few of LLVM's passes or none: for what runs a few times alone, they take longer than they
+    gain."""
+    return Target({**json.loads(host_target()), "opt-level": opt_level})
 
 
 def resolve_target(text: str) -> str:

@@ -4,10 +4,12 @@ import io
 from typing import Any
 
 import numpy as np
+import pytest
 import tvm
 from tvm import te, topi
 
 from tunefarm_coordinator.models.expected import expected_outputs
+from tunefarm_coordinator.models.target import quickly_built
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.models.tasks import normalized, workload_of
 
@@ -87,3 +89,31 @@ def test_several_outputs_are_told_from_inputs() -> None:
     arrays = _arrays(_task(x, topi.add(x, 1.0), topi.multiply(x, 2.0)), 0)
     assert set(arrays) == {"arg0", "out0", "out1"}
     assert np.array_equal(arrays["out1"], arrays["arg0"] * 2)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param((9, 72, 40), id="whole vectors"),
+        pytest.param((9, 30, 7), id="a few"),
+        pytest.param((9, 30, 1), id="one"),
+    ],
+)
+def test_neighbours_summed_up_side_by_side_are_each_summed_up_as_they_were(sizes: tuple[int, int, int]) -> None:
+    """Bit for bit what the kernel gives as it stands: a product whose weights lie along its outputs, one whose weights
+    lie across them, and a convolution."""
+    rows, terms, lanes = sizes
+    a, along = te.placeholder((rows, terms), name="a"), te.placeholder((terms, lanes), name="b")
+    across = te.placeholder((lanes, terms), name="c")
+    image, filters = te.placeholder((1, rows, rows, 6), name="x"), te.placeholder((3, 3, 6, lanes), name="w")
+    for operands, result in (
+        ((a, along), topi.matmul(a, along)),
+        ((a, across), topi.nn.dense(a, across)),
+        ((image, filters), topi.nn.conv2d_nhwc(image, filters, 1, 1, 1)),
+    ):
+        task = _task(*operands, result, free=(1,))
+        arrays = _arrays(task, 3)
+        plain = tvm.tirx.build(tvm.ir.load_json(task.module), target=quickly_built())["main"]
+        out = tvm.runtime.empty(arrays["out0"].shape, "float32")
+        plain(tvm.runtime.tensor(arrays["arg0"]), tvm.runtime.tensor(arrays["arg1"]), out)
+        assert np.array_equal(arrays["out0"], out.numpy())
