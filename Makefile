@@ -86,7 +86,7 @@ bench-runtimes: setup ## against ONNX Runtime and OpenVINO, real models; hours (
 	$(BIN)/python tests/benchmarks/runtimes.py $(BENCH_ARGS)
 
 bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter of an hour, and nothing else should run
-	$(BIN)/python tests/benchmarks/two_tuners.py $(BENCH_ARGS)
+	$(BIN)/python tests/benchmarks/tuners.py $(BENCH_ARGS)
 
 bench-templates: setup ## each template against Auto-scheduler on one kernel, at equal trials; half an hour
 	$(BIN)/python tests/benchmarks/templates.py $(BENCH_ARGS)

@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from tunefarm.client import ModelVariant as ModelVariant
     from tunefarm.options import AutoschedulerOptions as AutoschedulerOptions
     from tunefarm.options import AutoTVMOptions as AutoTVMOptions
+    from tunefarm.options import BothOptions as BothOptions
     from tunefarm.workflow import Workflow as Workflow
 
 _HOMES = {
     "AutoTVMOptions": "tunefarm.options",
     "AutoschedulerOptions": "tunefarm.options",
+    "BothOptions": "tunefarm.options",
     "Client": "tunefarm.client",
     "ModelVariant": "tunefarm.client",
     "Workflow": "tunefarm.workflow",
 }
 
-__all__ = ["AutoTVMOptions", "AutoschedulerOptions", "Client", "ModelVariant", "Workflow", "errors"]
+__all__ = ["AutoTVMOptions", "AutoschedulerOptions", "BothOptions", "Client", "ModelVariant", "Workflow", "errors"]
 
 
 def __getattr__(name: str) -> Any:  # PEP 562

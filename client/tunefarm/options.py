@@ -62,6 +62,12 @@ class AutoschedulerOptions(_TuningOptions):
 
 
 @dataclasses.dataclass(frozen=True)
+class BothOptions(AutoschedulerOptions):
+    """The schedules of both tuners, from one pool: a kernel's candidates are generated ones and those of its template.
+    What the numbers mean, and their defaults, are Auto-scheduler's."""
+
+
+@dataclasses.dataclass(frozen=True)
 class AutoTVMOptions(_TuningOptions):
     """Hand-written templates with knobs.
 
@@ -79,7 +85,18 @@ class AutoTVMOptions(_TuningOptions):
         self._check(kernel_trials=1, early_stopping_threshold=1, exploration_trials=0, random_trials=0)
 
 
-TuningOptions = AutoschedulerOptions | AutoTVMOptions
+TuningOptions = AutoschedulerOptions | AutoTVMOptions | BothOptions
+TUNERS: dict[str, type[TuningOptions]] = {
+    "autoscheduler": AutoschedulerOptions,
+    "autotvm": AutoTVMOptions,
+    "both": BothOptions,
+}
+
+
+def tuner_of(options: TuningOptions) -> str:
+    """The name of the tuner that options are of."""
+    return next(name for name, kind in TUNERS.items() if type(options) is kind)
+
 
 _AUTOSCHEDULER_ONLY = frozenset({"trials_per_kernel", "top_trials_per_kernel"})
 _AUTOTVM_ONLY = frozenset({"kernel_trials", "exploration_trials", "random_trials"})
@@ -128,15 +145,14 @@ def _pick_from_loose(given: dict[str, int]) -> TuningOptions | None:
 
 
 def options_of_tuner(tuner: str, **given: int | None) -> TuningOptions:
-    """The options of a tuner that was named ("autoscheduler" or "autotvm"), from parameters (None: not given).
+    """The options of a tuner that was named (one of `TUNERS`), from parameters (None: not given).
 
     Raises InvalidInput for another name, and for a parameter that the named tuner does not have.
     """
-    kinds: dict[str, type[TuningOptions]] = {"autoscheduler": AutoschedulerOptions, "autotvm": AutoTVMOptions}
-    if tuner not in kinds:
-        raise InvalidInput(f"unknown tuner {tuner!r}: choose autoscheduler or autotvm")
+    if tuner not in TUNERS:
+        raise InvalidInput(f"unknown tuner {tuner!r}: choose one of {', '.join(TUNERS)}")
     named = {name: value for name, value in given.items() if value is not None}
-    foreign = named.keys() - {field.name for field in dataclasses.fields(kinds[tuner])}
+    foreign = named.keys() - {field.name for field in dataclasses.fields(TUNERS[tuner])}
     if foreign:
         raise InvalidInput(f"{_join(set(foreign))} is not a parameter of {tuner}: drop it, or the tuner's name")
-    return kinds[tuner](**named)
+    return TUNERS[tuner](**named)

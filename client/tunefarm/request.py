@@ -92,8 +92,8 @@ class JobRequest:
 class ResumeTotals:
     """What a job that goes on may spend, what it spent before counted in; None: as before.
 
-    `trials_per_kernel` is for Auto-scheduler's jobs, `kernel_trials` for AutoTVM's. `max_seconds` counts from
-    now. Raises InvalidInput for a number that can't be served.
+    `trials_per_kernel` is for jobs of Auto-scheduler and of both tuners, `kernel_trials` for AutoTVM's. `max_seconds`
+    counts from now. Raises InvalidInput for a number that can't be served.
     """
 
     trials_per_kernel: int | None = None

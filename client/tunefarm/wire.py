@@ -21,7 +21,7 @@ from tunefarm.job import (
     TaskProgress,
     Trials,
 )
-from tunefarm.options import AutoschedulerOptions, AutoTVMOptions, TuningOptions
+from tunefarm.options import TUNERS, TuningOptions, tuner_of
 from tunefarm.request import JobRequest, ResumeTotals, SentInputs
 from tunefarm_proto.v1 import common_pb2, farm_pb2, tuning_pb2
 
@@ -61,10 +61,9 @@ def resume_request(job_id: str, totals: ResumeTotals, key: str) -> tuning_pb2.Re
 
 def _set_tuning(spec: tuning_pb2.JobSpec, tuning: TuningOptions) -> None:
     given = {name: getattr(tuning, name) for name in tuning.given}
-    if isinstance(tuning, AutoschedulerOptions):
-        spec.autoscheduler.CopyFrom(tuning_pb2.AutoschedulerOptions(**given))
-    else:
-        spec.autotvm.CopyFrom(tuning_pb2.AutoTVMOptions(**given))
+    message = getattr(spec, tuner_of(tuning))
+    message.SetInParent()  # which one is set picks the tuner, also with nothing in it
+    message.MergeFrom(type(message)(**given))
 
 
 def _set_inputs(spec: tuning_pb2.JobSpec, inputs: SentInputs) -> None:
@@ -118,11 +117,10 @@ def _shapes(wire: common_pb2.ShapeSet) -> dict[str, tuple[int, ...]]:
 
 
 def _planned_options(wire: tuning_pb2.Plan) -> TuningOptions | None:
-    kinds: dict[str, type[TuningOptions]] = {"autoscheduler": AutoschedulerOptions, "autotvm": AutoTVMOptions}
     which = wire.WhichOneof("tuning")
     if which is None:
         return None
-    return kinds[which](**{field.name: value for field, value in getattr(wire, which).ListFields()})
+    return TUNERS[which](**{field.name: value for field, value in getattr(wire, which).ListFields()})
 
 
 def job_from(wire: tuning_pb2.Job) -> Job:

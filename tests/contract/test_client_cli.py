@@ -110,6 +110,7 @@ def test_tune_json_is_the_promised_document(
             {"trials_per_kernel": 4, "early_stopping_threshold": 3},
         ),
         (["--tuner", "autotvm"], "autotvm", {}),
+        (["--tuner", "both", "--trials-per-kernel", "3"], "both", {"trials_per_kernel": 3}),
         (
             ["--tuner", "autoscheduler", "--early-stopping-threshold", "3"],
             "autoscheduler",
@@ -299,7 +300,7 @@ def _refusing_address() -> str:
         (["tune", "m.onnx", "--max-trials", "many"], "--max-trials"),
         (["tune", "m.onnx", "--max-seconds", "0"], "max_seconds is 0"),
         (["tune", "m.onnx", "--seed", "-1"], "seed is -1"),
-        (["tune", "m.onnx", "--tuner", "ansor"], "autoscheduler or autotvm"),
+        (["tune", "m.onnx", "--tuner", "ansor"], "autoscheduler, autotvm, both"),
         (["tune", "m.onnx", "--tuner", "autotvm", "--trials-per-kernel", "3"], "trials_per_kernel"),
         (["tune", "m.onnx", "--kernel-trials", "3", "--trials-per-kernel", "3"], "drop"),
         (["tune", "m.onnx", "--target", "{oops"], "JSON"),

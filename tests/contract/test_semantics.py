@@ -18,7 +18,7 @@ import pytest
 
 from tests.tiny_models import save_tiny_cnn
 from tests.tuning_service import TuningService
-from tunefarm import AutoschedulerOptions, AutoTVMOptions, Client
+from tunefarm import AutoschedulerOptions, AutoTVMOptions, BothOptions, Client
 from tunefarm.cli import main
 from tunefarm.errors import InvalidInput
 from tunefarm.options import TuningOptions
@@ -65,11 +65,23 @@ def _tvm_wire(**given: int) -> dict[str, dict[str, int]]:
     return {"autotvm": given}
 
 
-S, T = AutoschedulerOptions, AutoTVMOptions
+def _both(trials: int = 1000, patience: int = 250, top: int = 3) -> dict[str, Any]:
+    return {**_auto(trials, patience, top), "tuner": "both"}
+
+
+S, T, B = AutoschedulerOptions, AutoTVMOptions, BothOptions
 TABLE = [
     Row("nothing", (None, {}), "", {}, **_auto()),
     Row("Auto-scheduler by name", (S(), {}), "--tuner autoscheduler", _scheduler_wire(), **_auto()),
     Row("AutoTVM by name", (T(), {}), "--tuner autotvm", _tvm_wire(), **_tvm()),
+    Row("both by name", (B(), {}), "--tuner both", {"both": {}}, **_both()),
+    Row(
+        "both tuners' options",
+        (B(trials_per_kernel=4, early_stopping_threshold=3, top_trials_per_kernel=2), {}),
+        "--tuner both --trials-per-kernel 4 --early-stopping-threshold 3 --top-trials-per-kernel 2",
+        {"both": {"trials_per_kernel": 4, "early_stopping_threshold": 3, "top_trials_per_kernel": 2}},
+        **_both(4, 3, 2),
+    ),
     Row(
         "Auto-scheduler's options",
         (S(trials_per_kernel=4, early_stopping_threshold=3, top_trials_per_kernel=2), {}),
@@ -245,7 +257,7 @@ def test_what_is_to_be_dropped(
     assert len(stub.ListJobs(tuning_pb2.ListJobsRequest(page_size=500), timeout=10).jobs) == before
 
 
-def test_grpc_has_no_way_to_ask_for_both_tuners() -> None:
+def test_grpc_has_no_way_to_ask_for_two_tuners_options() -> None:
     """Whichever is set last is the one that is set: a mixture can't arrive."""
     spec = tuning_pb2.JobSpec(autoscheduler=tuning_pb2.AutoschedulerOptions(trials_per_kernel=3))
     spec.autotvm.kernel_trials = 4

@@ -17,7 +17,7 @@ from tunefarm.request import ResumeTotals
 
 TrialsPerKernel = Annotated[
     int | None,
-    typer.Option("--trials-per-kernel", metavar="N", help="Auto-scheduler: the new total, N x kernels."),
+    typer.Option("--trials-per-kernel", metavar="N", help="Auto-scheduler, both: the new total, N x kernels."),
 ]
 KernelTrials = Annotated[
     int | None, typer.Option("--kernel-trials", metavar="N", help="AutoTVM: the new total of each templated kernel.")

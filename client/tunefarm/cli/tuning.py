@@ -71,11 +71,11 @@ Target = Annotated[
 ]
 Tuner = Annotated[
     str | None,
-    typer.Option("--tuner", metavar="autoscheduler|autotvm", help="Default: what the other options imply."),
+    typer.Option("--tuner", metavar="autoscheduler|autotvm|both", help="Default: what the other options imply."),
 ]
 TrialsPerKernel = Annotated[
     int | None,
-    typer.Option("--trials-per-kernel", metavar="N", help="Auto-scheduler: budget = N x kernels, dynamic."),
+    typer.Option("--trials-per-kernel", metavar="N", help="Auto-scheduler, both: budget = N x kernels, dynamic."),
 ]
 KernelTrials = Annotated[
     int | None,
@@ -86,7 +86,7 @@ TopTrials = Annotated[
     typer.Option(
         "--top-trials-per-kernel",
         metavar="N",
-        help="Auto-scheduler: the N fastest of a kernel are compared.",
+        help="Auto-scheduler, both: the N fastest of a kernel are compared.",
     ),
 ]
 ExplorationTrials = Annotated[

@@ -1,5 +1,6 @@
 """One job as its runner sees it: what was asked for, resolved."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,8 @@ from tunefarm_proto.v1 import tuning_pb2
 
 AUTOSCHEDULER: Final = "autoscheduler"
 AUTOTVM: Final = "autotvm"
-TuningOptions = tuning_pb2.AutoschedulerOptions | tuning_pb2.AutoTVMOptions
+BOTH: Final = "both"
+TuningOptions = tuning_pb2.AutoschedulerOptions | tuning_pb2.AutoTVMOptions | tuning_pb2.BothOptions
 
 # So many of a kernel's fastest are compared in turn: a fourth seldom wins, and each costs time.
 COMPARED = 3
@@ -24,6 +26,9 @@ AUTOSCHEDULER_DEFAULTS = tuning_pb2.AutoschedulerOptions(
 )
 AUTOTVM_DEFAULTS = tuning_pb2.AutoTVMOptions(
     kernel_trials=2000, early_stopping_threshold=500, exploration_trials=0, random_trials=0
+)
+BOTH_DEFAULTS = tuning_pb2.BothOptions(
+    trials_per_kernel=1000, early_stopping_threshold=250, top_trials_per_kernel=COMPARED
 )
 # With these at 0 a job would have nothing to do.
 _AT_LEAST_ONE = ("trials_per_kernel", "kernel_trials", "early_stopping_threshold", "top_trials_per_kernel")
@@ -36,15 +41,15 @@ def tuner_of(spec: tuning_pb2.JobSpec) -> str:
 
 def tuning_options(spec: tuning_pb2.JobSpec) -> TuningOptions:
     """The tuner's options, defaults filled in."""
-    if tuner_of(spec) == AUTOTVM:
-        templated = tuning_pb2.AutoTVMOptions()
-        templated.CopyFrom(AUTOTVM_DEFAULTS)
-        templated.MergeFrom(spec.autotvm)
-        return templated
-    generated = tuning_pb2.AutoschedulerOptions()
-    generated.CopyFrom(AUTOSCHEDULER_DEFAULTS)
-    generated.MergeFrom(spec.autoscheduler)
-    return generated
+    defaults: dict[str, TuningOptions] = {
+        AUTOSCHEDULER: AUTOSCHEDULER_DEFAULTS,
+        AUTOTVM: AUTOTVM_DEFAULTS,
+        BOTH: BOTH_DEFAULTS,
+    }
+    tuner = tuner_of(spec)
+    options = copy.deepcopy(defaults[tuner])
+    options.MergeFrom(getattr(spec, tuner))
+    return options
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class JobSheet:
                 random_trials=given.random_trials,
             )
         return JobOptions(
-            tuner=AUTOSCHEDULER,
+            tuner=BOTH if isinstance(given, tuning_pb2.BothOptions) else AUTOSCHEDULER,
             trials_per_kernel=given.trials_per_kernel,
             early_stopping=given.early_stopping_threshold,
             max_trials=cap,

@@ -65,10 +65,9 @@ def _spec(runner: JobRunner) -> tuning_pb2.JobSpec:
     now = runner.brain.options
     if isinstance(options, tuning_pb2.AutoTVMOptions):
         options.kernel_trials = now.trials_per_kernel
-        spec.autotvm.CopyFrom(options)
     else:
         options.trials_per_kernel = now.trials_per_kernel
-        spec.autoscheduler.CopyFrom(options)
+    getattr(spec, runner.sheet.tuner).CopyFrom(options)
     if now.max_trials is not None:
         spec.max_trials = now.max_trials
     return spec

@@ -70,16 +70,17 @@ class Engine(Protocol):
 
 def engine(name: str) -> Engine:
     """The engine of that name; raises `InvalidInput` for a name that is none."""
-    if name == "autoscheduler":
+    if name in ("autoscheduler", "both"):
         # Imported here: a process that only names engines, or fits the cost model, needs no TVM.
         from tunefarm_coordinator.engines.search import Autoscheduler
+        from tunefarm_coordinator.engines.spaces import sketches, sketches_and_templates
 
-        return Autoscheduler()
+        return Autoscheduler(space=sketches if name == "autoscheduler" else sketches_and_templates)
     if name == "autotvm":
         from tunefarm_coordinator.engines.autotvm.tuner import AutoTVM
 
         return AutoTVM()
-    raise InvalidInput(f'there is no tuner "{name}"; choose "autoscheduler" or "autotvm"')
+    raise InvalidInput(f'there is no tuner "{name}"; choose "autoscheduler", "autotvm" or "both"')
 
 
 def template_name(task_module: str, target: str) -> str | None:

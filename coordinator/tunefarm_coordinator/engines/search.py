@@ -33,6 +33,9 @@ _KNOWN_DRAWS = 2
 _VOID_DRAWS = 20
 
 
+MakeSpace = Callable[[tvm.IRModule, Target, random.Random], Space]
+
+
 @dataclass(frozen=True)
 class SearchOptions:
     """How much a round looks at before it proposes.
@@ -89,7 +92,7 @@ class TaskSearch:
         forbidden: Collection[str] = (),
         seeds: Sequence[str] = (),
         random_trials: int = 0,
-        space: Callable[[tvm.IRModule, Target, random.Random], Space] = DesignSpace,
+        space: MakeSpace = DesignSpace,
     ) -> None:
         """Arguments as in `engine.Engine.open`; `space` makes what is drawn from. Records that no longer replay
         are left out: their schedules can't come up again. Raises `InvalidInput` for a module, target or task that
@@ -309,10 +312,10 @@ def _can_change(trace: Trace) -> bool:
 
 
 class Autoscheduler:
-    """The engine "autoscheduler"."""
+    """The engines "autoscheduler" and, with the space of both tuners, "both"."""
 
-    def __init__(self, options: SearchOptions = SearchOptions()) -> None:
-        self._options = options
+    def __init__(self, options: SearchOptions = SearchOptions(), space: MakeSpace = sketches) -> None:
+        self._options, self._space = options, space
 
     def open(
         self,
@@ -326,7 +329,9 @@ class Autoscheduler:
         seeds: Sequence[str] = (),
     ) -> TaskSearch:
         """See `engine.Engine.open`."""
-        return TaskSearch(workload, task_module, target, seed, self._options, records, forbidden, seeds, space=sketches)
+        return TaskSearch(
+            workload, task_module, target, seed, self._options, records, forbidden, seeds, space=self._space
+        )
 
 
 def load(task_module: str, target: str) -> tuple[tvm.IRModule, Target]:

@@ -12,6 +12,7 @@ from tunefarm_coordinator.engines.algorithms import Alternatives, offer_for
 from tunefarm_coordinator.engines.autotvm.dots import dot_product
 from tunefarm_coordinator.engines.autotvm.operators import recognised
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
+from tunefarm_coordinator.engines.joined import Joined
 from tunefarm_coordinator.engines.register_tiles import vectors_of
 from tunefarm_coordinator.engines.space import DesignSpace, Space
 from tunefarm_coordinator.errors import InvalidInput
@@ -25,6 +26,21 @@ def sketches(module: IRModule, target: Target, rng: random.Random) -> Space:
 def templates(module: IRModule, target: Target, rng: random.Random) -> Space:
     """The schedules of a task's template, and those of other algorithms for it. Raises InvalidInput."""
     return _with_alternatives(TemplateSpace(module, target, rng), target, rng)
+
+
+def sketches_and_templates(module: IRModule, target: Target, rng: random.Random) -> Space:
+    """Both of the above; of a task without a template the generated schedules alone. Raises InvalidInput."""
+    return _with_alternatives(_joined(module, target, rng), target, rng)
+
+
+def _joined(module: IRModule, target: Target, rng: random.Random) -> Space:
+    generated = _direct(module, target, rng)
+    if isinstance(generated, TemplateSpace):
+        return generated
+    try:
+        return Joined(generated, TemplateSpace(module, target, rng), rng)
+    except InvalidInput:
+        return generated
 
 
 def _with_alternatives(space: Space, target: Target, rng: random.Random) -> Space:

@@ -19,10 +19,10 @@ class Allotment:
 
 
 def allot(options: JobOptions, specs: Sequence[TaskSpec]) -> Allotment:
-    """Auto-scheduler: one pool for all tasks. AutoTVM: to each task with a template what is missing of its trials
+    """Auto-scheduler, both: one pool for all tasks. AutoTVM: to each task with a template what is missing of its trials
     (the records of earlier jobs count), in equal shares where the job's cap does not reach that far."""
     cap = options.max_trials
-    if options.tuner == "autoscheduler":
+    if options.tuner != "autotvm":
         total = options.trials_per_kernel * len(specs)
         return Allotment(total if cap is None else min(total, cap), {spec.workload: None for spec in specs})
     quotas = {spec.workload: _missing(options, spec) for spec in specs}

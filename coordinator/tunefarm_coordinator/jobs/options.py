@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Tuner = Literal["autoscheduler", "autotvm"]
+Tuner = Literal["autoscheduler", "autotvm", "both"]
 
 
 @dataclass(frozen=True)
@@ -11,8 +11,8 @@ class JobOptions:
     """What a job may spend, and on what.
 
     Attributes:
-        trials_per_kernel: Auto-scheduler: on average, times the number of tasks this is the budget, given out where it
-            pays. AutoTVM (its `kernel_trials`): of each task that has a template, trials on record included.
+        trials_per_kernel: Auto-scheduler, both: on average, times the number of tasks this is the budget, given out
+            where it pays. AutoTVM (its `kernel_trials`): of each task that has a template, trials on record included.
         early_stopping: a task stops when this many measured trials in a row brought no improvement.
         max_trials: caps the budget; None: no cap.
         finalists: candidates of a task that are compared at the end.

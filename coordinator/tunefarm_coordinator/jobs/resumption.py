@@ -50,8 +50,9 @@ def check_resumed(
 
 
 def _check_tuner(event: Resumed, options: JobOptions) -> None:
-    if options.tuner == "autoscheduler" and event.kernel_trials is not None:
-        raise InvalidInput("kernel_trials is AutoTVM's, and this job's tuner is Auto-scheduler: give trials_per_kernel")
+    if options.tuner != "autotvm" and event.kernel_trials is not None:
+        tuner = "Auto-scheduler" if options.tuner == "autoscheduler" else '"both"'
+        raise InvalidInput(f"kernel_trials is AutoTVM's, and this job's tuner is {tuner}: give trials_per_kernel")
     if options.tuner == "autotvm" and event.trials_per_kernel is not None:
         raise InvalidInput("trials_per_kernel is Auto-scheduler's, and this job's tuner is AutoTVM: give kernel_trials")
 

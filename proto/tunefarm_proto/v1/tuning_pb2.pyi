@@ -153,6 +153,16 @@ class AutoTVMOptions(_message.Message):
     random_trials: int
     def __init__(self, kernel_trials: _Optional[int] = ..., early_stopping_threshold: _Optional[int] = ..., exploration_trials: _Optional[int] = ..., random_trials: _Optional[int] = ...) -> None: ...
 
+class BothOptions(_message.Message):
+    __slots__ = ("trials_per_kernel", "early_stopping_threshold", "top_trials_per_kernel")
+    TRIALS_PER_KERNEL_FIELD_NUMBER: _ClassVar[int]
+    EARLY_STOPPING_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    TOP_TRIALS_PER_KERNEL_FIELD_NUMBER: _ClassVar[int]
+    trials_per_kernel: int
+    early_stopping_threshold: int
+    top_trials_per_kernel: int
+    def __init__(self, trials_per_kernel: _Optional[int] = ..., early_stopping_threshold: _Optional[int] = ..., top_trials_per_kernel: _Optional[int] = ...) -> None: ...
+
 class InputRange(_message.Message):
     __slots__ = ("low", "high")
     LOW_FIELD_NUMBER: _ClassVar[int]
@@ -170,7 +180,7 @@ class FrozenInput(_message.Message):
     def __init__(self, json: _Optional[str] = ..., values_id: _Optional[str] = ...) -> None: ...
 
 class JobSpec(_message.Message):
-    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "exact_math", "input_padding", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs", "without_reference")
+    __slots__ = ("model_id", "targets", "shape_sets", "autoscheduler", "autotvm", "both", "max_trials", "max_seconds", "seed", "project", "owner", "name", "priority", "labels", "trace_id", "allow_tf32", "exact_math", "input_padding", "input_samples", "input_ranges", "frozen_inputs", "forced_inputs", "without_reference")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -204,6 +214,7 @@ class JobSpec(_message.Message):
     SHAPE_SETS_FIELD_NUMBER: _ClassVar[int]
     AUTOSCHEDULER_FIELD_NUMBER: _ClassVar[int]
     AUTOTVM_FIELD_NUMBER: _ClassVar[int]
+    BOTH_FIELD_NUMBER: _ClassVar[int]
     MAX_TRIALS_FIELD_NUMBER: _ClassVar[int]
     MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +237,7 @@ class JobSpec(_message.Message):
     shape_sets: _containers.RepeatedCompositeFieldContainer[_common_pb2.ShapeSet]
     autoscheduler: AutoschedulerOptions
     autotvm: AutoTVMOptions
+    both: BothOptions
     max_trials: int
     max_seconds: float
     seed: int
@@ -243,7 +255,7 @@ class JobSpec(_message.Message):
     frozen_inputs: _containers.MessageMap[str, FrozenInput]
     forced_inputs: _containers.RepeatedScalarFieldContainer[str]
     without_reference: bool
-    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., exact_math: _Optional[bool] = ..., input_padding: _Optional[_Mapping[str, float]] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ..., without_reference: _Optional[bool] = ...) -> None: ...
+    def __init__(self, model_id: _Optional[str] = ..., targets: _Optional[_Iterable[_Union[_common_pb2.TargetSpec, _Mapping]]] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., both: _Optional[_Union[BothOptions, _Mapping]] = ..., max_trials: _Optional[int] = ..., max_seconds: _Optional[float] = ..., seed: _Optional[int] = ..., project: _Optional[str] = ..., owner: _Optional[str] = ..., name: _Optional[str] = ..., priority: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_id: _Optional[str] = ..., allow_tf32: _Optional[bool] = ..., exact_math: _Optional[bool] = ..., input_padding: _Optional[_Mapping[str, float]] = ..., input_samples: _Optional[str] = ..., input_ranges: _Optional[_Mapping[str, InputRange]] = ..., frozen_inputs: _Optional[_Mapping[str, FrozenInput]] = ..., forced_inputs: _Optional[_Iterable[str]] = ..., without_reference: _Optional[bool] = ...) -> None: ...
 
 class PlanJobRequest(_message.Message):
     __slots__ = ("spec",)
@@ -276,7 +288,7 @@ class PlannedTask(_message.Message):
     def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., known_records: _Optional[int] = ..., first_round_trials: _Optional[int] = ..., template: _Optional[str] = ..., trials: _Optional[int] = ..., weights: _Optional[_Iterable[int]] = ..., nodes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Plan(_message.Message):
-    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm", "allow_tf32", "exact_math", "shape_sets")
+    __slots__ = ("target", "tuner", "tasks", "budget", "layout", "pipeline_version", "notes", "estimated_seconds", "trials_per_second", "measured_jobs", "autoscheduler", "autotvm", "both", "allow_tf32", "exact_math", "shape_sets")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     TUNER_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
@@ -289,6 +301,7 @@ class Plan(_message.Message):
     MEASURED_JOBS_FIELD_NUMBER: _ClassVar[int]
     AUTOSCHEDULER_FIELD_NUMBER: _ClassVar[int]
     AUTOTVM_FIELD_NUMBER: _ClassVar[int]
+    BOTH_FIELD_NUMBER: _ClassVar[int]
     ALLOW_TF32_FIELD_NUMBER: _ClassVar[int]
     EXACT_MATH_FIELD_NUMBER: _ClassVar[int]
     SHAPE_SETS_FIELD_NUMBER: _ClassVar[int]
@@ -304,10 +317,11 @@ class Plan(_message.Message):
     measured_jobs: int
     autoscheduler: AutoschedulerOptions
     autotvm: AutoTVMOptions
+    both: BothOptions
     allow_tf32: bool
     exact_math: bool
     shape_sets: _containers.RepeatedCompositeFieldContainer[_common_pb2.ShapeSet]
-    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., allow_tf32: _Optional[bool] = ..., exact_math: _Optional[bool] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ...) -> None: ...
+    def __init__(self, target: _Optional[str] = ..., tuner: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[PlannedTask, _Mapping]]] = ..., budget: _Optional[int] = ..., layout: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., notes: _Optional[_Iterable[str]] = ..., estimated_seconds: _Optional[float] = ..., trials_per_second: _Optional[float] = ..., measured_jobs: _Optional[int] = ..., autoscheduler: _Optional[_Union[AutoschedulerOptions, _Mapping]] = ..., autotvm: _Optional[_Union[AutoTVMOptions, _Mapping]] = ..., both: _Optional[_Union[BothOptions, _Mapping]] = ..., allow_tf32: _Optional[bool] = ..., exact_math: _Optional[bool] = ..., shape_sets: _Optional[_Iterable[_Union[_common_pb2.ShapeSet, _Mapping]]] = ...) -> None: ...
 
 class SubmitJobRequest(_message.Message):
     __slots__ = ("idempotency_key", "spec")

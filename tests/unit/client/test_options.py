@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tunefarm.errors import InvalidInput
-from tunefarm.options import AutoschedulerOptions, AutoTVMOptions, options_of_tuner, pick_tuner
+from tunefarm.options import AutoschedulerOptions, AutoTVMOptions, BothOptions, options_of_tuner, pick_tuner
 from tunefarm.request import JobRequest
 from tunefarm.wire import job_spec
 
@@ -70,13 +70,16 @@ def test_refuses_a_mixture_and_says_what_to_drop(options: Any, loose: dict[str, 
         ("autoscheduler", {}, AutoschedulerOptions()),
         ("autoscheduler", {"early_stopping_threshold": 5}, AutoschedulerOptions(early_stopping_threshold=5)),
         ("autotvm", {"kernel_trials": 5, "trials_per_kernel": None}, AutoTVMOptions(5)),
+        ("both", {"trials_per_kernel": 5}, BothOptions(5)),
     ],
 )
 def test_a_named_tuner_takes_its_parameters(tuner: str, given: dict[str, int | None], expected: Any) -> None:
     assert options_of_tuner(tuner, **given) == expected
 
 
-@pytest.mark.parametrize(("tuner", "given"), [("ansor", {}), ("autotvm", {"trials_per_kernel": 3})])
+@pytest.mark.parametrize(
+    ("tuner", "given"), [("ansor", {}), ("autotvm", {"trials_per_kernel": 3}), ("both", {"kernel_trials": 3})]
+)
 def test_a_named_tuner_refuses_the_others_parameters(tuner: str, given: dict[str, int]) -> None:
     with pytest.raises(InvalidInput):
         options_of_tuner(tuner, **given)
@@ -119,6 +122,7 @@ def test_only_what_was_given_is_set_on_the_wire() -> None:
 
 def test_a_tuner_named_without_options_is_present_and_empty() -> None:
     assert _spec(AutoTVMOptions()).WhichOneof("tuning") == "autotvm"
+    assert _spec(BothOptions()).WhichOneof("tuning") == "both"
     assert _spec(None).WhichOneof("tuning") is None
 
 

@@ -25,6 +25,7 @@ def sheet(spec: tuning_pb2.JobSpec) -> JobSheet:
     [
         (tuning_pb2.JobSpec(targets=[common_pb2.TargetSpec(text="a"), common_pb2.TargetSpec(text="b")]), "targets"),
         (tuning_pb2.JobSpec(autotvm=Templated(kernel_trials=0)), "kernel_trials"),
+        (tuning_pb2.JobSpec(both=tuning_pb2.BothOptions(trials_per_kernel=0)), "trials_per_kernel"),
         (tuning_pb2.JobSpec(autotvm=Templated(early_stopping_threshold=0)), "early_stopping_threshold"),
         (tuning_pb2.JobSpec(autoscheduler=Options(top_trials_per_kernel=0)), "top_trials_per_kernel"),
         (tuning_pb2.JobSpec(autoscheduler=Options(trials_per_kernel=0)), "trials_per_kernel"),
@@ -46,6 +47,8 @@ def test_what_is_not_given_is_the_default() -> None:
     options = sheet(tuning_pb2.JobSpec(autotvm=Templated())).options
     assert (options.tuner, options.trials_per_kernel, options.early_stopping) == ("autotvm", 2000, 500)
     assert (options.exploration_trials, options.random_trials) == (0, 0)
+    options = sheet(tuning_pb2.JobSpec(both=tuning_pb2.BothOptions(early_stopping_threshold=9))).options
+    assert (options.tuner, options.trials_per_kernel, options.early_stopping) == ("both", 1000, 9)
 
 
 def test_what_is_given_counts() -> None:

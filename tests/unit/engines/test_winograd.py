@@ -17,7 +17,7 @@ from tunefarm_coordinator.engines.algorithms import offer_for
 from tunefarm_coordinator.engines.build import build_candidate, build_kernels
 from tunefarm_coordinator.engines.engine import Observation, engine
 from tunefarm_coordinator.engines.mathematics.lowering import EXACT
-from tunefarm_coordinator.engines.spaces import sketches, templates
+from tunefarm_coordinator.engines.spaces import sketches, sketches_and_templates, templates
 from tunefarm_coordinator.engines.winograd.minimal import ALGORITHMS
 from tunefarm_coordinator.engines.winograd.settings import Settings, parsed
 from tunefarm_coordinator.models.default_schedule import default_schedule, default_trace
@@ -188,7 +188,7 @@ def test_other_cpus_have_programs_of_their_own_width() -> None:
     assert "fmla" in build_kernels(prepack.split(schedule.mod).module, Target(_ARM)).inspect_source("asm")
 
 
-@pytest.mark.parametrize("tuner", ["autoscheduler", "autotvm"])
+@pytest.mark.parametrize("tuner", ["autoscheduler", "autotvm", "both"])
 def test_a_search_proposes_schedules_of_both_algorithms(tuner: str) -> None:
     made = kernel((14, 15, 128, 64), after=relax.op.nn.relu)
     task = tvm.ir.save_json(made)
@@ -202,7 +202,7 @@ def test_a_search_proposes_schedules_of_both_algorithms(tuner: str) -> None:
     assert not all(kinds)
 
 
-@pytest.mark.parametrize("space", [sketches, templates])
+@pytest.mark.parametrize("space", [sketches, templates, sketches_and_templates])
 def test_a_program_is_changed_into_one_nearby(space: Callable[..., Any]) -> None:
     made = kernel((56, 56, 64, 64))
     drawn = space(made, Target(_TARGET), random.Random(0))

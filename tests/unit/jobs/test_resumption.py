@@ -168,6 +168,17 @@ def test_autotvm_goes_on_by_its_own_total() -> None:
     assert [task.charged for task in farm.brain.tasks.values()] == [6, 6]
 
 
+def test_both_tuners_go_on_by_the_pools_total() -> None:
+    farm = finished(JobOptions(4, 1000, tuner="both"))
+    with pytest.raises(InvalidInput, match='this job\'s tuner is "both"'):
+        farm.brain.check_resume(ev.Resumed("a", kernel_trials=9))
+    before = sum(task.charged for task in farm.brain.tasks.values())
+    farm.tell(ev.Resumed("a", trials_per_kernel=6))
+    farm.run()
+    assert before == 4 * len(farm.brain.tasks)
+    assert sum(task.charged for task in farm.brain.tasks.values()) == 6 * len(farm.brain.tasks)
+
+
 def test_the_same_wish_twice_counts_once() -> None:
     farm = finished()
     farm.tell(ev.Resumed("again", trials_per_kernel=5))
