@@ -1,6 +1,7 @@
 """Artifacts on disk, each named by its content: "sha256:" and 64 hex digits.
 
-A name that is there has all its bytes: files are written beside, flushed to the disk, and then renamed.
+A name that is there has all its bytes: files are written beside, flushed to the disk, and then renamed. An artifact
+stays as long as anybody refers to it: whoever puts it says for whom, and the last one to let go of it removes it.
 """
 
 import asyncio
@@ -9,7 +10,9 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import AsyncIterator, Collection, Iterator
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +24,8 @@ LARGEST_ARTIFACT_BYTES = 4 << 30
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _UNFINISHED = ".part"
+# What an agent sent is asked for once its outcome is there; what nobody asked for by then, nobody will.
+_UPLOAD_SECONDS = 3600.0
 
 
 class TooLarge(InvalidInput):
@@ -44,11 +49,17 @@ def digest_of(content: bytes) -> str:
 
 
 class ArtifactStore:
-    """A folder of artifacts. Blocks on the disk, unless a method is a coroutine: call it from a thread."""
+    """A folder of artifacts. Blocks on the disk, unless a method is a coroutine: call it from a thread, or several."""
 
-    def __init__(self, root: Path) -> None:
-        """`root` is created if need be; files that an earlier process left unfinished are removed."""
+    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        """`root` is created if need be; files that an earlier process left unfinished are removed. What it finished
+        belongs to nobody until `inherit` says so."""
         self._root = root
+        self._clock = clock
+        # One visit at a time: what one lets go of another may be about to put.
+        self._lock = threading.Lock()
+        self._owners: dict[str, set[str]] = {}
+        self._uploads: dict[str, float] = {}
         try:
             root.mkdir(parents=True, exist_ok=True)
             for left in root.glob(f"*{_UNFINISHED}"):
@@ -56,28 +67,28 @@ class ArtifactStore:
         except OSError as error:
             raise StoreError(f"the artifact folder {root} can't be written: {error.strerror}") from error
 
-    def put(self, content: bytes) -> str:
-        """Keep these bytes; their digest. Raises StoreError (DiskFull)."""
+    def put(self, content: bytes, owner: str) -> str:
+        """Keep these bytes for `owner`; their digest. Raises StoreError (DiskFull)."""
         digest = digest_of(content)
-        if not self.exists(digest):
+        if not self._owned(digest, owner):
             with self._writing() as file:
                 file.write(content)
-                self._finish(file, digest)
+                self._finish(file, digest, owner)
         return digest
 
-    def put_file(self, source: Path) -> str:
-        """Keep a copy of the file; its digest. Raises StoreError (DiskFull, source not readable)."""
+    def put_file(self, source: Path, owner: str) -> str:
+        """Keep a copy of the file for `owner`; its digest. Raises StoreError (DiskFull, source not readable)."""
         digest = hashlib.sha256()
         with self._writing() as file, source.open("rb") as content:
             while chunk := content.read(CHUNK_BYTES):
                 digest.update(chunk)
                 file.write(chunk)
-            return self._finish(file, "sha256:" + digest.hexdigest())
+            return self._finish(file, "sha256:" + digest.hexdigest(), owner)
 
     async def receive(
         self, digest: str, chunks: AsyncIterator[bytes], limit: int = LARGEST_ARTIFACT_BYTES
     ) -> tuple[str, int]:
-        """Keep what comes in chunks; its digest and size in bytes. Nothing stays behind if it fails.
+        """Keep what comes in chunks, for an hour; its digest and size in bytes. Nothing stays behind if it fails.
 
         Raises:
             InvalidInput: the content has another digest.
@@ -95,14 +106,14 @@ class ArtifactStore:
                 await asyncio.to_thread(file.write, chunk)
             if "sha256:" + content.hexdigest() != digest:
                 raise InvalidInput(f"artifact {digest} came with other content ({size} bytes): send it again")
-            await asyncio.to_thread(self._finish, file, digest)
+            await asyncio.to_thread(self._finish, file, digest, None)
         return digest, size
 
     def path(self, digest: str) -> Path:
         """The artifact's file; read it, and leave it as it is. Raises InvalidInput (no digest), NotFound."""
         path = self._path(digest)
         if not path.is_file():
-            raise NotFound(f"no artifact {digest}: it was never uploaded, or swept away since")
+            raise NotFound(f"no artifact {digest}: it was never sent, or nobody needs it any more")
         return path
 
     def exists(self, digest: str) -> bool:
@@ -120,12 +131,36 @@ class ArtifactStore:
             file.seek(offset)
             return file.read(CHUNK_BYTES), size
 
-    def sweep(self, keep: Collection[str]) -> int:
-        """Remove every artifact whose digest is not in `keep`; how many it were. Uploads under way stay."""
-        doomed = [path for path in self._root.glob("sha256-*") if path.name.replace("-", ":") not in keep]
-        for path in doomed:
-            path.unlink(missing_ok=True)
+    def inherit(self, owner: str) -> None:
+        """What an earlier process kept may be what work of `owner` asks for that agents hold still."""
+        with self._lock:
+            for digest in self._on_disk():
+                self._owners.setdefault(digest, set()).add(owner)
+
+    def release(self, owner: str = "") -> int:
+        """Lets go of all that was kept for `owner`, and removes what belongs to nobody (any more); how many it were.
+        Uploads under way stay."""
+        with self._lock:
+            for owners in self._owners.values():
+                owners.discard(owner)
+            self._owners = {digest: owners for digest, owners in self._owners.items() if owners}
+            old = self._clock() - _UPLOAD_SECONDS
+            self._uploads = {digest: at for digest, at in self._uploads.items() if at > old}
+            doomed = [digest for digest in self._on_disk() if digest not in self._owners | self._uploads]
+            for digest in doomed:
+                self._path(digest).unlink(missing_ok=True)
         return len(doomed)
+
+    def _owned(self, digest: str, owner: str) -> bool:
+        """Whether the artifact is there; it is then kept for `owner` as well."""
+        with self._lock:
+            found = self.exists(digest)
+            if found:
+                self._owners.setdefault(digest, set()).add(owner)
+        return found
+
+    def _on_disk(self) -> list[str]:
+        return [path.name.replace("-", ":") for path in self._root.glob("sha256-*")]
 
     def _path(self, digest: str) -> Path:
         return self._root / check_digest(digest).replace(":", "-")
@@ -146,11 +181,16 @@ class ArtifactStore:
             kind = DiskFull if error.errno in _FULL else StoreError
             raise kind(f"an artifact can't be written to {self._root}: {error}") from error
 
-    def _finish(self, file: BinaryIO, digest: str) -> str:
-        """Everything on the disk first, then the name."""
+    def _finish(self, file: BinaryIO, digest: str, owner: str | None) -> str:
+        """Everything on the disk first, then the name. `owner` None: an upload."""
         file.flush()
         os.fsync(file.fileno())
-        Path(file.name).replace(self._path(digest))
+        with self._lock:
+            Path(file.name).replace(self._path(digest))
+            if owner is None:
+                self._uploads[digest] = self._clock()
+            else:
+                self._owners.setdefault(digest, set()).add(owner)
         folder = os.open(self._root, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -124,7 +124,7 @@ class Ours:
         self._journal = journal
         self._tasks = tasks
         self._target = host_target()
-        self._expected = [artifacts.put(task.expected) for task in tasks]
+        self._expected = [artifacts.put(task.expected, "benchmark") for task in tasks]
         built = build_reference(self._target)
         self._reference = self._candidate(built, b"")
         self._turns = 0
@@ -188,7 +188,7 @@ class Ours:
 
     def _candidate(self, built: BuiltCandidate, mark: bytes) -> farm_pb2.Candidate:
         return farm_pb2.Candidate(
-            artifact=self._artifacts.put(built.library + mark),
+            artifact=self._artifacts.put(built.library + mark, "benchmark"),
             arguments=[farm_pb2.KernelArgument(shape=a.shape, dtype=a.dtype) for a in built.arguments],
             prepacks=[farm_pb2.PrepackStep(argument=p.argument, function=p.function) for p in built.prepacks],
             run_timeout=30.0,

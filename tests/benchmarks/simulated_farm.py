@@ -216,7 +216,7 @@ async def run_all(given: argparse.Namespace) -> list[Result]:
 async def run(given: argparse.Namespace, folder: Path) -> Result:
     artifacts = ArtifactStore(folder / "artifacts")
     chance = random.Random(1)
-    digests = [artifacts.put(chance.randbytes(chance.randrange(10_000, 75_000))) for _ in range(ARTIFACTS)]
+    digests = [artifacts.put(chance.randbytes(chance.randrange(10_000, 75_000)), "benchmark") for _ in range(ARTIFACTS)]
     store = Store.open(f"sqlite:///{folder / 'farm.db'}")
     farm = FarmControl(store.next_epoch())
     server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", 0)])

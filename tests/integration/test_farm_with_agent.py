@@ -43,7 +43,7 @@ class Farm:
 
     def candidate(self, kernel: bytes, timeout: float = 60.0) -> farm_pb2.Candidate:
         argument = farm_pb2.KernelArgument(shape=SHAPE, dtype="float32")
-        digest = self.artifacts.put(kernel)
+        digest = self.artifacts.put(kernel, "test")
         return farm_pb2.Candidate(artifact=digest, arguments=[argument] * 2, run_timeout=timeout)
 
     def measure(
@@ -54,7 +54,7 @@ class Farm:
         batch = farm_pb2.MeasureWork(
             candidates=[self.candidate(kernel) for kernel in kernels],
             evaluator=EVALUATOR,
-            expected=[farm_pb2.ExpectedOutputs(artifact=self.artifacts.put(expected_blob(0)), rtol=1e-3, atol=1e-6)],
+            expected=[farm_pb2.ExpectedOutputs(artifact=self.artifacts.put(expected_blob(0), "test"), rtol=1e-3, atol=1e-6)],
         )
         work = Work(name, job, TARGET, len(kernels), WorkKind.MEASURE, 120.0, payload=farm_pb2.Lease(measure=batch))
         if calibrated:

@@ -186,10 +186,10 @@ class ModelBenchmarks:
         return answer
 
     async def _put(self, content: bytes | Path) -> str:
-        store = self._services.artifacts
+        store, job_id = self._services.artifacts, self._sheet.job_id
         if isinstance(content, bytes):
-            return await asyncio.to_thread(store.put, content)
-        return await asyncio.to_thread(store.put_file, content)
+            return await asyncio.to_thread(store.put, content, job_id)
+        return await asyncio.to_thread(store.put_file, content, job_id)
 
     @staticmethod
     async def _set(folder: Path, at: int) -> dict[str, Any]:

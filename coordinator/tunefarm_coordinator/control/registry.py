@@ -59,8 +59,9 @@ class JobRegistry:
                 self._interrupted[row.job_id] = runner
                 continue
             log.info("job goes on", extra={"job_id": row.job_id, "sequence": runner.sequence})
+            await asyncio.to_thread(self._services.artifacts.inherit, row.job_id)
             self._start(runner)
-        await self._sweep()
+        await asyncio.to_thread(self._services.artifacts.release)
         return list(self._interrupted)
 
     async def stop(self) -> None:
@@ -256,7 +257,7 @@ class JobRegistry:
             await self._services.compute.ask(CloseJob(job_id))
         except ComputeLost:
             log.info("compute child is gone, and the job's searchers with it", extra={"job_id": job_id})
-        await self._sweep()
+        await asyncio.to_thread(self._services.artifacts.release, job_id)
         del self._ending[job_id]
         runner.over.set()
 
@@ -268,12 +269,6 @@ class JobRegistry:
             doomed.append(folders.package(job_id))
         for folder in doomed:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-    async def _sweep(self) -> None:
-        """Removes every artifact once no job is left that may want it: candidates are built again from their traces."""
-        async with self._submitting:
-            if not self._running:
-                await asyncio.to_thread(self._services.artifacts.sweep, frozenset())
 
 
 def _check_key(key: str, what: str) -> None:

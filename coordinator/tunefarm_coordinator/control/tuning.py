@@ -127,7 +127,7 @@ class TuningStage:
 
     async def _compute_expected(self, workload: str) -> tuple[farm_pb2.ExpectedOutputs, ...]:
         answer: Expected = await self.ask(ExpectedOf(await self._task(workload), EXPECTED_SEEDS))
-        digests = [await asyncio.to_thread(self._services.artifacts.put, blob) for blob in answer.blobs]
+        digests = [await self._put(blob) for blob in answer.blobs]
         return tuple(
             farm_pb2.ExpectedOutputs(artifact=digest, rtol=answer.rtol, atol=answer.atol) for digest in digests
         )
@@ -216,12 +216,15 @@ class TuningStage:
         await self._runner.record(ev.BuildEnded(wanted.round, wanted.index, None, failure, answer.seconds))
 
     async def _keep(self, built: BuiltCandidate) -> ev.Artifact:
-        digest = await asyncio.to_thread(self._services.artifacts.put, built.library)
+        digest = await self._put(built.library)
         return ev.Artifact(
             digest,
             tuple((argument.shape, argument.dtype) for argument in built.arguments),
             tuple((prepack.argument, prepack.function) for prepack in built.prepacks),
         )
+
+    async def _put(self, content: bytes) -> str:
+        return await asyncio.to_thread(self._services.artifacts.put, content, self._sheet.job_id)
 
     async def trace(self, workload: str, identity: str) -> str:
         """The trace of a candidate, from memory or the store."""

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,7 +31,7 @@ def test_what_is_put_is_there_under_its_digest(tmp_path: Path) -> None:
     content = b"x" * (CHUNK_BYTES + 1)
     source = tmp_path / "source"
     source.write_bytes(content)
-    assert store.put(content) == store.put(content) == store.put_file(source) == digest_of(content)
+    assert store.put(content, "a") == store.put(content, "b") == store.put_file(source, "a") == digest_of(content)
     assert store.exists(digest_of(content))
     assert store.path(digest_of(content)).read_bytes() == content
     assert store.chunk(digest_of(content)) == (content[:CHUNK_BYTES], len(content))
@@ -56,7 +57,7 @@ def test_an_artifact_that_is_not_there(tmp_path: Path) -> None:
 def test_an_offset_past_the_end_is_refused(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     with pytest.raises(InvalidInput):
-        store.chunk(store.put(b"abc"), 4)
+        store.chunk(store.put(b"abc", "a"), 4)
 
 
 async def test_chunks_are_received_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -86,13 +87,13 @@ def test_what_an_earlier_process_left_unfinished_is_removed(tmp_path: Path) -> N
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_self: ArtifactStore, _file: BinaryIO, _digest: str) -> str:
+    def full(_self: ArtifactStore, _file: BinaryIO, _digest: str, _owner: str | None) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     store = ArtifactStore(tmp_path)
     monkeypatch.setattr(ArtifactStore, "_finish", full)
     with pytest.raises(DiskFull, match="No space left"):
-        store.put(b"abc")
+        store.put(b"abc", "a")
     assert contents(tmp_path) == []
 
 
@@ -102,11 +103,53 @@ def test_a_folder_that_can_not_be_made_is_a_store_error(tmp_path: Path) -> None:
         ArtifactStore(tmp_path / "file")
 
 
-def test_sweeping_keeps_what_is_named_and_uploads_under_way(tmp_path: Path) -> None:
+def test_an_artifact_stays_until_its_last_owner_lets_go(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
-    kept, swept = store.put(b"kept"), store.put(b"swept")
+    shared, own = store.put(b"shared", "a"), store.put(b"own", "a")
+    assert store.put(b"shared", "references") == shared
     (tmp_path / "upload.part").write_bytes(b"half")
-    assert store.sweep({kept}) == 1
-    assert store.exists(kept)
-    assert not store.exists(swept)
+    assert store.release("a") == 1
+    assert store.exists(shared)
+    assert not store.exists(own)
     assert (tmp_path / "upload.part").exists()
+    assert store.release("references") == 1
+    assert contents(tmp_path) == [b"half"]
+
+
+def test_what_an_earlier_process_kept_belongs_to_those_who_go_on(tmp_path: Path) -> None:
+    left = ArtifactStore(tmp_path).put(b"left", "a")
+    store = ArtifactStore(tmp_path)
+    store.inherit("a")
+    assert store.release() == 0
+    assert store.release("b") == 0
+    assert store.exists(left)
+    assert store.release("a") == 1
+    ArtifactStore(tmp_path).put(b"left again", "a")
+    assert ArtifactStore(tmp_path).release() == 1
+
+
+async def test_an_upload_is_kept_for_an_hour(tmp_path: Path) -> None:
+    now = 0.0
+    store = ArtifactStore(tmp_path, lambda: now)
+    digest, _ = await store.receive(digest_of(b"abc"), stream(b"abc"))
+    now = 3599.0
+    assert store.release("a") == 0
+    now = 3601.0
+    assert store.release("a") == 1
+    assert not store.exists(digest)
+
+
+def test_what_one_lets_go_of_another_may_put_meanwhile(tmp_path: Path) -> None:
+    """Two threads over the same few artifacts: whoever put one finds it as long as he holds it."""
+    store = ArtifactStore(tmp_path)
+
+    def work(owner: str) -> None:
+        for turn in range(60):
+            held = [store.put(str(each).encode(), owner) for each in range(turn % 3 + 1)]
+            assert all(store.exists(digest) for digest in held)
+            store.release(owner)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(work, str(each)) for each in range(4)]:
+            done.result()
+    assert contents(tmp_path) == []
