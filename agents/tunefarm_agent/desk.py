@@ -100,9 +100,9 @@ class Desk(Generic[Report, Ending]):
             self._held[ref].told = True
             self._drop_if_done(ref)
 
-    def restore(self, ref: Ref, index: int, report: Report, ending: Ending) -> None:
+    def restore(self, ref: Ref, device: str, index: int, report: Report, ending: Ending) -> None:
         """An outcome from before the agent's restart: nobody goes on with its lease, and the coordinator is told so."""
-        held = self._held.setdefault(ref, _Held("", Stage.FINISHED, ending=ending))
+        held = self._held.setdefault(ref, _Held(device, Stage.FINISHED, ending=ending))
         held.unacked[index] = report
 
     # ---- for the session
@@ -114,6 +114,10 @@ class Desk(Generic[Report, Ending]):
     def refs(self) -> list[Ref]:
         """Every lease held, or held for its unacknowledged outcomes."""
         return list(self._held)
+
+    def devices(self) -> dict[Ref, str]:
+        """The device that each of them is of; empty where that is not known any more."""
+        return {ref: held.device for ref, held in self._held.items()}
 
     def queued(self) -> list[Ref]:
         return [ref for ref, held in self._held.items() if held.stage is Stage.QUEUED]

@@ -46,16 +46,16 @@ class Holdings:
         for report in spool.load():
             gone = wire.failure(DEVICE_LOST, "the agent was started again")
             ending = Ending(lease_id=report.lease_id, attempt=report.attempt, failure=gone)
-            self._desk.restore(wire.ref_of(report), report.index, report, ending)
+            self._desk.restore(wire.ref_of(report), report.device_id, report.index, report, ending)
 
     # ---- the session's side
 
     def refs(self) -> list[farm_pb2.LeaseRef]:
-        return [wire.ref_to_wire(ref) for ref in self._desk.refs()]
+        return [wire.ref_to_wire(ref, device=device) for ref, device in self._desk.devices().items()]
 
     def heartbeat(self) -> farm_pb2.AgentMessage:
         beat = self._levels()
-        beat.leases.extend(wire.ref_to_wire(ref, self._waits(ref)) for ref in self._desk.refs())
+        beat.leases.extend(wire.ref_to_wire(ref, waiting=self._waits(ref)) for ref in self._desk.refs())
         return farm_pb2.AgentMessage(heartbeat=beat)
 
     def _waits(self, ref: Ref) -> bool:
@@ -126,6 +126,7 @@ class Holdings:
 
         async def report(index: int, outcome: farm_pb2.OutcomeReport) -> None:
             outcome.lease_id, outcome.attempt, outcome.index = ref.lease_id, ref.attempt, index
+            outcome.device_id = device
             await asyncio.to_thread(self._spool.put, outcome)
             if self._desk.report(ref, index, outcome):
                 self.send(farm_pb2.AgentMessage(outcome=outcome))

@@ -21,8 +21,8 @@ def ref_of(message: farm_pb2.Lease | farm_pb2.LeaseRef | farm_pb2.OutcomeAck | f
     return Ref(message.lease_id, message.attempt)
 
 
-def ref_to_wire(ref: Ref, waiting: bool = False) -> farm_pb2.LeaseRef:
-    return farm_pb2.LeaseRef(lease_id=ref.lease_id, attempt=ref.attempt, waiting=waiting)
+def ref_to_wire(ref: Ref, *, device: str = "", waiting: bool = False) -> farm_pb2.LeaseRef:
+    return farm_pb2.LeaseRef(lease_id=ref.lease_id, attempt=ref.attempt, device_id=device, waiting=waiting)
 
 
 def time_of(item: farm_pb2.Candidate | farm_pb2.ModelContender) -> float:

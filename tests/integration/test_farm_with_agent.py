@@ -51,10 +51,11 @@ class Farm:
     ) -> None:
         """Submit a batch of these kernels as work `name`; `calibrated`: with an honest reference kernel, unless another
         is given."""
+        expected = self.artifacts.put(expected_blob(0), "test")
         batch = farm_pb2.MeasureWork(
             candidates=[self.candidate(kernel) for kernel in kernels],
             evaluator=EVALUATOR,
-            expected=[farm_pb2.ExpectedOutputs(artifact=self.artifacts.put(expected_blob(0), "test"), rtol=1e-3, atol=1e-6)],
+            expected=[farm_pb2.ExpectedOutputs(artifact=expected, rtol=1e-3, atol=1e-6)],
         )
         work = Work(name, job, TARGET, len(kernels), WorkKind.MEASURE, 120.0, payload=farm_pb2.Lease(measure=batch))
         if calibrated:

@@ -1,6 +1,7 @@
 """One agent's stream, as the farm's control and its service share it."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tunefarm_coordinator.errors import Conflict
@@ -15,7 +16,11 @@ class SessionReplaced(Conflict):
 
 @dataclass(frozen=True)
 class Hello:
-    """What an agent says of itself. `gate`: the Unix socket where workers on its host ask for permits, or empty."""
+    """What an agent says of itself.
+
+    `gate`: the Unix socket where workers on its host ask for permits, or empty; `held_on`: the device that each of its
+    leases is of, as far as it says.
+    """
 
     agent_id: str
     boot_id: str
@@ -23,6 +28,7 @@ class Hello:
     leases: tuple[LeaseRef, ...] = ()
     gate: str = ""
     host_id: str = ""
+    held_on: Mapping[LeaseRef, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

@@ -221,7 +221,9 @@ class FarmControl:
         attachment = Attachment(uuid.uuid4().hex, hello)
         self._attachments[attachment.session] = attachment
         try:
-            self._tell(Attached(attachment.session, hello.agent_id, hello.boot_id, devices, hello.leases))
+            self._tell(
+                Attached(attachment.session, hello.agent_id, hello.boot_id, devices, hello.leases, hello.held_on)
+            )
         except TunefarmError:
             del self._attachments[attachment.session]
             raise

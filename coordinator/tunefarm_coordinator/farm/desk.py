@@ -160,7 +160,7 @@ class FarmDesk:
             if waits := self._may_be_asked_for(ref, now):
                 self._undecided.keep_lease(ref, session.session)
             return waits
-        lease = self._lease(record, ref, session)
+        lease = self._lease(record, ref, session, session.held_on.get(ref, ""))
         if lease is None:
             self._emit(Cancel(session.session, ref, "no device of this agent is known to hold it"))
         elif lease.state is LeaseState.HELD or lease.state is LeaseState.FINISHED:
@@ -169,12 +169,13 @@ class FarmDesk:
             self._emit(Cancel(session.session, ref, "given to another, or over"))
         return True
 
-    def _lease(self, record: WorkRecord, ref: LeaseRef, session: SessionRecord) -> LeaseRecord | None:
-        """The agent's lease, also one that an earlier coordinator gave out to a device that is beyond doubt."""
+    def _lease(self, record: WorkRecord, ref: LeaseRef, session: SessionRecord, device_id: str) -> LeaseRecord | None:
+        """The agent's lease, also one that an earlier coordinator gave out to a device that is beyond doubt.
+        `device_id`: the device that the agent says it is of; may be empty."""
         known = record.leases.get(ref.attempt)
         if known is not None:
             return known if known.holder.agent_id == session.agent_id else None
-        holder = self._roster.sole_device_for(session, record)
+        holder = self._roster.holder_of(session, record, device_id)
         return None if holder is None else self._book.recall(record, ref, holder, session.session)
 
     def _detached(self, event: Detached, now: float) -> None:
@@ -270,7 +271,7 @@ class FarmDesk:
                 self._undecided.keep_outcome(event)
                 return
             record = self._book.works.get(event.lease.lease_id)
-            lease = None if record is None else self._lease(record, event.lease, session)
+            lease = None if record is None else self._lease(record, event.lease, session, event.device_id)
             self._outcomes.arrived(event, record, lease, now)
 
     def _outcome_durable(self, event: OutcomeDurable, now: float) -> None:

@@ -125,13 +125,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Attached:
-    """An agent's hello. `leases`: those that it works on, or still holds outcomes of."""
+    """An agent's hello. `leases`: those that it works on, or still holds outcomes of; `held_on`: the device that each
+    of them is of, as far as the agent says."""
 
     session: str
     agent_id: str
     boot_id: str
     devices: tuple[FarmDevice, ...]
     leases: tuple[LeaseRef, ...] = ()
+    held_on: Mapping[LeaseRef, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ class Withdrawn:
 
 @dataclass(frozen=True)
 class OutcomeArrived:
-    """`report` is the caller's own; handed back in Deliver. `disturbed`: others worked on the device meanwhile."""
+    """`report` is the caller's own; handed back in Deliver. `disturbed`: others worked on the device meanwhile.
+    `device_id`: the device that it is of; empty where the agent does not say."""
 
     session: str
     lease: LeaseRef
@@ -205,6 +208,7 @@ class OutcomeArrived:
     report: object = None
     calibration: Calibration | None = None
     disturbed: bool = False
+    device_id: str = ""
 
 
 @dataclass(frozen=True)

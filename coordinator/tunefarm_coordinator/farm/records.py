@@ -4,6 +4,7 @@ Records point at each other, so two are equal only if they are the same one.
 """
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tunefarm_coordinator.farm.calibration import ReferenceClock
@@ -20,7 +21,7 @@ RATE_SECONDS = 30.0
 @dataclass(eq=False)
 class SessionRecord:
     """One connected period of an agent. `seen`: when it was last heard of; `beat`: its last heartbeat; `devices`: that
-    its hello named."""
+    its hello named; `held_on`: the device that each lease of the hello is of, as far as it said."""
 
     session: str
     agent_id: str
@@ -29,6 +30,7 @@ class SessionRecord:
     state: SessionState = SessionState.LIVE
     beat: float | None = None
     devices: "list[DeviceRecord]" = field(default_factory=list)
+    held_on: Mapping[LeaseRef, str] = field(default_factory=dict)
 
 
 @dataclass(eq=False)

@@ -75,7 +75,7 @@ class Roster:
 
     def enter(self, event: Attached, now: float) -> SessionRecord:
         """Write down a new session and its devices. An older one of the same agent has to be gone by now."""
-        session = SessionRecord(event.session, event.agent_id, event.boot_id, now)
+        session = SessionRecord(event.session, event.agent_id, event.boot_id, now, held_on=event.held_on)
         self.sessions[event.session] = session
         self._by_agent[event.agent_id] = event.session
         for device in event.devices:
@@ -100,10 +100,15 @@ class Roster:
         del self.sessions[session.session]
         del self._by_agent[session.agent_id]
 
-    def sole_device_for(self, session: SessionRecord, work: WorkRecord) -> DeviceRecord | None:
-        """The session's only device that can have worked on this, or None where there is a choice."""
+    def holder_of(self, session: SessionRecord, work: WorkRecord, device_id: str) -> DeviceRecord | None:
+        """The session's device of that id, if it can have worked on this; for an empty id the only device that can,
+        None where there is a choice."""
         classes = self.classes()
-        able = [d for d in self.devices_of(session) if fits(d.device, work.requirement, classes)]
+        able = [
+            device
+            for device in self.devices_of(session)
+            if device_id in ("", device.device.device_id) and fits(device.device, work.requirement, classes)
+        ]
         return able[0] if len(able) == 1 else None
 
     def silent(self, now: float) -> Iterator[SessionRecord]:

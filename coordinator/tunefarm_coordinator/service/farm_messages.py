@@ -62,6 +62,7 @@ def hello_of(message: farm_pb2.Hello) -> Hello:
         leases=tuple(ref_of(ref) for ref in message.leases),
         gate=message.gate,
         host_id=message.host_id,
+        held_on={ref_of(ref): ref.device_id for ref in message.leases if ref.device_id},
     )
 
 
@@ -126,7 +127,14 @@ def _outcome_of(message: farm_pb2.OutcomeReport, session: str) -> OutcomeArrived
     conditions = message.conditions
     calibration = _calibration_of(conditions)
     return OutcomeArrived(
-        session, ref_of(message), message.index, kind, message, calibration, disturbed=conditions.disturbed
+        session,
+        ref_of(message),
+        message.index,
+        kind,
+        message,
+        calibration,
+        disturbed=conditions.disturbed,
+        device_id=message.device_id,
     )
 
 

@@ -98,7 +98,7 @@ class WorkRequest(_message.Message):
     def __init__(self, device_id: _Optional[str] = ..., slots: _Optional[int] = ...) -> None: ...
 
 class OutcomeReport(_message.Message):
-    __slots__ = ("lease_id", "attempt", "index", "measured", "censored", "failed", "compared", "benchmark", "conditions")
+    __slots__ = ("lease_id", "attempt", "index", "measured", "censored", "failed", "compared", "benchmark", "conditions", "device_id")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +108,7 @@ class OutcomeReport(_message.Message):
     COMPARED_FIELD_NUMBER: _ClassVar[int]
     BENCHMARK_FIELD_NUMBER: _ClassVar[int]
     CONDITIONS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     lease_id: str
     attempt: int
     index: int
@@ -117,7 +118,8 @@ class OutcomeReport(_message.Message):
     compared: ComparedGroup
     benchmark: ModelBenchmark
     conditions: Conditions
-    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., index: _Optional[int] = ..., measured: _Optional[_Union[Measured, _Mapping]] = ..., censored: _Optional[_Union[Censored, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., compared: _Optional[_Union[ComparedGroup, _Mapping]] = ..., benchmark: _Optional[_Union[ModelBenchmark, _Mapping]] = ..., conditions: _Optional[_Union[Conditions, _Mapping]] = ...) -> None: ...
+    device_id: str
+    def __init__(self, lease_id: _Optional[str] = ..., attempt: _Optional[int] = ..., index: _Optional[int] = ..., measured: _Optional[_Union[Measured, _Mapping]] = ..., censored: _Optional[_Union[Censored, _Mapping]] = ..., failed: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., compared: _Optional[_Union[ComparedGroup, _Mapping]] = ..., benchmark: _Optional[_Union[ModelBenchmark, _Mapping]] = ..., conditions: _Optional[_Union[Conditions, _Mapping]] = ..., device_id: _Optional[str] = ...) -> None: ...
 
 class Measured(_message.Message):
     __slots__ = ("seconds", "max_rel_error")

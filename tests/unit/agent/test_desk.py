@@ -110,8 +110,9 @@ def test_a_forgotten_lease_leaves_nothing() -> None:
 
 def test_restored_outcomes_are_owed_and_take_no_slot() -> None:
     held = desk()
-    held.restore(A, 3, "three", "started again")
+    held.restore(A, "cpu0", 3, "three", "started again")
     assert held.refs() == [A]
+    assert held.devices() == {A: "cpu0"}
     assert held.wants() == {"cpu0": 2}
     assert held.next("cpu0") is None
     assert held.owed() == (["three"], [(A, "started again")])

@@ -1,6 +1,7 @@
 """Devices, work and a desk for the farm's unit tests. The clock is a number that the tests move."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -60,11 +61,11 @@ class Scene:
 
     def attach(
         self, session: str = "s1", agent: str = "a", *, boot: str = "b1", devices: tuple[FarmDevice, ...] = (),
-        leases: tuple[LeaseRef, ...] = (), slots: int = 1,
+        leases: tuple[LeaseRef, ...] = (), slots: int = 1, held_on: Mapping[LeaseRef, str] | None = None,
     ) -> list[Instruction]:  # fmt: skip
         """Attach an agent; each of its devices asks for `slots` leases."""
         devices = devices or (device(),)
-        out = self.tell(Attached(session, agent, boot, devices, leases))
+        out = self.tell(Attached(session, agent, boot, devices, leases, held_on or {}))
         for each in devices:
             out = out + self.tell(Requested(session, each.device_id, slots))
         return out
@@ -73,9 +74,14 @@ class Scene:
         return [out for each in works for out in self.tell(Submitted(each, resumed))]
 
     def outcome(
-        self, lease: LeaseRef, index: int, session: str = "s1", kind: OutcomeKind = OutcomeKind.RESULT
+        self,
+        lease: LeaseRef,
+        index: int,
+        session: str = "s1",
+        kind: OutcomeKind = OutcomeKind.RESULT,
+        device_id: str = "",
     ) -> list[Instruction]:
-        return self.tell(OutcomeArrived(session, lease, index, kind, report=f"report {index}"))
+        return self.tell(OutcomeArrived(session, lease, index, kind, f"report {index}", device_id=device_id))
 
     def outcome_kept(self, lease: LeaseRef, index: int, session: str = "s1") -> list[Instruction]:
         """An outcome that arrives and becomes durable at once."""

@@ -280,7 +280,23 @@ def test_after_a_restart_work_that_nobody_holds_waits_only_the_grace() -> None:
     assert len(only(Grant, scene.after(0.2, Heartbeat("s1", ())) + scene.tell(Tick()))) == 1
 
 
+@pytest.mark.parametrize("named", ["gpu0", "gpu1"])
+def test_a_lease_of_an_earlier_epoch_is_the_devices_that_its_agent_names(named: str) -> None:
+    """Two equal GPUs, a restart between grant and outcome: what was measured counts, and of the right one."""
+    scene = Scene(epoch=1)
+    scene.submit(work(items=2), resumed=True)
+    held, twins = LeaseRef("w1", 1), (device("gpu0"), device("gpu1"))
+    assert only(Cancel, scene.attach(devices=twins, leases=(held,), held_on={held: named})) == []
+    assert [each.device.device_id for each in only(Deliver, scene.outcome(held, 0, device_id=named))] == [named]
+    # One that was sent again after the agent's own restart: its lease is over, its outcome is not lost.
+    other = LeaseRef("w1", 2)
+    told = scene.outcome(other, 1, device_id=named)
+    assert [each.device.device_id for each in only(Deliver, told)] == [named]
+    assert not only(Acknowledge, told)
+
+
 def test_a_lease_of_an_earlier_epoch_is_not_adopted_where_its_device_is_in_doubt() -> None:
+    """An agent that names no device."""
     scene = Scene(epoch=1)
     scene.submit(work(), resumed=True)
     held = LeaseRef("w1", 1)
