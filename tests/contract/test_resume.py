@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from tests.tiny_models import save_tiny_cnn
 from tests.tuning_service import TuningService
 from tunefarm import Client
 from tunefarm.cli import main
-from tunefarm.errors import Conflict, InvalidInput, NotFound
+from tunefarm.errors import Conflict, InvalidInput, NotFound, TunefarmError
 from tunefarm.job import JobState
 from tunefarm.workflow import Workflow
 from tunefarm_proto.v1 import tuning_pb2, tuning_pb2_grpc
@@ -222,6 +224,31 @@ def test_without_being_told_to_leave_them_jobs_go_on(folder: Path, model: Path) 
     with TuningService(folder) as service, Client(service.address) as client:
         assert service.interrupted == []
         assert next(client.job(job_id).watch()).notes == ()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["not JSON", '{"kind": "of another version"}', '{"kind": "prepared"}'],
+    ids=["no JSON", "unknown kind", "fields missing"],
+)
+def test_a_job_whose_journal_is_damaged_keeps_no_other_from_going_on(
+    folder: Path, model: Path, damage: str
+) -> None:
+    """It ends, and says why; the coordinator starts, and the job beside it goes on."""
+    with TuningService(folder) as earlier, Client(earlier.address) as client:
+        variant = client.upload_model(model)
+        bad, good = (variant.optimize(max_trials=trials) for trials in (9, 10))
+    with closing(sqlite3.connect(folder / "store.db")) as store, store:
+        store.execute("DELETE FROM events WHERE job_id = ?", (bad.id,))
+        store.execute("INSERT INTO events VALUES (?, 1, 0.0, 'prepared', ?)", (bad.id, damage))
+    with TuningService(folder) as service, Client(service.address) as client:
+        status = client.job(bad.id).status()
+        assert status.state is JobState.FAILED
+        assert status.error is not None
+        assert "can't be read" in status.error.message
+        assert not next(client.job(good.id).watch()).state.terminal
+        with pytest.raises(TunefarmError, match="can't be read"):
+            client.job(bad.id).resume(trials_per_kernel=2000)
 
 
 def test_a_coordinator_that_stops_under_a_watch_leaves_no_task_behind(

@@ -10,6 +10,7 @@ from typing import Any
 
 from tunefarm_coordinator.compute.messages import Gate
 from tunefarm_coordinator.control.attachment import Attachment, Hello, SessionReplaced
+from tunefarm_coordinator.control.believable import believable
 from tunefarm_coordinator.errors import NoDevice, PermissionDenied, TunefarmError, Unavailable
 from tunefarm_coordinator.farm.desk import FarmDesk
 from tunefarm_coordinator.farm.messages import (
@@ -309,7 +310,7 @@ class FarmControl:
             self._tell(OutcomeDurable(delivered.lease, delivered.index))
             return
         try:
-            await callbacks.outcome(delivered, delivered.report)
+            await callbacks.outcome(delivered, believable(delivered.report))
         except Exception as error:
             log.exception("an outcome was not recorded", extra={"work": delivered.work_id, "index": delivered.index})
             why = str(error) if isinstance(error, TunefarmError) else "internal error, see the coordinator's log"

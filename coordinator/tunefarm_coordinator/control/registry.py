@@ -202,10 +202,21 @@ class JobRegistry:
         return JobRunner(sheet, self._services.store, self._state_changed, self._services.faults)
 
     async def _replayed(self, row: StoredJob) -> JobRunner:
-        """The job as its journal left it. Raises NotFound, InvalidInput: its model is gone."""
-        spec = tuning_pb2.JobSpec.FromString(row.spec)
-        runner = self._runner(await self._intake.sheet(row.job_id, spec, row.created))
-        runner.replay(await asyncio.to_thread(self._services.store.events, row.job_id))
+        """The job as its journal left it. Raises NotFound, InvalidInput: its model is gone; NotReady: what was written of
+        it can't be read, or makes no job of this version."""
+        try:
+            spec = tuning_pb2.JobSpec.FromString(row.spec)
+            runner = self._runner(await self._intake.sheet(row.job_id, spec, row.created))
+            runner.replay(await asyncio.to_thread(self._services.store.events, row.job_id))
+        except TunefarmError:
+            raise
+        except Exception as error:
+            # Whatever a damaged row, or one of another version, makes of the brain: it is this one job's.
+            log.exception("a job's journal can't be read", extra={"job_id": row.job_id})
+            raise NotReady(
+                f"the journal of job {row.job_id} can't be read by this version ({type(error).__name__}, see the "
+                "coordinator's log); what it measured is kept, and a new job starts from it"
+            ) from error
         return runner
 
     async def _let_end(self, job_id: str) -> None:

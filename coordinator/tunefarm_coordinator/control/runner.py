@@ -182,18 +182,26 @@ class JobRunner:
             entries = [await self._inbox.get()]
             while not self._inbox.empty():
                 entries.append(self._inbox.get_nowait())
-            try:
-                await self._make_durable(entries)
-            except TunefarmError as error:
-                # Not the disk's fault: nothing of it was written, and whoever brought it hears of it.
-                log.exception("a job's events were refused", extra={"job_id": self.sheet.job_id})
+            if not await self._enter(entries) and len(entries) > 1:
+                # One that can't be written must not take its neighbours with it.
                 for entry in entries:
-                    if not entry.done.cancelled():
-                        entry.done.set_exception(error)
-                continue
-            for entry in entries:
-                self._take(entry)
+                    await self._enter([entry])
             self.announce()
+
+    async def _enter(self, entries: list[_Entry]) -> bool:
+        """Writes the events down and lets the brain decide; False: they were refused, and nothing of them was written.
+        Whoever brought one that is refused by itself hears of it."""
+        try:
+            await self._make_durable(entries)
+        except TunefarmError as error:
+            if len(entries) == 1:
+                log.exception("a job's event was refused", extra={"job_id": self.sheet.job_id})
+                if not entries[0].done.cancelled():
+                    entries[0].done.set_exception(error)
+            return False
+        for entry in entries:
+            self._take(entry)
+        return True
 
     def announce(self) -> None:
         """Wakes everyone who waits for a change."""

@@ -1,15 +1,21 @@
 """A job rebuilt from its journal: what the brain knows nothing of is the time."""
 
+import asyncio
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from tests.unit.schedules.schedule_examples import DEVICES, WORKLOAD, job, model, record
 from tunefarm_coordinator.control.job import JobSheet
 from tunefarm_coordinator.control.report import job_message
 from tunefarm_coordinator.control.runner import JobRunner
+from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.jobs import events as ev
-from tunefarm_coordinator.schedules.changes import JournalEntry
+from tunefarm_coordinator.jobs import instructions as ins
+from tunefarm_coordinator.schedules.changes import AddCandidates, AddRecords, CandidateTrace, JournalEntry
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_proto.v1 import tuning_pb2
 
@@ -92,3 +98,31 @@ def test_median_and_mean_of_a_benchmark_are_told_apart() -> None:
     assert latency.tuned == pytest.approx(2.0)
     assert latency.tuned_mean == pytest.approx(3.0)
     assert not latency.HasField("onnxruntime_mean")
+
+
+async def test_an_outcome_that_can_not_be_written_is_refused_alone(tmp_path: Path) -> None:
+    """Two come together, in one write; the record of one is none that the store takes."""
+    bad = replace(record(identity="c2"), conditions={"temperature": math.nan})
+    with Store.open(f"sqlite:///{tmp_path / 'store.db'}") as store:
+        for change in (model(), job("job-1"), DEVICES):
+            store.write(change).result()
+        store.write(AddCandidates(tuple(CandidateTrace(WORKLOAD, name, "[]") for name in ("c1", "c2")))).result()
+        sheet = JobSheet("job-1", tuning_pb2.JobSpec(), Path("m.onnx"), "m", ({},), "{}", CREATED)
+        runner = JobRunner(sheet, store, _ignore)
+        runner.start(_nothing, idle=True)
+        answers = await asyncio.gather(
+            *(
+                runner.record(ev.ItemMeasured(1, at, samples=(1e-3,)), AddRecords((each,)))
+                for at, each in enumerate((record(identity="c1"), bad))
+            ),
+            return_exceptions=True,
+        )
+        await runner.stop()
+        assert answers[0] is None
+        assert isinstance(answers[1], InvalidInput)
+        assert [(entry.seq, entry.payload["index"]) for entry in store.events("job-1")] == [(1, 0)]
+        assert runner.sequence == 1
+
+
+async def _nothing(_: ins.Instruction) -> None:
+    return None
