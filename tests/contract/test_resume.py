@@ -231,9 +231,7 @@ def test_without_being_told_to_leave_them_jobs_go_on(folder: Path, model: Path) 
     ["not JSON", '{"kind": "of another version"}', '{"kind": "prepared"}'],
     ids=["no JSON", "unknown kind", "fields missing"],
 )
-def test_a_job_whose_journal_is_damaged_keeps_no_other_from_going_on(
-    folder: Path, model: Path, damage: str
-) -> None:
+def test_a_job_whose_journal_is_damaged_keeps_no_other_from_going_on(folder: Path, model: Path, damage: str) -> None:
     """It ends, and says why; the coordinator starts, and the job beside it goes on."""
     with TuningService(folder) as earlier, Client(earlier.address) as client:
         variant = client.upload_model(model)

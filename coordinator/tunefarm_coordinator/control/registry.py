@@ -202,8 +202,8 @@ class JobRegistry:
         return JobRunner(sheet, self._services.store, self._state_changed, self._services.faults)
 
     async def _replayed(self, row: StoredJob) -> JobRunner:
-        """The job as its journal left it. Raises NotFound, InvalidInput: its model is gone; NotReady: what was written of
-        it can't be read, or makes no job of this version."""
+        """The job as its journal left it. Raises NotFound, InvalidInput: its model is gone; NotReady: what was written
+        of it can't be read, or makes no job of this version."""
         try:
             spec = tuning_pb2.JobSpec.FromString(row.spec)
             runner = self._runner(await self._intake.sheet(row.job_id, spec, row.created))
