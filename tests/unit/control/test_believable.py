@@ -13,15 +13,16 @@ from tunefarm_proto.v1 import common_pb2, farm_pb2
 NO_TIMES = [math.nan, math.inf, 0.0, -1e-3, 1e10]
 
 
-def measured(*seconds: float, **conditions: float) -> farm_pb2.OutcomeReport:
+def measured(*seconds: float, temperature: float | None = None) -> farm_pb2.OutcomeReport:
     return farm_pb2.OutcomeReport(
-        measured=farm_pb2.Measured(seconds=seconds, max_rel_error=1e-6), conditions=farm_pb2.Conditions(**conditions)
+        measured=farm_pb2.Measured(seconds=seconds, max_rel_error=1e-6),
+        conditions=farm_pb2.Conditions(elapsed=0.5, temperature=temperature),
     )
 
 
 def test_what_is_sound_stays_as_it_is() -> None:
     for report in (
-        measured(1e-3, 2e-3, elapsed=0.5, temperature=60.0),
+        measured(1e-3, 2e-3, temperature=60.0),
         farm_pb2.OutcomeReport(censored=farm_pb2.Censored(at_least_seconds=0.1)),
         farm_pb2.OutcomeReport(failed=common_pb2.Failure(kind=common_pb2.FAILURE_KIND_RUN_ERROR, message="no")),
     ):
@@ -31,7 +32,7 @@ def test_what_is_sound_stays_as_it_is() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_condition_that_is_no_number_is_unknown(value: float) -> None:
     """It went on record as it was, which the store refused, and everything that had come with it."""
-    report = believable(measured(1e-3, elapsed=0.5, temperature=value))
+    report = believable(measured(1e-3, temperature=value))
     known = leases.conditions(report)
     assert known == {"elapsed": 0.5}
     canonical_json(known)
