@@ -6,6 +6,7 @@ row's end (`rfactor`); where the last axis is another, lanes are rows beside one
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -16,6 +17,8 @@ from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, regu
 
 # So many partial results are joined one by one: a vector of them is halved no further.
 _JOINED = 4
+# Loops around a step on a row: the rows, the row's vectors, a vector's lanes.
+_ROW_VECTOR_LANE = 3
 
 
 def is_rowwise(schedule: Any) -> bool:
@@ -111,7 +114,7 @@ def _along_rows(schedule: Any, names: Sequence[str], rows: Sequence[int], vector
         if nests.extents(schedule, name, IterVar.DataPar)[: len(rows)] != list(rows):
             raise ValueError(f"{name} has other rows")
     if not all(_divides(schedule, name, vectors) for name in names if nests.reduces(schedule, name)):
-        _apart(schedule, names, len(rows), vectors)
+        _unevenly(schedule, names, len(rows), vectors)
         return
     partial = [each for name in names if nests.reduces(schedule, name) for each in _split_sums(schedule, name, vectors)]
     blocks = list(schedule.get_child_blocks(schedule.get_sblock("root")))
@@ -136,31 +139,52 @@ def _divides(schedule: Any, name: str, vectors: Vectors) -> bool:
     return size < vectors.lanes // 2 or lanes * regularity(lanes, vectors.lanes) >= registers / 2
 
 
-def _apart(schedule: Any, names: Sequence[str], rows: int, vectors: Vectors) -> None:
-    """Step by step, each over all rows, with vectors that reach beyond the end: where they do has to be asked, and
-    `compute_at` forgets what a partial result asks. The questions go when the kernel is built (`engines.tails`)."""
+def _unevenly(schedule: Any, names: Sequence[str], rows: int, vectors: Vectors) -> None:
+    """Vectors that reach beyond the row's end: where they do has to be asked, and `compute_at` forgets what a partial
+    result asks. So the steps' loops over the rows are made one. The questions go when the kernel is built
+    (`engines.tails`)."""
+    _check_rows(schedule, names, rows)
     large = nests.is_large(schedule)
+    partial = []
     for name in names:
         block = schedule.get_sblock(name)
-        if nests.reduces(schedule, name):
-            rank = len(nests.extents(schedule, name, IterVar.DataPar))
-            _, lanes = schedule.split(schedule.get_loops(block)[-1], [None, vectors.lanes])
-            partial = schedule.rfactor(lanes, rank)
-            *outer, lanes = schedule.get_loops(partial)
-            _over_rows(schedule, partial, rows, large)
+        if len(schedule.get_loops(block)) > rows:
+            last = schedule.get_loops(block)[-1]
+            # A first vector that is whole: what is summed up in a lane begins with it.
+            width = min(vectors.lanes, 1 << (nests.extent(schedule, last).bit_length() - 1))
+            _, lanes = schedule.split(last, [None, width])
+            if nests.reduces(schedule, name):
+                partial.append(schedule.rfactor(lanes, len(nests.extents(schedule, name, IterVar.DataPar))))
+                lanes = schedule.get_loops(partial[-1])[-1]
             schedule.vectorize(lanes)
-            init = schedule.decompose_reduction(partial, outer[rank])
-            schedule.vectorize(schedule.get_loops(init)[-1])
-        elif len(schedule.get_loops(block)) > rows:
-            _, lanes = schedule.split(schedule.get_loops(block)[-1], [None, vectors.lanes])
-            schedule.vectorize(lanes)
-        _over_rows(schedule, block, rows, large)
-
-
-def _over_rows(schedule: Any, block: Any, rows: int, large: bool) -> None:
-    row = _fused(schedule, schedule.get_loops(block)[:rows])
+    blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
+    row = schedule.merge(*[_fused(schedule, schedule.get_loops(block)[:rows]) for block in blocks])
     if large and nests.extent(schedule, row) > 1:
         schedule.parallel(row)
+    for made, block in pairwise(blocks):
+        _sum_as_made(schedule, made, block)
+
+
+def _check_rows(schedule: Any, names: Sequence[str], rows: int) -> None:
+    """Raises ValueError where a step reads another row of what a step before it made: to make loops one asks nothing."""
+    leaves = [schedule.get(schedule.get_sblock(name)) for name in names]
+    made = [region.source for leaf in leaves for region in leaf.writes]
+    for leaf in leaves:
+        for region in (*leaf.reads, *leaf.writes):
+            if any(region.source.same_as(each) for each in made):
+                own = zip(region.region, leaf.iter_vars, strict=False)
+                for dimension, axis in list(own)[:rows]:
+                    if int(axis.dom.extent) > 1 and not dimension.min.same_as(axis.var):
+                        raise ValueError(f"{leaf.name_hint} reads another row")
+
+
+def _sum_as_made(schedule: Any, made: Any, block: Any) -> None:
+    """Sums a vector of results up when it has been made, where that is all that two steps of a row are."""
+    loops, others = schedule.get_loops(block), schedule.get_loops(made)
+    follows = any(schedule.get(each).same_as(schedule.get(made)) for each in schedule.get_producers(block))
+    sizes = [[nests.extent(schedule, loop) for loop in each[1:]] for each in (loops, others)]
+    if follows and sizes[0] == sizes[1] and len(loops) == _ROW_VECTOR_LANE and not _is_reduction(schedule, made):
+        schedule.merge(others[-2], loops[-2])
 
 
 def _split_sums(schedule: Any, name: str, vectors: Vectors) -> list[Any]:
