@@ -15,8 +15,11 @@ from tvm.tirx import IntImm, IterVar, Var
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, regularity
 
-# So many partial results are joined one by one: a vector of them is halved no further.
-_JOINED = 4
+# So many partial results are joined one by one: a vector of them is halved no further. Each waits for the one before:
+# of sixteen, a softmax of 128 numbers took a fourth longer.
+_JOINED = 2
+# What is reduced to one result is joined in vectors of so many at least.
+_FEWEST_LANES = 4
 # Loops around a step on a row: the rows, the row's vectors, a vector's lanes.
 _ROW_VECTOR_LANE = 3
 
@@ -65,7 +68,7 @@ def reduce_in_lanes(schedule: Any, name: str, vectors: Vectors) -> None:
     rank = len(nests.extents(schedule, name, IterVar.DataPar))
     flat = _fused(schedule, schedule.get_loops(block)[rank:])
     size = nests.extent(schedule, flat)
-    width = next((lanes for lanes in (vectors.lanes, _JOINED) if size > lanes and size % lanes == 0), None)
+    width = next((lanes for lanes in (vectors.lanes, _FEWEST_LANES) if size > lanes and size % lanes == 0), None)
     if width is None:
         raise ValueError(f"{size} elements fill no vectors")
     _, lanes = nests.split(schedule, flat, width)
@@ -145,7 +148,6 @@ def _unevenly(schedule: Any, names: Sequence[str], rows: int, vectors: Vectors) 
     (`engines.tails`)."""
     _check_rows(schedule, names, rows)
     large = nests.is_large(schedule)
-    partial = []
     for name in names:
         block = schedule.get_sblock(name)
         if len(schedule.get_loops(block)) > rows:
@@ -154,9 +156,13 @@ def _unevenly(schedule: Any, names: Sequence[str], rows: int, vectors: Vectors) 
             width = min(vectors.lanes, 1 << (nests.extent(schedule, last).bit_length() - 1))
             _, lanes = schedule.split(last, [None, width])
             if nests.reduces(schedule, name):
-                partial.append(schedule.rfactor(lanes, len(nests.extents(schedule, name, IterVar.DataPar))))
-                lanes = schedule.get_loops(partial[-1])[-1]
-            schedule.vectorize(lanes)
+                rank = len(nests.extents(schedule, name, IterVar.DataPar))
+                partial = [schedule.rfactor(lanes, rank), *_halved(schedule, block, width, vectors)]
+                vectors_of_it = [schedule.get_loops(each)[-1] for each in partial]
+            else:
+                vectors_of_it = [lanes]
+            for loop in vectors_of_it:
+                schedule.vectorize(loop)
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     row = schedule.merge(*[_fused(schedule, schedule.get_loops(block)[:rows]) for block in blocks])
     if large and nests.extent(schedule, row) > 1:
@@ -166,7 +172,7 @@ def _unevenly(schedule: Any, names: Sequence[str], rows: int, vectors: Vectors) 
 
 
 def _check_rows(schedule: Any, names: Sequence[str], rows: int) -> None:
-    """Raises ValueError where a step reads another row of what a step before it made: to make loops one asks nothing."""
+    """Raises ValueError where a step reads another row of what a step before it made: making loops one asks nothing."""
     leaves = [schedule.get(schedule.get_sblock(name)) for name in names]
     made = [region.source for leaf in leaves for region in leaf.writes]
     for leaf in leaves:
@@ -192,11 +198,20 @@ def _split_sums(schedule: Any, name: str, vectors: Vectors) -> list[Any]:
     block = schedule.get_sblock(name)
     rank = len(nests.extents(schedule, name, IterVar.DataPar))
     width = lane_tile(nests.extent(schedule, schedule.get_loops(block)[-1]), vectors.lanes)
+    if width <= _JOINED:
+        return []
+    _, lanes = nests.split(schedule, schedule.get_loops(block)[-1], width)
+    return [schedule.rfactor(lanes, rank), *_halved(schedule, block, width, vectors)]
+
+
+def _halved(schedule: Any, block: Any, width: int, vectors: Vectors) -> list[Any]:
+    """Joins `width` partial results of a reduction into a vector of them, and that by halves, until few are left."""
     made = []
-    while width > _JOINED:
+    rank = len(schedule.get_loops(block)) - 1
+    while width > _JOINED and (width % vectors.lanes == 0 or width % 2 == 0):
+        width = vectors.lanes if width > vectors.lanes and width % vectors.lanes == 0 else width // 2
         _, lanes = nests.split(schedule, schedule.get_loops(block)[-1], width)
         made.append(schedule.rfactor(lanes, rank))
-        width = next((size for size in (vectors.lanes, _JOINED) if width > size and width % size == 0), 1)
     return made
 
 

@@ -176,7 +176,9 @@ def test_sizes_that_do_not_divide_are_asked_about_in_no_step(name: str, tmp_path
     assert not any("<" in line for line in conditions)
 
 
-@pytest.mark.parametrize("name", ["softmax_of_rows_of_two_registers", "softmax_of_many_primes", "softmax_of_columns", "layer_norm"])
+@pytest.mark.parametrize(
+    "name", ["softmax_of_rows_of_two_registers", "softmax_of_many_primes", "softmax_of_columns", "layer_norm"]
+)
 def test_a_row_goes_through_all_steps_before_the_next(name: str, tmp_path: Path) -> None:
     kernel = max(_kernels(tmp_path, CASES[name]), key=lambda k: k.flops)
     script = str(default_schedule(kernel.module, host_target()).mod.script())
@@ -190,7 +192,7 @@ def test_a_step_that_reads_another_row_waits_for_all_of_them() -> None:
     x = te.placeholder((8, 8, 19), name="x")
     k = te.reduce_axis((0, 19), name="k")
     greatest = te.compute((8, 8), lambda i, j: te.max(x[i, j, k], axis=k), name="greatest")
-    module = normalized(te.create_prim_func([x, te.compute(x.shape, lambda i, j, l: x[i, j, l] - greatest[j, i])]))
+    module = normalized(te.create_prim_func([x, te.compute(x.shape, lambda i, j, n: x[i, j, n] - greatest[j, i])]))
     values = np.random.default_rng(0).standard_normal((8, 8, 19)).astype("float32")
     output = tvm.runtime.empty(values.shape)
     build_kernels(default_schedule(module, host_target()).mod, Target(host_target()))["main"](
