@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 import grpc
 
 from tunefarm.address import Address
-from tunefarm.channel import open_channel
+from tunefarm.channel import open_channel, serves
 from tunefarm.errors import (
     JOB_STATE_ERRORS,
     PACKAGE_ERRORS,
@@ -63,6 +63,13 @@ class Calls:
             if self._channel is None:
                 self._channel = open_channel(self.coordinator.address(), token=self._token, insecure=self._insecure)
             return self._channel
+
+    def healthy(self) -> bool:
+        """What the coordinator says of itself; True where it says nothing."""
+        try:
+            return serves(self._open())
+        except grpc.RpcError:
+            return True
 
     def _check_open(self) -> None:
         if self._closed:

@@ -119,6 +119,10 @@ def _secure_channel(address: Address, authority: bytes) -> grpc.Channel:
     return grpc.secure_channel(str(address), grpc.ssl_channel_credentials(authority), options=options)
 
 
+# HealthCheckResponse with its only field, `status`, at SERVING.
+_SERVING = b"\x08\x01"
+
+
 def _unreachable(address: Address, plain: bool = False) -> Unreachable:
     return Unreachable(
         f"no coordinator answers at {address}: check the address, and that `tunefarm serve` runs there"
@@ -132,9 +136,20 @@ def _answers(channel: grpc.Channel, seconds: float) -> bool:
     A refused connection is known at once. (Watching the channel's connectivity says the same, but its
     polling thread makes every `close` wait.)
     """
-    ask = channel.unary_unary("/grpc.health.v1.Health/Check")
     try:
-        ask(b"", timeout=seconds)  # an empty HealthCheckRequest: the server as a whole
+        _health(channel, seconds)
     except grpc.RpcError as error:
         return error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     return True
+
+
+def serves(channel: grpc.Channel, seconds: float = CONNECT_SECONDS) -> bool:
+    """Whether the server says of itself that it does its work. Raises grpc.RpcError where it says nothing."""
+    return _health(channel, seconds) == _SERVING
+
+
+def _health(channel: grpc.Channel, seconds: float) -> bytes:
+    """The server's health as a whole: a serialised HealthCheckResponse, whose service is not among our dependencies."""
+    ask = channel.unary_unary("/grpc.health.v1.Health/Check")
+    reply: bytes = ask(b"", timeout=seconds)
+    return reply

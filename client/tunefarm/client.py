@@ -187,6 +187,11 @@ class Client:
         self._await_own_device()
         return self._listed_devices()
 
+    def healthy(self) -> bool:
+        """Whether the coordinator does its work; False while its store can't be written (a full disk, say): nothing is
+        measured then, nothing is lost, and it goes on by itself."""
+        return self._calls.healthy()
+
     def drain_device(self, agent_id: str, device_id: str = "", reason: str = "") -> list[Device]:
         """Gives a device (all of the agent's, where none is named) nothing more, until `resume_device`; what it works
         on ends. Holds over restarts of either side. Returns the devices. Raises NotFound."""

@@ -120,7 +120,10 @@ def _coordinator(connect: str, *, token: str | None, insecure: bool) -> Finding:
 
     try:
         with Client(connect, token=token, insecure=insecure) as client:
-            devices = client.devices()
+            devices, healthy = client.devices(), client.healthy()
     except TunefarmError as error:
         return Finding("coordinator", "missing", str(error))
+    if not healthy:
+        why = "but can't write its store, and measures nothing until it can: look at its disk or database, and its log"
+        return Finding("coordinator", "missing", f"{connect} answers, {why}")
     return Finding("coordinator", "ok", f"{connect} answers; {len(devices)} device(s)")

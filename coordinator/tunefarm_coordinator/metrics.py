@@ -8,12 +8,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.farm.views import DeviceState, DeviceView
+from tunefarm_coordinator.schedules.store import Store
 
 
 class _Collector:
-    def __init__(self, registry: JobRegistry, farm: FarmControl) -> None:
+    def __init__(self, registry: JobRegistry, farm: FarmControl, store: Store) -> None:
         self._registry = registry
         self._farm = farm
+        self._store = store
 
     def collect(self) -> Iterator[Metric]:
         """Gauges by job; a job's series end with it."""
@@ -32,7 +34,9 @@ class _Collector:
         devices.add_metric([], len(self._farm.devices()))
         waiting = GaugeMetricFamily("tunefarm_work_waiting", "Pieces of work that wait for a device")
         waiting.add_metric([], self._farm.waiting)
-        yield from (charged, budget, failed, rate, devices, waiting)
+        written = GaugeMetricFamily("tunefarm_store_written", "1 where the store can be written, 0 where it can't")
+        written.add_metric([], float(self._store.failure is None))
+        yield from (charged, budget, failed, rate, devices, waiting, written)
         yield from _device_metrics(self._farm.snapshot())
 
 
@@ -63,8 +67,8 @@ def _device_metrics(views: Sequence[DeviceView]) -> Iterator[Metric]:
     yield from (state, outcomes, failed, again, temperature, reference)
 
 
-def start(host: str, port: int, registry: JobRegistry, farm: FarmControl) -> None:
+def start(host: str, port: int, registry: JobRegistry, farm: FarmControl, store: Store) -> None:
     """Serves /metrics in a thread of its own."""
     collectors = CollectorRegistry()
-    collectors.register(_Collector(registry, farm))
+    collectors.register(_Collector(registry, farm, store))
     start_http_server(port, host, registry=collectors)

@@ -18,6 +18,7 @@ from tunefarm_coordinator.control.planning import Planner
 from tunefarm_coordinator.control.references import References
 from tunefarm_coordinator.control.registry import JobRegistry
 from tunefarm_coordinator.control.services import Services
+from tunefarm_coordinator.control.store_watch import StoreWatch
 from tunefarm_coordinator.fault_points import FaultPoints
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.farm import FarmServicer
@@ -55,6 +56,7 @@ async def _serve_with(
     tuning = TuningServicer(registry, Planner(services, intake), library, folders)
     access = await _access(settings, folders, store, farm)
     server = await open_server(tuning, FarmServicer(farm, artifacts, maintenance), ScheduleService(store), access)
+    watch = asyncio.create_task(StoreWatch(store, farm, server.tell_health).run(), name="store watch")
     try:
         await maintenance.recover()
         farm.start()
@@ -63,12 +65,13 @@ async def _serve_with(
         await server.start()
         address = f"{settings.host}:{server.port}"
         if settings.metrics is not None:
-            metrics.start(*settings.metrics, registry=registry, farm=farm)
+            metrics.start(*settings.metrics, registry=registry, farm=farm, store=store)
         log.info("listening", extra={"address": address, "tls": settings.secure, "store": settings.store})
         tell(settings.ready, {"address": address, "interrupted": interrupted})
         await stop.wait()
         log.info("stopping")
     finally:
+        watch.cancel()
         await registry.stop()
         # First the streams, so that agents hear of it at once; then whatever calls are left.
         await farm.stop()

@@ -32,6 +32,7 @@ from tunefarm_coordinator.farm.messages import (
     ItemLost,
     OutcomeDurable,
     OutcomeRefused,
+    Paused,
     Submitted,
     Suspected,
     Tick,
@@ -153,6 +154,10 @@ class FarmControl:
         self._tell(Withdrawn(ids, reason=reason))
         for work_id in ids:
             self._callbacks.pop(work_id, None)
+
+    def pause(self, paused: bool) -> None:
+        """While paused, devices get nothing new; what they hold goes on."""
+        self._tell(Paused(paused))
 
     def withdraw_job(self, job_id: str, reason: str = "the job is over") -> None:
         """Withdraw all work of the job."""

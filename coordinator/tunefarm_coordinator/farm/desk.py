@@ -27,6 +27,7 @@ from tunefarm_coordinator.farm.messages import (
     OutcomeArrived,
     OutcomeDurable,
     OutcomeRefused,
+    Paused,
     Requested,
     Resumed,
     Submitted,
@@ -61,6 +62,7 @@ class FarmDesk:
         self._outcomes = OutcomeBook(self._book, self._emit)
         self._undecided = Undecided()
         self._turn = 0
+        self._paused = False
         self._recovered_at: float | None = None
         self._now = 0.0
         self._handlers: dict[type[Any], Callable[[Any, float], None]] = {
@@ -78,6 +80,7 @@ class FarmDesk:
             Drained: self._drained,
             Resumed: self._resumed,
             Classified: lambda e, _now: self._roster.classify(e.classes),
+            Paused: self._pause,
             Tick: self._tick,
         }
 
@@ -93,13 +96,16 @@ class FarmDesk:
         if self._recovered_at is None:
             self._recovered_at = now + self.policy.recovery
         self._handlers[type(event)](event, now)
-        if not isinstance(event, _NO_MATCH_AFTER):
+        if not isinstance(event, _NO_MATCH_AFTER) and not self._paused:
             self._book.release_due(now)
             if isinstance(event, Tick):
                 probe(self._book, self._roster.asking(), now)
             if len(self._book.backlog):
                 self._turn = match(self._book, self._roster.asking(), self._roster, self._turn, now)
         return self._out
+
+    def _pause(self, event: Paused, _now: float) -> None:
+        self._paused = event.paused
 
     # ---- questions
 

@@ -262,6 +262,13 @@ class Classified:
 
 
 @dataclass(frozen=True)
+class Paused:
+    """While `paused`, nothing new is given out; what was goes on."""
+
+    paused: bool
+
+
+@dataclass(frozen=True)
 class Tick:
     """Time passed."""
 
@@ -281,6 +288,7 @@ Event = (
     | Drained
     | Resumed
     | Classified
+    | Paused
     | Tick
 )
 

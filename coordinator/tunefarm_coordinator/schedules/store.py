@@ -99,16 +99,26 @@ class Store(JobReads, RecordReads, AccessReads):
 
         return self._writer.submit(work)
 
+    def check(self) -> "Future[None]":
+        """A write that nobody reads: resolves once it is durable, so that it shows whether the store can be written."""
+
+        def work(connection: sa.Connection) -> None:
+            _count_up(connection, "checks")
+
+        return self._writer.submit(work)
+
     def next_epoch(self) -> int:
         """Counts the coordinator's starts: 1 for a new store, one more at each call. Blocks until durable."""
 
-        def work(connection: sa.Connection) -> int:
-            value = tables.meta.c.value
-            epoch = connection.scalar(sa.select(value).where(tables.meta.c.name == "epoch"))
-            if epoch is None:
-                connection.execute(sa.insert(tables.meta).values(name="epoch", value=1))
-                return 1
-            connection.execute(sa.update(tables.meta).where(tables.meta.c.name == "epoch").values(value=epoch + 1))
-            return int(epoch) + 1
+        return self._writer.submit(lambda connection: _count_up(connection, "epoch")).result()
 
-        return self._writer.submit(work).result()
+
+def _count_up(connection: sa.Connection, name: str) -> int:
+    """The next value of a counter that the store keeps; 1 at first."""
+    row = tables.meta.c.name == name
+    value = connection.scalar(sa.select(tables.meta.c.value).where(row))
+    if value is None:
+        connection.execute(sa.insert(tables.meta).values(name=name, value=1))
+        return 1
+    connection.execute(sa.update(tables.meta).where(row).values(value=value + 1))
+    return int(value) + 1

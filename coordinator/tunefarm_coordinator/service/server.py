@@ -113,9 +113,16 @@ class SecureAccess:
 class Server:
     """The server, and the users' port that it got."""
 
-    def __init__(self, server: Any, port: int) -> None:
+    def __init__(self, server: Any, port: int, health_servicer: Any) -> None:
         self._server = server
+        self._health = health_servicer
         self.port = port
+
+    async def tell_health(self, serving: bool) -> None:
+        """What gRPC's health service answers from now on."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *SERVICES):
+            await self._health.set(name, status)
 
     async def start(self) -> None:
         await self._server.start()
@@ -136,10 +143,10 @@ async def open_server(tuning: TuningServicer, farm: FarmServicer, schedules: Sch
     access_pb2_grpc.add_AccessServiceServicer_to_server(access_servicer, server)
     health_servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-    for name in ("", *SERVICES):
-        await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
     reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return Server(server, port)
+    opened = Server(server, port, health_servicer)
+    await opened.tell_health(True)
+    return opened
 
 
 def _listen(server: Any, address: Address, credentials: Any, option: str) -> int:
