@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.values import ValueFiles
+from tunefarm_coordinator.durable_files import put_in_place
 from tunefarm_coordinator.errors import InvalidInput, NotFound
 from tunefarm_coordinator.models.derived import derive_model
 from tunefarm_coordinator.models.onnx_file import Signature, read_signature
@@ -170,9 +171,8 @@ def _append(path: Path, data: bytes) -> None:
 
 
 def _move(folder: Path, destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
     if not destination.exists():
-        folder.rename(destination)
+        put_in_place(folder, destination)
 
 
 def _check_header(header: UploadHeader) -> None:

@@ -15,6 +15,7 @@ from tunefarm_coordinator.control.preparing import model_of
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
+from tunefarm_coordinator.durable_files import put_in_place
 from tunefarm_coordinator.farm.placement import parse_target
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
@@ -158,7 +159,7 @@ class PackagingStage:
         manifest["benchmarked"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(manifest, indent=2) + "\n")
-        draft.replace(path)
+        put_in_place(draft, path)
 
 
 def _changed_inputs(spec: tuning_pb2.JobSpec) -> dict[str, list[str]]:
@@ -178,4 +179,4 @@ def _put_in_place(draft: Path, package: Path) -> None:
     """The draft takes the package's place. It may have done so before."""
     if draft.exists():
         shutil.rmtree(package, ignore_errors=True)
-        draft.rename(package)
+        put_in_place(draft, package)

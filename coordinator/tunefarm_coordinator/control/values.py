@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tunefarm_coordinator.control.folders import Folders
+from tunefarm_coordinator.durable_files import put_in_place
 from tunefarm_coordinator.errors import InvalidInput, NotFound
 
 LARGEST_VALUES_BYTES = 1 << 30
@@ -36,9 +37,7 @@ class ValueFiles:
                     await asyncio.to_thread(file.write, data)
             if received != size or digest.hexdigest() != sha256.lower():
                 raise InvalidInput(f"the values did not arrive whole ({received} of {size} bytes): send them again")
-            path = self._folders.values / digest.hexdigest()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.replace(path)
+            await asyncio.to_thread(put_in_place, draft, self._folders.values / digest.hexdigest())
         finally:
             draft.unlink(missing_ok=True)
         return _PREFIX + digest.hexdigest()
