@@ -131,6 +131,14 @@ class ArtifactStore:
             file.seek(offset)
             return file.read(CHUNK_BYTES), size
 
+    def adopt(self, digest: str, owner: str) -> Path:
+        """An upload's file, from now on kept for `owner` and no longer. Raises InvalidInput (no digest), NotFound."""
+        if not self._owned(digest, owner):
+            return self.path(digest)
+        with self._lock:
+            self._uploads.pop(digest, None)
+        return self.path(digest)
+
     def inherit(self, owner: str) -> None:
         """What an earlier process kept may be what work of `owner` asks for that agents hold still."""
         with self._lock:

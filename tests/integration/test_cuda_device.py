@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -164,10 +165,13 @@ async def test_out_of_memory_is_the_candidates_failure_where_the_device_had_room
     one_lease(farm, "b", device=GPU, measure=unchecked)
     workspace, fits = await farm.reports("a", 2, 60)
     assert (kind(workspace), kind(fits)) == ("RUN_ERROR", "measured")
-    assert "4.0 MiB of the device's 4.0 MiB are free" in workspace.failed.message
+    # A session that ends meanwhile may hold a last trifle.
+    assert re.search(r"(4\.0|3\.9) MiB of the device's 4\.0 MiB are free", workspace.failed.message)
     (arguments,) = await farm.reports("b", 1, 60)
     assert kind(arguments) == "RUN_ERROR"
-    assert "it takes at least 16.0 MiB, and 4.0 MiB of the device's 4.0 MiB are free" in arguments.failed.message
+    assert re.search(
+        r"takes at least 16\.0 MiB, and (4\.0|3\.9) MiB of the device's 4\.0 MiB are free", arguments.failed.message
+    )
 
 
 async def test_memory_that_others_hold_is_no_candidates_fault(

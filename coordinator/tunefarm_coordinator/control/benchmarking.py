@@ -131,8 +131,7 @@ class ModelBenchmarks:
         elif not tuned.outputs_digest:
             message = f"the tuned model did not run on the device: {tuned.failed.message or 'no outputs came back'}"
         else:
-            path = self._services.artifacts.path(tuned.outputs_digest)
-            actual = await asyncio.to_thread(path.read_bytes)
+            actual = await asyncio.to_thread(self._outputs, tuned.outputs_digest)
             comparison = await asyncio.to_thread(
                 compare_outputs,
                 actual,
@@ -144,6 +143,10 @@ class ModelBenchmarks:
             error, matches, message = comparison.max_rel_error, comparison.ok, comparison.message
         seconds = report.conditions.elapsed
         return ev.Benchmarked(timings, error, matches, message, delivered.device.name, seconds)
+
+    def _outputs(self, digest: str) -> bytes:
+        """What an agent uploaded; it goes with the job."""
+        return self._services.artifacts.adopt(digest, self._sheet.job_id).read_bytes()
 
     # ---- who runs
 

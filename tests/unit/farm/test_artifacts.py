@@ -139,6 +139,16 @@ async def test_an_upload_is_kept_for_an_hour(tmp_path: Path) -> None:
     assert not store.exists(digest)
 
 
+async def test_an_upload_that_was_asked_for_goes_with_whom_it_was_for(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    digest, _ = await store.receive(digest_of(b"abc"), stream(b"abc"))
+    assert store.adopt(digest, "a").read_bytes() == b"abc"
+    assert store.release("b") == 0
+    assert store.release("a") == 1
+    with pytest.raises(NotFound):
+        store.adopt(digest, "a")
+
+
 def test_what_one_lets_go_of_another_may_put_meanwhile(tmp_path: Path) -> None:
     """Two threads over the same few artifacts: whoever put one finds it as long as he holds it."""
     store = ArtifactStore(tmp_path)
