@@ -65,11 +65,15 @@ class Calls:
             return self._channel
 
     def healthy(self) -> bool:
-        """What the coordinator says of itself; True where it says nothing."""
-        try:
-            return serves(self._open())
-        except grpc.RpcError:
-            return True
+        """What the coordinator says of itself; True where it has no way to say it."""
+        channel = self._open()
+        with self._translated(STATUS_ERRORS):
+            try:
+                return serves(channel)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return True
+                raise
 
     def _check_open(self) -> None:
         if self._closed:

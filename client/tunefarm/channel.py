@@ -13,6 +13,8 @@ from tunefarm_proto.pinning import SECURE_OPTIONS, NoAnswer, NoTls, OtherFarm, f
 from tunefarm_proto.trust import Token, parse_token
 
 CONNECT_SECONDS = 4.0
+# HealthCheckResponse with its only field, `status`, at SERVING.
+_SERVING = b"\x08\x01"
 _MESSAGE_BYTES = 64 * 2**20
 _UNARY = {
     "TuningService": ("GetModel", "PlanJob", "SubmitJob", "GetJob", "ListJobs", "CancelJob"),
@@ -117,10 +119,6 @@ def _authority(address: Address, token: Token) -> bytes:
 def _secure_channel(address: Address, authority: bytes) -> grpc.Channel:
     options = [*_options(address), *SECURE_OPTIONS]
     return grpc.secure_channel(str(address), grpc.ssl_channel_credentials(authority), options=options)
-
-
-# HealthCheckResponse with its only field, `status`, at SERVING.
-_SERVING = b"\x08\x01"
 
 
 def _unreachable(address: Address, plain: bool = False) -> Unreachable:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from tunefarm_coordinator.durable_files import sync
 from tunefarm_coordinator.errors import InvalidInput, NotFound, StoreError
 
 CHUNK_BYTES = 256 << 10
@@ -199,9 +200,5 @@ class ArtifactStore:
                 self._uploads[digest] = self._clock()
             else:
                 self._owners.setdefault(digest, set()).add(owner)
-        folder = os.open(self._root, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self._root)
         return digest

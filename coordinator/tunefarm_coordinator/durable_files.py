@@ -10,17 +10,17 @@ def put_in_place(draft: Path, place: Path) -> None:
     What a row of the store speaks of has to be put in place before the row is written. Raises OSError.
     """
     for each in (draft, *draft.rglob("*")):
-        if each.is_symlink():
-            continue
-        _sync(each)
+        if not each.is_symlink():
+            sync(each)
     new = [folder for folder in place.parents if not folder.exists()]
     place.parent.mkdir(parents=True, exist_ok=True)
     draft.replace(place)
     for folder in (place.parent, *(each.parent for each in new)):
-        _sync(folder)
+        sync(folder)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Returns once the file's content, or the folder's names, are on the disk. Raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

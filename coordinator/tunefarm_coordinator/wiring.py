@@ -72,6 +72,7 @@ async def _serve_with(
         log.info("stopping")
     finally:
         watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
         await registry.stop()
         # First the streams, so that agents hear of it at once; then whatever calls are left.
         await farm.stop()

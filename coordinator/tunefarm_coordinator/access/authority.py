@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tunefarm_coordinator.durable_files import put_in_place
 from tunefarm_coordinator.errors import InvalidInput, StoreError
 from tunefarm_proto.trust import COORDINATOR
 
@@ -176,6 +177,4 @@ def write_secret(path: Path, data: bytes) -> None:
     draft = path.with_suffix(path.suffix + ".draft")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    put_in_place(draft, path)

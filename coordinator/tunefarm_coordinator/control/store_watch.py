@@ -27,7 +27,11 @@ class StoreWatch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                # A bug in one look must not end all of them.
+                log.exception("the store was not looked at")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def look(self) -> None:

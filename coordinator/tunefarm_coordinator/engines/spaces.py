@@ -15,6 +15,7 @@ from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
 from tunefarm_coordinator.engines.joined import Joined
 from tunefarm_coordinator.engines.register_tiles import vectors_of
 from tunefarm_coordinator.engines.space import DesignSpace, Space
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS
 from tunefarm_coordinator.errors import InvalidInput
 
 
@@ -39,7 +40,7 @@ def _joined(module: IRModule, target: Target, rng: random.Random) -> Space:
         return generated
     try:
         return Joined(generated, TemplateSpace(module, target, rng), rng)
-    except InvalidInput:
+    except (InvalidInput, *TVM_ERRORS):  # a template that can't schedule the task is none for it
         return generated
 
 

@@ -148,6 +148,13 @@ def _unevenly(schedule: Any, names: Sequence[str], rows: int, vectors: Vectors) 
     (`engines.tails`)."""
     _check_rows(schedule, names, rows)
     large = nests.is_large(schedule)
+    sums = []
+    elements = [
+        region.source
+        for name in names
+        if not nests.reduces(schedule, name)
+        for region in schedule.get(schedule.get_sblock(name)).writes
+    ]
     for name in names:
         block = schedule.get_sblock(name)
         if len(schedule.get_loops(block)) > rows:
@@ -155,20 +162,33 @@ def _unevenly(schedule: Any, names: Sequence[str], rows: int, vectors: Vectors) 
             # A first vector that is whole: what is summed up in a lane begins with it.
             width = min(vectors.lanes, 1 << (nests.extent(schedule, last).bit_length() - 1))
             _, lanes = schedule.split(last, [None, width])
+            steps = [lanes]
             if nests.reduces(schedule, name):
+                takes_one = _takes_one(schedule.get(block), elements)
                 rank = len(nests.extents(schedule, name, IterVar.DataPar))
                 partial = [schedule.rfactor(lanes, rank), *_halved(schedule, block, width, vectors)]
-                vectors_of_it = [schedule.get_loops(each)[-1] for each in partial]
-            else:
-                vectors_of_it = [lanes]
-            for loop in vectors_of_it:
+                steps = [schedule.get_loops(each)[-1] for each in partial]
+                sums += partial[:takes_one]
+            for loop in steps:
                 schedule.vectorize(loop)
     blocks = schedule.get_child_blocks(schedule.get_sblock("root"))
     row = schedule.merge(*[_fused(schedule, schedule.get_loops(block)[:rows]) for block in blocks])
     if large and nests.extent(schedule, row) > 1:
         schedule.parallel(row)
     for made, block in pairwise(blocks):
-        _sum_as_made(schedule, made, block)
+        if any(schedule.get(block).same_as(schedule.get(each)) for each in sums):
+            _sum_as_made(schedule, made, block)
+
+
+def _takes_one(block: Any, elements: Sequence[Any]) -> bool:
+    """Whether a step of a reduction along a row reads one element of what steps before it made, the one that it has
+    come to: those need not be done with the row."""
+    summed = next(axis for axis in block.iter_vars if axis.iter_type == IterVar.CommReduce)
+    return all(
+        read.region[-1].min.same_as(summed.var) and int(read.region[-1].extent) == 1
+        for read in block.reads
+        if any(read.source.same_as(each) for each in elements)
+    )
 
 
 def _check_rows(schedule: Any, names: Sequence[str], rows: int) -> None:
@@ -208,7 +228,7 @@ def _halved(schedule: Any, block: Any, width: int, vectors: Vectors) -> list[Any
     """Joins `width` partial results of a reduction into a vector of them, and that by halves, until few are left."""
     made = []
     rank = len(schedule.get_loops(block)) - 1
-    while width > _JOINED and (width % vectors.lanes == 0 or width % 2 == 0):
+    while width > _JOINED and width % 2 == 0:
         width = vectors.lanes if width > vectors.lanes and width % vectors.lanes == 0 else width // 2
         _, lanes = nests.split(schedule, schedule.get_loops(block)[-1], width)
         made.append(schedule.rfactor(lanes, rank))

@@ -201,6 +201,25 @@ def test_a_step_that_reads_another_row_waits_for_all_of_them() -> None:
     assert np.array_equal(output.numpy(), values - values.max(-1).T[..., None])
 
 
+@pytest.mark.parametrize("length", [19, 67])
+def test_a_step_that_reads_another_element_waits_for_the_row(length: int) -> None:
+    """What is divided by the row's sum is the row backwards: it can't be taken up as it is made."""
+    x = te.placeholder((6, length), name="x")
+    k, j = (te.reduce_axis((0, length), name=name) for name in "kj")
+    greatest = te.compute((6,), lambda i: te.max(x[i, k], axis=k), name="greatest")
+    powers = te.compute(x.shape, lambda i, n: te.exp(x[i, n] - greatest[i]), name="powers")
+    backwards = te.compute(x.shape, lambda i, n: powers[i, length - 1 - n], name="backwards")
+    total = te.compute((6,), lambda i: te.sum(powers[i, j], axis=j), name="total")
+    module = normalized(te.create_prim_func([x, te.compute(x.shape, lambda i, n: backwards[i, n] / total[i])]))
+    values = np.random.default_rng(0).standard_normal((6, length)).astype("float32")
+    output = tvm.runtime.empty(values.shape)
+    build_kernels(default_schedule(module, host_target()).mod, Target(host_target()))["main"](
+        tvm.runtime.tensor(values), output
+    )
+    expected = np.exp(values - values.max(1, keepdims=True))
+    assert match(output.numpy(), expected[:, ::-1] / expected.sum(1, keepdims=True))
+
+
 def test_rows_of_a_prime_length_are_reduced_in_lanes(tmp_path: Path) -> None:
     (kernel,) = _kernels(tmp_path, CASES["softmax_of_a_prime"])
     script = str(default_schedule(kernel.module, '{"kind":"llvm","mcpu":"skylake-avx512","num-cores":2}').mod.script())
