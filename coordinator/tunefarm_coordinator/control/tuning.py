@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from tunefarm_coordinator.compute.messages import (
@@ -34,7 +35,7 @@ from tunefarm_coordinator.errors import InvalidInput, NoDesignSpace
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.models.task import TuningTask
-from tunefarm_coordinator.schedules.changes import AddCandidates, CandidateTrace
+from tunefarm_coordinator.schedules.changes import AddCandidates, AddWorkloads, CandidateTrace, KnownWorkload
 from tunefarm_proto.v1 import farm_pb2
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class TuningStage:
             for task in summary.tasks
         )
         event = ev.Prepared(summary.target, device_class, specs, time.monotonic() - started, summary.notes)
-        await self._runner.record(event, AddCandidates(tuple(candidates)))
+        await self._runner.record(event, AddWorkloads(known_workloads(summary.tasks)), AddCandidates(tuple(candidates)))
 
     async def summary(self) -> PreparedSets:
         """The model, prepared for each shape set; prepared once, read back from disk after a restart."""
@@ -251,6 +252,12 @@ def _take_note(done: asyncio.Task[Any]) -> None:
     """Whoever awaits a task hears of its failure; where nobody does, at a stop, it is nobody's."""
     if not done.cancelled():
         done.exception()
+
+
+def known_workloads(tasks: Iterable[TuningTask]) -> tuple[KnownWorkload, ...]:
+    """The tasks as the store keeps what their workloads stand for."""
+    now = time.time()
+    return tuple(KnownWorkload(task.workload, task.name, task.module, task.flops, now) for task in tasks)
 
 
 def identity_of(trace: str) -> str:

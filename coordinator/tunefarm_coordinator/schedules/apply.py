@@ -22,6 +22,7 @@ from tunefarm_coordinator.schedules.changes import (
     AddRecords,
     AddToken,
     AddVerifications,
+    AddWorkloads,
     AppendEvents,
     Calibrate,
     CandidateTrace,
@@ -105,6 +106,12 @@ def _(change: AppendEvents, connection: sa.Connection) -> None:
             raise Conflict(f"event {event.seq} of job {change.job_id} is out of order: the next one is {expected}")
     rows = [_row(event, job_id=change.job_id, payload=canonical_json(dict(event.payload))) for event in change.events]
     _insert(connection, tables.events, rows)
+
+
+@apply.register
+def _(change: AddWorkloads, connection: sa.Connection) -> None:
+    rows = [_row(workload, module=zlib.compress(workload.module.encode())) for workload in change.workloads]
+    _insert_new(connection, tables.workloads, rows)
 
 
 @apply.register

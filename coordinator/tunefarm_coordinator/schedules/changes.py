@@ -100,6 +100,31 @@ class CandidateTrace:
 
 
 @dataclass(frozen=True)
+class KnownWorkload:
+    """What a workload's identity stands for.
+
+    Attributes:
+        name: readable; the one that it was first met by.
+        module: the kernel's TIR before scheduling (`models.task.TuningTask.module`).
+        flops: estimated floating-point operations of one call; 0 where unknown.
+        created: Unix time in seconds.
+    """
+
+    workload: str
+    name: str
+    module: str
+    flops: float
+    created: float
+
+
+@dataclass(frozen=True)
+class AddWorkloads:
+    """Workloads. One that is known already stays as it is."""
+
+    workloads: tuple[KnownWorkload, ...]
+
+
+@dataclass(frozen=True)
 class AddCandidates:
     """Traces of candidates. One that is known already stays as it is."""
 
@@ -235,6 +260,7 @@ Change = (
     | UpdateJob
     | ReopenJob
     | AppendEvents
+    | AddWorkloads
     | AddCandidates
     | AddRecords
     | AddVerifications

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from tunefarm_coordinator.schedules import ranking, tables
 from tunefarm_coordinator.schedules.apply import parts, target_id
+from tunefarm_coordinator.schedules.changes import KnownWorkload
 from tunefarm_coordinator.schedules.device_reads import DeviceReads
 from tunefarm_coordinator.schedules.record import (
     Comparison,
@@ -36,6 +37,20 @@ class RecordFilter:
 class RecordReads(DeviceReads):
     """The part of the store that knows schedules. Raises StoreError where the store can't be read, InvalidInput
     for a target that is not JSON."""
+
+    def workloads(self, names: Sequence[str]) -> dict[str, KnownWorkload]:
+        """What is known of these workloads; unknown ones are left out."""
+        columns = tables.workloads.c
+        with self._backend.reading() as connection:
+            rows = [
+                row
+                for part in parts(list(dict.fromkeys(names)))
+                for row in connection.execute(sa.select(tables.workloads).where(columns.workload.in_(part)))
+            ]
+        return {
+            row.workload: KnownWorkload(**{**row._asdict(), "module": zlib.decompress(row.module).decode()})
+            for row in rows
+        }
 
     def traces(self, workload: str, identities: Sequence[str]) -> dict[str, str]:
         """Traces (JSON text) by identity; unknown ones are left out."""

@@ -67,6 +67,17 @@ events = sa.Table(
     _text("payload"),
 )
 
+# What a workload's identity stands for, so that a record can be replayed, checked and used for a neighbour.
+workloads = sa.Table(
+    "workloads",
+    metadata,
+    _key("workload"),
+    _text("name"),
+    sa.Column("flops", sa.Double, nullable=False),  # of one call; 0: not known
+    sa.Column("module", sa.LargeBinary, nullable=False),  # zlib
+    _seconds("created"),
+)
+
 candidates = sa.Table(
     "candidates",
     metadata,

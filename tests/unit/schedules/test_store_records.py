@@ -22,12 +22,27 @@ from tunefarm_coordinator.schedules.changes import (
     AddDevices,
     AddRecords,
     AddVerifications,
+    AddWorkloads,
     CandidateTrace,
     DeviceFacts,
+    KnownWorkload,
 )
 from tunefarm_coordinator.schedules.record import Censored, Failed, Measured, Record, Source
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
 from tunefarm_coordinator.schedules.store import Merged, Store
+
+
+class TestWorkloads:
+    def test_what_a_workload_stands_for_comes_back(self, store: Store) -> None:
+        known = KnownWorkload("5-abc", "matmul_8x8", '{"module": "\N{SNOWMAN}"}', 1024.0, 1763862000.5)
+        store.write(AddWorkloads((known,))).result()
+        assert store.workloads(["5-abc", "5-other", "5-abc"]) == {"5-abc": known}
+
+    def test_the_first_that_was_met_stays(self, store: Store) -> None:
+        first = KnownWorkload("5-abc", "matmul_8x8", "{}", 1024.0, 1.0)
+        store.write(AddWorkloads((first, replace(first, name="again")))).result()
+        store.write(AddWorkloads((replace(first, name="later", created=2.0),))).result()
+        assert store.workloads(["5-abc"]) == {"5-abc": first}
 
 
 class TestRecords:
