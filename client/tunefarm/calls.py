@@ -20,7 +20,16 @@ from tunefarm.errors import (
     TunefarmError,
     Unavailable,
 )
-from tunefarm_proto.v1 import access_pb2, access_pb2_grpc, farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
+from tunefarm_proto.v1 import (
+    access_pb2,
+    access_pb2_grpc,
+    farm_pb2,
+    farm_pb2_grpc,
+    schedule_pb2,
+    schedule_pb2_grpc,
+    tuning_pb2,
+    tuning_pb2_grpc,
+)
 
 QUICK_SECONDS = 30.0
 SUBMIT_SECONDS = 120.0
@@ -82,6 +91,9 @@ class Calls:
     def _tuning(self) -> Any:
         return cast(Any, tuning_pb2_grpc).TuningServiceStub(self._open())
 
+    def _schedules(self) -> Any:
+        return cast(Any, schedule_pb2_grpc).ScheduleServiceStub(self._open())
+
     def close(self) -> None:
         """Closes the channel, then the coordinator if it is ours."""
         with self._lock:
@@ -107,6 +119,12 @@ class Calls:
     def plan(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.Plan:
         request = tuning_pb2.PlanJobRequest(spec=spec)
         return cast(tuning_pb2.Plan, self._unary(self._tuning().PlanJob, request, PLAN_SECONDS))
+
+    def find_schedules(self, request: schedule_pb2.FindSchedulesRequest) -> schedule_pb2.FoundSchedules:
+        return cast(schedule_pb2.FoundSchedules, self._unary(self._schedules().FindSchedules, request, PLAN_SECONDS))
+
+    def compile(self, request: schedule_pb2.CompileModelRequest) -> Generator[schedule_pb2.CompiledModel]:
+        return self._stream(self._schedules().CompileModel, request)
 
     def submit(self, spec: tuning_pb2.JobSpec, key: str) -> tuning_pb2.Job:
         request = tuning_pb2.SubmitJobRequest(idempotency_key=key, spec=spec)
@@ -217,7 +235,9 @@ class Calls:
         with self._translated(errors), _cancelled_on_leaving(call):
             return call.result()
 
-    def _stream(self, method: Any, request: Any, errors: Mapping[str, type[TunefarmError]]) -> Generator[Any]:
+    def _stream(
+        self, method: Any, request: Any, errors: Mapping[str, type[TunefarmError]] = STATUS_ERRORS
+    ) -> Generator[Any]:
         call = method(request, metadata=self._metadata)
         with self._translated(errors), _cancelled_on_leaving(call):
             yield from call

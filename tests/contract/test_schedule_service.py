@@ -23,13 +23,8 @@ from tunefarm_coordinator.schedules.record import Censored, Failed, Outcome, Rec
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.errors import ErrorInterceptor
-from tunefarm_coordinator.service.schedule import (
-    ScheduleService,
-    record_message,
-    record_of,
-    timestamp,
-    unix_seconds,
-)
+from tunefarm_coordinator.service.records import record_message, record_of, timestamp, unix_seconds
+from tunefarm_coordinator.service.schedule import ScheduleService
 from tunefarm_proto.v1 import common_pb2, schedule_pb2, schedule_pb2_grpc
 
 TRACE = '["trace"]'

@@ -66,6 +66,9 @@ _SCHEDULE: dict[str, Role | str] = {
     "QueryBest": Role.VIEWER,
     "ExportRecords": Role.VIEWER,
     "ImportRecords": Role.ADMIN,
+    # Both import the model and take the coordinator's cores for it, as planning does.
+    "FindSchedules": Role.SUBMITTER,
+    "CompileModel": Role.SUBMITTER,
 }
 _ACCESS: dict[str, Role | str] = {
     "GetAuthority": OPEN,

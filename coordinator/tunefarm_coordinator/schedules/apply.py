@@ -110,7 +110,10 @@ def _(change: AppendEvents, connection: sa.Connection) -> None:
 
 @apply.register
 def _(change: AddWorkloads, connection: sa.Connection) -> None:
-    rows = [_row(workload, module=zlib.compress(workload.module.encode())) for workload in change.workloads]
+    rows = [
+        _row(workload, module=zlib.compress(workload.module.encode()), shapes=canonical_json(workload.shapes))
+        for workload in change.workloads
+    ]
     _insert_new(connection, tables.workloads, rows)
 
 

@@ -75,7 +75,10 @@ workloads = sa.Table(
     _text("name"),
     sa.Column("flops", sa.Double, nullable=False),  # of one call; 0: not known
     sa.Column("module", sa.LargeBinary, nullable=False),  # zlib
+    _text("kind"),
+    _text("shapes"),
     _seconds("created"),
+    sa.Index(None, "kind"),
 )
 
 candidates = sa.Table(

@@ -24,27 +24,40 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tunefarm_proto.v1 import common_pb2 as tunefarm__proto_dot_v1_dot_common__pb2
+from tunefarm_proto.v1 import tuning_pb2 as tunefarm__proto_dot_v1_dot_tuning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tunefarm_proto/v1/schedule.proto\x12\x0btunefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etunefarm_proto/v1/common.proto\"\xd3\x02\n\x0eScheduleRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x10\n\x08workload\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\r\n\x05trace\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61ndidate_id\x18\x05 \x01(\t\x12\x1a\n\x12\x64\x65vice_fingerprint\x18\x06 \x01(\t\x12\x0f\n\x07seconds\x18\x07 \x03(\x01\x12%\n\x07\x66\x61ilure\x18\x08 \x01(\x0b\x32\x14.tunefarm.v1.Failure\x12\x1d\n\x10\x61t_least_seconds\x18\t \x01(\x01H\x00\x88\x01\x01\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07project\x18\x0b \x01(\t\x12\x0e\n\x06job_id\x18\x0c \x01(\t\x12\x11\n\ttask_name\x18\r \x01(\tB\x13\n\x11_at_least_seconds\"J\n\x10QueryBestRequest\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\"R\n\x11QueryBestResponse\x12+\n\x06record\x18\x01 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleRecord\x12\x10\n\x08verified\x18\x02 \x01(\x08\"D\n\x14ImportRecordsRequest\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.tunefarm.v1.ScheduleRecord\"5\n\x15ImportRecordsResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x04\x12\r\n\x05known\x18\x02 \x01(\x04\"_\n\x14\x45xportRecordsRequest\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t2\x8a\x02\n\x0fScheduleService\x12J\n\tQueryBest\x12\x1d.tunefarm.v1.QueryBestRequest\x1a\x1e.tunefarm.v1.QueryBestResponse\x12X\n\rImportRecords\x12!.tunefarm.v1.ImportRecordsRequest\x1a\".tunefarm.v1.ImportRecordsResponse(\x01\x12Q\n\rExportRecords\x12!.tunefarm.v1.ExportRecordsRequest\x1a\x1b.tunefarm.v1.ScheduleRecord0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tunefarm_proto/v1/schedule.proto\x12\x0btunefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etunefarm_proto/v1/common.proto\x1a\x1etunefarm_proto/v1/tuning.proto\"\xd3\x02\n\x0eScheduleRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x10\n\x08workload\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\r\n\x05trace\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61ndidate_id\x18\x05 \x01(\t\x12\x1a\n\x12\x64\x65vice_fingerprint\x18\x06 \x01(\t\x12\x0f\n\x07seconds\x18\x07 \x03(\x01\x12%\n\x07\x66\x61ilure\x18\x08 \x01(\x0b\x32\x14.tunefarm.v1.Failure\x12\x1d\n\x10\x61t_least_seconds\x18\t \x01(\x01H\x00\x88\x01\x01\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07project\x18\x0b \x01(\t\x12\x0e\n\x06job_id\x18\x0c \x01(\t\x12\x11\n\ttask_name\x18\r \x01(\tB\x13\n\x11_at_least_seconds\"J\n\x10QueryBestRequest\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\"R\n\x11QueryBestResponse\x12+\n\x06record\x18\x01 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleRecord\x12\x10\n\x08verified\x18\x02 \x01(\x08\"D\n\x14ImportRecordsRequest\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.tunefarm.v1.ScheduleRecord\"5\n\x15ImportRecordsResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x04\x12\r\n\x05known\x18\x02 \x01(\x04\"_\n\x14\x45xportRecordsRequest\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\"k\n\x14\x46indSchedulesRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.tunefarm.v1.JobSpec\x12\x14\n\x0c\x64\x65vice_class\x18\x02 \x01(\t\x12\x0b\n\x03top\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\"h\n\rFoundSchedule\x12+\n\x06record\x18\x01 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleRecord\x12\x10\n\x08verified\x18\x02 \x01(\x08\x12\x18\n\x10\x64\x65\x66\x61ult_schedule\x18\x03 \x01(\x08\"\xcb\x01\n\tFoundTask\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12\r\n\x05\x66lops\x18\x04 \x01(\x01\x12\r\n\x05nodes\x18\x05 \x03(\t\x12\x0f\n\x07records\x18\x06 \x01(\r\x12\x1c\n\x0f\x64\x65\x66\x61ult_seconds\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12-\n\tschedules\x18\x08 \x03(\x0b\x32\x1a.tunefarm.v1.FoundScheduleB\x12\n\x10_default_seconds\"\x86\x01\n\x0e\x46oundSchedules\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x02 \x01(\t\x12\x18\n\x10pipeline_version\x18\x03 \x01(\t\x12%\n\x05tasks\x18\x04 \x03(\x0b\x32\x16.tunefarm.v1.FoundTask\x12\r\n\x05notes\x18\x05 \x03(\t\"f\n\x13\x43ompileModelRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.tunefarm.v1.JobSpec\x12\x14\n\x0c\x64\x65vice_class\x18\x02 \x01(\t\x12\x15\n\rverified_only\x18\x03 \x01(\x08\"q\n\rCompiledModel\x12,\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x1b.tunefarm.v1.FoundSchedulesH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.tunefarm.v1.PackageChunkH\x00\x42\x06\n\x04part2\xab\x03\n\x0fScheduleService\x12J\n\tQueryBest\x12\x1d.tunefarm.v1.QueryBestRequest\x1a\x1e.tunefarm.v1.QueryBestResponse\x12X\n\rImportRecords\x12!.tunefarm.v1.ImportRecordsRequest\x1a\".tunefarm.v1.ImportRecordsResponse(\x01\x12Q\n\rExportRecords\x12!.tunefarm.v1.ExportRecordsRequest\x1a\x1b.tunefarm.v1.ScheduleRecord0\x01\x12O\n\rFindSchedules\x12!.tunefarm.v1.FindSchedulesRequest\x1a\x1b.tunefarm.v1.FoundSchedules\x12N\n\x0c\x43ompileModel\x12 .tunefarm.v1.CompileModelRequest\x1a\x1a.tunefarm.v1.CompiledModel0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tunefarm_proto.v1.schedule_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCHEDULERECORD']._serialized_start=115
-  _globals['_SCHEDULERECORD']._serialized_end=454
-  _globals['_QUERYBESTREQUEST']._serialized_start=456
-  _globals['_QUERYBESTREQUEST']._serialized_end=530
-  _globals['_QUERYBESTRESPONSE']._serialized_start=532
-  _globals['_QUERYBESTRESPONSE']._serialized_end=614
-  _globals['_IMPORTRECORDSREQUEST']._serialized_start=616
-  _globals['_IMPORTRECORDSREQUEST']._serialized_end=684
-  _globals['_IMPORTRECORDSRESPONSE']._serialized_start=686
-  _globals['_IMPORTRECORDSRESPONSE']._serialized_end=739
-  _globals['_EXPORTRECORDSREQUEST']._serialized_start=741
-  _globals['_EXPORTRECORDSREQUEST']._serialized_end=836
-  _globals['_SCHEDULESERVICE']._serialized_start=839
-  _globals['_SCHEDULESERVICE']._serialized_end=1105
+  _globals['_SCHEDULERECORD']._serialized_start=147
+  _globals['_SCHEDULERECORD']._serialized_end=486
+  _globals['_QUERYBESTREQUEST']._serialized_start=488
+  _globals['_QUERYBESTREQUEST']._serialized_end=562
+  _globals['_QUERYBESTRESPONSE']._serialized_start=564
+  _globals['_QUERYBESTRESPONSE']._serialized_end=646
+  _globals['_IMPORTRECORDSREQUEST']._serialized_start=648
+  _globals['_IMPORTRECORDSREQUEST']._serialized_end=716
+  _globals['_IMPORTRECORDSRESPONSE']._serialized_start=718
+  _globals['_IMPORTRECORDSRESPONSE']._serialized_end=771
+  _globals['_EXPORTRECORDSREQUEST']._serialized_start=773
+  _globals['_EXPORTRECORDSREQUEST']._serialized_end=868
+  _globals['_FINDSCHEDULESREQUEST']._serialized_start=870
+  _globals['_FINDSCHEDULESREQUEST']._serialized_end=977
+  _globals['_FOUNDSCHEDULE']._serialized_start=979
+  _globals['_FOUNDSCHEDULE']._serialized_end=1083
+  _globals['_FOUNDTASK']._serialized_start=1086
+  _globals['_FOUNDTASK']._serialized_end=1289
+  _globals['_FOUNDSCHEDULES']._serialized_start=1292
+  _globals['_FOUNDSCHEDULES']._serialized_end=1426
+  _globals['_COMPILEMODELREQUEST']._serialized_start=1428
+  _globals['_COMPILEMODELREQUEST']._serialized_end=1530
+  _globals['_COMPILEDMODEL']._serialized_start=1532
+  _globals['_COMPILEDMODEL']._serialized_end=1645
+  _globals['_SCHEDULESERVICE']._serialized_start=1648
+  _globals['_SCHEDULESERVICE']._serialized_end=2075
 # @@protoc_insertion_point(module_scope)
