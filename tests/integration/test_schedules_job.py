@@ -93,7 +93,7 @@ def check_compiled(home: Path, model: Path, first: Path, out: Path) -> None:
 
 def _outputs(package: Path) -> list[Any]:
     made = package / "outputs.npz"
-    command = [sys.executable, "run.py", "--outputs", str(made)]
+    command = [sys.executable, "run.py", "--inputs", "inputs.npz", "--outputs", str(made)]
     done = subprocess.run(command, cwd=package, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     with np.load(made) as archive:

@@ -5,6 +5,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tunefarm_coordinator.compute.messages import Package, Packaged
@@ -126,16 +127,15 @@ class PackagingStage:
                     workload=timed.workload,
                     target=brain.target,
                     device_fingerprint=fingerprint,
-                    results=(
-                        (brain.finals.winners[timed.workload], Measured(timed.tuned)),
-                        (brain.tasks[timed.workload].spec.baseline, Measured(timed.default)),
+                    results=in_model_results(
+                        timed, brain.finals.winners[timed.workload], brain.tasks[timed.workload].spec.baseline
                     ),
                     job_id=self._sheet.job_id,
                     created=now,
                 )
             )
             for timed in event.kernels
-            if timed.workload in brain.finals.winners and timed.tuned and timed.default
+            if timed.workload in brain.finals.winners and min((*timed.tuned, *timed.default), default=0.0) > 0
         )
 
     async def benchmark(self, wanted: ins.Benchmark) -> None:
@@ -166,6 +166,15 @@ class PackagingStage:
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(manifest, indent=2) + "\n")
         put_in_place(draft, path)
+
+
+def in_model_results(timed: ev.KernelTiming, winner: str, default: str) -> tuple[tuple[str, Measured], ...]:
+    """The two schedules' seconds in one inference, in rounds that the default one took its median for: as `jobs.finals`
+    compares them, round by round, so that whoever compares medians comes to the same end."""
+    usual = median(timed.default)
+    rounds = zip(timed.tuned, timed.default, strict=False)
+    tuned = tuple(usual * seconds / beside for seconds, beside in rounds)
+    return (winner, Measured(tuned)), (default, Measured((usual,) * len(tuned)))
 
 
 def _latencies(timings: tuple[ev.ModelTiming, ...]) -> dict[str, dict[str, float | None]]:

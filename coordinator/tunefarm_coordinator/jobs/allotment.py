@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.options import JobOptions
 
-# A task with this share of the trials that it would be given is tuned enough: what it is given depends on times, which
-# are another day's, and a job gives trials out by the round.
-ENOUGH = 0.5
+# So many trials a task may lack, or have had too many of, and be as the pool would have it: they go by the round.
+_ROUND = 8
+# A task lacks trials by itself if it has had less than this share of what the pool comes to for it. What that is
+# depends on times, which are another day's.
+_STARVED = 0.5
+# What all others lack together, as a share of theirs, that is not worth a job's trials: some failed.
+_REST = 0.1
 
 
 @dataclass(frozen=True)
@@ -24,17 +28,14 @@ class Allotment:
 
 
 def allot(options: JobOptions, specs: Sequence[TaskSpec]) -> Allotment:
-    """What earlier jobs measured counts. Auto-scheduler, both: one pool for all tasks, less what those of them have had
-    that are tuned enough, and get none of it. AutoTVM: to each task with a template what is missing of its trials, in
+    """What earlier jobs measured counts. Auto-scheduler, both: one pool for all tasks, less what they have had of it;
+    nothing to those that are tuned enough. AutoTVM: to each task with a template what is missing of its trials, in
     equal shares where the job's cap does not reach that far."""
     cap = options.max_trials
     if options.tuner != "autotvm":
         total = options.trials_per_kernel * len(specs)
         total = total if cap is None else min(total, cap)
-        missing = _missing_of_pool(specs, total)
-        return Allotment(
-            min(total, sum(missing.values())), {name: None if count else 0 for name, count in missing.items()}
-        )
+        return _of_pool(specs, total)
     quotas = {spec.workload: _missing(options, spec) for spec in specs}
     total = sum(quotas.values())
     if cap is not None and cap < total:
@@ -43,15 +44,23 @@ def allot(options: JobOptions, specs: Sequence[TaskSpec]) -> Allotment:
     return Allotment(sum(quotas.values()), quotas)
 
 
-def _missing_of_pool(specs: Sequence[TaskSpec], total: int) -> dict[str, int]:
-    """What each task lacks of the trials that a pool of `total` would come to for it, by workload."""
+def _of_pool(specs: Sequence[TaskSpec], total: int) -> Allotment:
+    """A pool of `total`, less what earlier jobs spent of it. Tasks that had far too few trials lack theirs, however
+    many too many others have had; what the rest lacks, it lacks together."""
     shares = _shares(specs, total)
     if shares is None:
-        return {spec.workload: max(1, total) for spec in specs}
-    return {
-        spec.workload: 0 if spec.known >= max(1, ENOUGH * share) else max(1, math.ceil(share) - spec.known)
-        for spec, share in zip(specs, shares, strict=True)
-    }
+        return Allotment(total, {spec.workload: None for spec in specs})
+    starved: dict[str, int] = {}
+    wanted = had = 0.0
+    for spec, share in zip(specs, shares, strict=True):
+        if spec.known == 0 or (spec.known < _STARVED * share and share - spec.known > _ROUND):
+            starved[spec.workload] = max(1, math.ceil(share) - spec.known)
+        else:
+            wanted += share
+            had += min(spec.known, max(2 * share, share + _ROUND))
+    rest = math.ceil(wanted - had) if wanted - had > _REST * wanted else 0
+    budget = min(total, sum(starved.values()) + rest)
+    return Allotment(budget, {spec.workload: None if rest or spec.workload in starved else 0 for spec in specs})
 
 
 def _shares(specs: Sequence[TaskSpec], total: int) -> list[float] | None:

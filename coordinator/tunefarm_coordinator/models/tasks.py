@@ -142,11 +142,9 @@ def _operators(function: str) -> str:
 
 def _kind(function: str, module: Any) -> str:
     """See `TuningTask.kind`: `conv2d_add_relu float32:4 float32:4 float32:1 float32:4`."""
-    main = module["main"]
-    buffers = [main.buffer_map[parameter] for parameter in main.params]
-    return " ".join([_operators(function), *(f"{buffer.dtype}:{len(buffer.shape)}" for buffer in buffers)])
+    arguments = [f"{argument.dtype}:{len(argument.shape)}" for argument in module["main"].params]
+    return " ".join([_operators(function), *arguments])
 
 
 def _shapes(module: Any) -> tuple[tuple[int, ...], ...]:
-    main = module["main"]
-    return tuple(tuple(int(size) for size in main.buffer_map[parameter].shape) for parameter in main.params)
+    return tuple(tuple(int(size) for size in argument.shape) for argument in module["main"].params)

@@ -71,11 +71,26 @@ def test_tasks_that_earlier_jobs_gave_their_shares_get_nothing() -> None:
     assert (allotment.budget, allotment.quotas) == (0, {"task0": 0, "task1": 0})
 
 
-def test_half_of_its_share_is_enough_and_less_is_not() -> None:
-    heavy, light = _measured(0, 7, 3e-3), _measured(1, 4, 1e-3)
-    assert allot(POOL, [heavy, light]).budget == 0
-    allotment = allot(POOL, [replace(heavy, known=6), light])
-    assert (allotment.budget, allotment.quotas) == (7, {"task0": None, "task1": 0})
+def test_what_one_has_had_too_many_of_another_may_lack_by_a_round() -> None:
+    assert allot(POOL, [_measured(0, 5, 3e-3), _measured(1, 11, 1e-3)]).budget == 0
+    allotment = allot(POOL, [_measured(0, 6, 3e-3), _measured(1, 4, 1e-3)])
+    assert (allotment.budget, allotment.quotas) == (6, {"task0": None, "task1": None})
+
+
+def test_far_too_few_are_made_up_for_by_no_other() -> None:
+    """Of 16, 12.5 are the heavy kernel's."""
+    allotment = allot(POOL, [_measured(0, 4, 3e-3), _measured(1, 500, 1e-3)])
+    assert (allotment.budget, allotment.quotas) == (9, {"task0": None, "task1": 0})
+
+
+def test_a_few_trials_that_failed_are_not_made_again() -> None:
+    assert allot(POOL, [_measured(0, 8, 1e-3), _measured(1, 7, 1e-3)]).budget == 0
+
+
+def test_twice_the_budget_is_half_of_it_again() -> None:
+    tasks = [_measured(0, 13, 3e-3), _measured(1, 3, 1e-3)]
+    assert allot(POOL, tasks).budget == 0
+    assert allot(replace(POOL, trials_per_kernel=16), tasks).budget == 16
 
 
 def test_a_new_kernel_among_known_ones_gets_the_share_of_the_slowest() -> None:
@@ -90,7 +105,7 @@ def test_a_larger_budget_searches_on() -> None:
 
 
 def test_a_kernel_that_costs_next_to_nothing_is_tried_once() -> None:
-    assert allot(POOL, [_measured(0, 8, 1.0), _measured(1, 0, 1e-9)]).quotas == {"task0": 0, "task1": None}
+    assert allot(POOL, [_measured(0, 16, 1.0), _measured(1, 0, 1e-9)]).quotas == {"task0": 0, "task1": None}
 
 
 @given(
