@@ -20,10 +20,20 @@ from tunefarm.errors import (
     TunefarmError,
     Unavailable,
 )
-from tunefarm_proto.v1 import access_pb2, access_pb2_grpc, farm_pb2, farm_pb2_grpc, tuning_pb2, tuning_pb2_grpc
+from tunefarm_proto.v1 import (
+    access_pb2,
+    access_pb2_grpc,
+    farm_pb2,
+    farm_pb2_grpc,
+    schedule_pb2,
+    schedule_pb2_grpc,
+    tuning_pb2,
+    tuning_pb2_grpc,
+)
 
 QUICK_SECONDS = 30.0
 SUBMIT_SECONDS = 120.0
+STATS_SECONDS = 120.0  # counts every record
 PLAN_SECONDS = 900.0  # imports and prepares the model
 UPLOAD_BYTES_PER_SECOND = 200_000  # slower than this, an upload counts as hung
 PAGE_SIZE = 100
@@ -163,6 +173,28 @@ class Calls:
         stub = cast(Any, farm_pb2_grpc).FarmServiceStub(self._open())
         request = farm_pb2.ResumeDeviceRequest(agent_id=agent_id, device_id=device_id)
         return cast(farm_pb2.ListDevicesResponse, self._unary(stub.ResumeDevice, request))
+
+    # ---- schedules
+
+    def _schedules(self) -> Any:
+        return cast(Any, schedule_pb2_grpc).ScheduleServiceStub(self._open())
+
+    def export_schedules(
+        self, request: schedule_pb2.ExportSchedulesRequest
+    ) -> Generator[schedule_pb2.ExportSchedulesResponse]:
+        return self._stream(self._schedules().ExportSchedules, request, STATUS_ERRORS)
+
+    def import_schedules(
+        self, requests: Iterator[schedule_pb2.ImportSchedulesRequest]
+    ) -> Generator[schedule_pb2.ImportSchedulesResponse]:
+        """One stream; it may break with Unavailable (`schedules.py` sends again what was not answered). `requests`
+        runs in gRPC's own thread, and has to end."""
+        return self._stream(self._schedules().ImportSchedules, requests, STATUS_ERRORS)
+
+    def schedule_stats(self) -> schedule_pb2.ScheduleStats:
+        request = schedule_pb2.GetScheduleStatsRequest()
+        answer = self._unary(self._schedules().GetScheduleStats, request, STATS_SECONDS)
+        return cast(schedule_pb2.ScheduleStats, answer)
 
     # ---- who may do what
 

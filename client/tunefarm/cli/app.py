@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tunefarm.cli import devices, doctor, farm, jobs, plan, resume, serve, tune
+from tunefarm.cli import devices, doctor, farm, jobs, plan, resume, schedules, serve, tune
 from tunefarm.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, code_of_error, error_line
 from tunefarm.cli.output import drop_output, open_missing_streams, print_error
 from tunefarm.errors import TunefarmError
@@ -56,6 +56,7 @@ def build() -> typer.Typer:
     job.command("fetch")(jobs.fetch)
     app.add_typer(job, name="job")
     app.command("devices", short_help="List the devices of the farm.")(devices.devices)
+    app.add_typer(schedules.build(), name="schedules")
     app.add_typer(farm.build(), name="farm")
     app.command("doctor", short_help="Check this machine and the coordinator.")(doctor.doctor)
     return app

@@ -64,8 +64,9 @@ _FARM: dict[str, Role | str] = {
 }
 _SCHEDULE: dict[str, Role | str] = {
     "QueryBest": Role.VIEWER,
-    "ExportRecords": Role.VIEWER,
-    "ImportRecords": Role.ADMIN,
+    "ExportSchedules": Role.VIEWER,
+    "GetScheduleStats": Role.VIEWER,
+    "ImportSchedules": Role.ADMIN,
 }
 _ACCESS: dict[str, Role | str] = {
     "GetAuthority": OPEN,
