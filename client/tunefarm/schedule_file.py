@@ -77,7 +77,7 @@ class ScheduleWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        self._draft = path.parent / f".{path.name}.{secrets.token_hex(4)}.part"
         self._opened = contextlib.ExitStack()
 
     def __enter__(self) -> ScheduleWriter:
@@ -152,7 +152,7 @@ def _workload_data(workload: schedule_pb2.ScheduleWorkload) -> dict[str, Any]:
 
 
 def _device_data(device: schedule_pb2.ScheduleDevice) -> dict[str, Any]:
-    return {"fingerprint": device.fingerprint, "facts": dict(device.facts)}
+    return {"fingerprint": device.fingerprint, "facts": dict(sorted(device.facts.items()))}
 
 
 def _record_data(record: schedule_pb2.ScheduleRecord) -> dict[str, Any]:
@@ -397,8 +397,8 @@ def _record(data: dict[str, Any]) -> schedule_pb2.ScheduleItem:
         kind = _FAILURE_PREFIX + _text(failed, "kind")
         if kind not in common_pb2.FailureKind.keys():  # noqa: SIM118 - not a mapping
             raise ValueError(f"{_text(failed, 'kind')!r} is no kind of failure")
-        record.failure.kind = common_pb2.FailureKind.Value(kind)
-        record.failure.message = _text(failed, "message")
+        failure = common_pb2.Failure(kind=kind, message=_text(failed, "message"))
+        record.failure.CopyFrom(failure)
     return schedule_pb2.ScheduleItem(record=record)
 
 

@@ -372,9 +372,9 @@ def _over_one_stream(
     with contextlib.closing(calls.import_schedules(iter(outbox.get, None))) as answers:
         try:
             while True:
-                while len(waiting) < _UNDER_WAY and (batch := next(batches, None)) is not None:
-                    waiting.append(batch)
-                    outbox.put(batch.request)
+                while len(waiting) < _UNDER_WAY and (following := next(batches, None)) is not None:
+                    waiting.append(following)
+                    outbox.put(following.request)
                 if not waiting:
                     return
                 answer = next(answers, None)

@@ -255,9 +255,10 @@ def add_traces(connection: sa.Connection, candidates: Sequence[CandidateTrace], 
         return
     statement = _insert_statement(connection, tables.candidates)
     stored, offered, records = tables.candidates.c, statement.excluded, tables.records.c
+    # By their names alone: an insert's table is not correlated, its columns would bring another copy of it in.
     measured = sa.exists().where(
-        records.workload == stored.workload,
-        records.identity == stored.identity,
+        records.workload == sa.literal_column(f"{stored.workload}"),
+        records.identity == sa.literal_column(f"{stored.identity}"),
         records.source != Source.IMPORTED.value,
     )
     replaced = stored.imported & ~measured

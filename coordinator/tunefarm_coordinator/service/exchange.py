@@ -36,12 +36,13 @@ class Intake:
         """Writes the batch, without what can't be taken; returns once it is durable. Raises StoreError."""
         offers, refused = await asyncio.to_thread(_checked, request)
         taken = await self._write(offers, refused)
+        refused.sort(key=lambda item: item.line)
         return schedule_pb2.ImportSchedulesResponse(
             records_added=taken.records_added,
             records_known=taken.records_known,
             workloads_added=taken.workloads_added,
             devices_added=taken.devices_added,
-            refused=sorted(refused, key=lambda item: item.line),
+            refused=refused,
         )
 
     async def _write(self, offers: Sequence[_Numbered], refused: list[schedule_pb2.RefusedItem]) -> Taken:
@@ -113,8 +114,11 @@ def _items(store: Store, page: Sequence[Record], told: set[str]) -> Iterator[sch
     workloads = list(dict.fromkeys(record.workload for record in page if record.workload not in told))
     devices = list(dict.fromkeys(record.device_fingerprint for record in page if record.device_fingerprint not in told))
     told.update(workloads, devices)
-    yield from map(workload_item, store.workloads(workloads).values())
-    yield from map(device_item, store.devices(devices))
+    # in the order of the records, so that one store's export is always the same
+    known = store.workloads(workloads)
+    yield from (workload_item(known[name]) for name in workloads if name in known)
+    here = {device.fingerprint: device for device in store.devices(devices)}
+    yield from (device_item(here[name]) for name in devices if name in here)
     traces = store.traces_of(page)
     for record in page:
         trace = traces.get((record.workload, record.identity), "")
