@@ -33,6 +33,7 @@ from tunefarm_proto.v1 import (
 
 QUICK_SECONDS = 30.0
 SUBMIT_SECONDS = 120.0
+STATS_SECONDS = 120.0  # counts every record
 PLAN_SECONDS = 900.0  # imports and prepares the model
 UPLOAD_BYTES_PER_SECOND = 200_000  # slower than this, an upload counts as hung
 PAGE_SIZE = 100
@@ -91,9 +92,6 @@ class Calls:
     def _tuning(self) -> Any:
         return cast(Any, tuning_pb2_grpc).TuningServiceStub(self._open())
 
-    def _schedules(self) -> Any:
-        return cast(Any, schedule_pb2_grpc).ScheduleServiceStub(self._open())
-
     def close(self) -> None:
         """Closes the channel, then the coordinator if it is ours."""
         with self._lock:
@@ -119,12 +117,6 @@ class Calls:
     def plan(self, spec: tuning_pb2.JobSpec) -> tuning_pb2.Plan:
         request = tuning_pb2.PlanJobRequest(spec=spec)
         return cast(tuning_pb2.Plan, self._unary(self._tuning().PlanJob, request, PLAN_SECONDS))
-
-    def find_schedules(self, request: schedule_pb2.FindSchedulesRequest) -> schedule_pb2.FoundSchedules:
-        return cast(schedule_pb2.FoundSchedules, self._unary(self._schedules().FindSchedules, request, PLAN_SECONDS))
-
-    def compile(self, request: schedule_pb2.CompileModelRequest) -> Generator[schedule_pb2.CompiledModel]:
-        return self._stream(self._schedules().CompileModel, request)
 
     def submit(self, spec: tuning_pb2.JobSpec, key: str) -> tuning_pb2.Job:
         request = tuning_pb2.SubmitJobRequest(idempotency_key=key, spec=spec)
@@ -181,6 +173,34 @@ class Calls:
         stub = cast(Any, farm_pb2_grpc).FarmServiceStub(self._open())
         request = farm_pb2.ResumeDeviceRequest(agent_id=agent_id, device_id=device_id)
         return cast(farm_pb2.ListDevicesResponse, self._unary(stub.ResumeDevice, request))
+
+    # ---- schedules
+
+    def _schedules(self) -> Any:
+        return cast(Any, schedule_pb2_grpc).ScheduleServiceStub(self._open())
+
+    def find_schedules(self, request: schedule_pb2.FindSchedulesRequest) -> schedule_pb2.FoundSchedules:
+        return cast(schedule_pb2.FoundSchedules, self._unary(self._schedules().FindSchedules, request, PLAN_SECONDS))
+
+    def compile(self, request: schedule_pb2.CompileModelRequest) -> Generator[schedule_pb2.CompiledModel]:
+        return self._stream(self._schedules().CompileModel, request)
+
+    def export_schedules(
+        self, request: schedule_pb2.ExportSchedulesRequest
+    ) -> Generator[schedule_pb2.ExportSchedulesResponse]:
+        return self._stream(self._schedules().ExportSchedules, request, STATUS_ERRORS)
+
+    def import_schedules(
+        self, requests: Iterator[schedule_pb2.ImportSchedulesRequest]
+    ) -> Generator[schedule_pb2.ImportSchedulesResponse]:
+        """One stream; it may break with Unavailable (`schedules.py` sends again what was not answered). `requests`
+        runs in gRPC's own thread, and has to end."""
+        return self._stream(self._schedules().ImportSchedules, requests, STATUS_ERRORS)
+
+    def schedule_stats(self) -> schedule_pb2.ScheduleStats:
+        request = schedule_pb2.GetScheduleStatsRequest()
+        answer = self._unary(self._schedules().GetScheduleStats, request, STATS_SECONDS)
+        return cast(schedule_pb2.ScheduleStats, answer)
 
     # ---- who may do what
 

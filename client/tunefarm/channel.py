@@ -19,7 +19,7 @@ _MESSAGE_BYTES = 64 * 2**20
 _UNARY = {
     "TuningService": ("GetModel", "PlanJob", "SubmitJob", "GetJob", "ListJobs", "CancelJob"),
     "FarmService": ("ListDevices", "DrainDevice", "ResumeDevice"),
-    "ScheduleService": ("QueryBest",),
+    "ScheduleService": ("QueryBest", "GetScheduleStats"),
     "AccessService": ("GetAuthority", "ListAgents", "RevokeAgent", "ListTokens", "RevokeToken"),
 }
 

@@ -32,6 +32,7 @@ from tunefarm.request import (
     target_text,
     tuning_of,
 )
+from tunefarm.schedules import Schedules
 from tunefarm.shape_sets import Shapes, check_shape_sets
 from tunefarm.transfer import TransferProgress, fetch_compiled, header_of, upload, upload_values
 from tunefarm.wire import devices_from, found_from, job_from, job_spec, plan_from, wire_state
@@ -200,6 +201,11 @@ class Client:
     def access(self) -> FarmAccess:
         """Who may do what in the farm: invites, agents, tokens."""
         return FarmAccess(self._calls)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The best-schedule database: what it holds, and taking in what other farms found."""
+        return Schedules(self._calls)
 
     def devices(self) -> list[Device]:
         """The devices of the farm."""

@@ -6,10 +6,13 @@ import dataclasses
 import datetime
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunefarm.found import FoundSchedules
 from tunefarm.job import Device, Job, Metrics, Plan, ShapeSetResult
+
+if TYPE_CHECKING:
+    from tunefarm.schedules import Exported, Imported, ScheduleStats
 
 Document = dict[str, Any]
 
@@ -118,6 +121,31 @@ def devices_document(devices: Sequence[Device]) -> Document:
         document["last_seen"] = _moment(device.last_seen)
         listed.append(document)
     return {"devices": listed}
+
+
+def exported_document(exported: Exported) -> Document:
+    """What an export wrote; `size` in bytes."""
+    return {**dataclasses.asdict(exported), "path": str(exported.path)}
+
+
+def imported_document(imported: Imported) -> Document:
+    """What came of an import; of what was set aside, the first 10,000 one by one."""
+    return {
+        "added": imported.added,
+        "known": imported.known,
+        "workloads": imported.workloads,
+        "devices": imported.devices,
+        "refused": {
+            "count": imported.refused_count,
+            "by_kind": {str(kind): count for kind, count in imported.refused_by_kind.items()},
+            "items": [dataclasses.asdict(item) for item in imported.refused],
+        },
+    }
+
+
+def stats_document(stats: ScheduleStats) -> Document:
+    """What a store holds, in numbers."""
+    return {**dataclasses.asdict(stats), "oldest": _moment(stats.oldest), "newest": _moment(stats.newest)}
 
 
 def finite(value: Any) -> Any:

@@ -56,8 +56,8 @@ def build() -> typer.Typer:
     job.command("resume", short_help="Go on with a job that ended; extend one.")(resume.resume)
     job.command("fetch")(jobs.fetch)
     app.add_typer(job, name="job")
-    app.add_typer(schedules.build(), name="schedules")
     app.command("devices", short_help="List the devices of the farm.")(devices.devices)
+    app.add_typer(schedules.build(), name="schedules")
     app.add_typer(farm.build(), name="farm")
     app.command("doctor", short_help="Check this machine and the coordinator.")(doctor.doctor)
     return app

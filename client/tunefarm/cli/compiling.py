@@ -9,9 +9,9 @@ import typer
 
 from tunefarm.cli import tuning
 from tunefarm.cli.exits import DONE
+from tunefarm.cli.known import DeviceClass, best_table
 from tunefarm.cli.output import open_view, output_folder, print_document, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token, run_command
-from tunefarm.cli.schedules import DeviceClass, best_table
 from tunefarm.documents import found_document
 from tunefarm.printable import printable_value
 

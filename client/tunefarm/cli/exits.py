@@ -1,5 +1,5 @@
 """Exit codes: 0 done; 1 the job failed or was cancelled, or nobody reads what is printed; 2 the request can't be
-served; 130 Ctrl-C."""
+served; 3 an import is done, but for what was set aside; 130 Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tunefarm.job import Job, JobState
 DONE = 0
 FAILED = 1
 BAD_INPUT = 2
+SET_ASIDE = 3
 INTERRUPTED = 130
 
 _BAD_INPUT_ERRORS = (

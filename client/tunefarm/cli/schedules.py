@@ -1,231 +1,319 @@
-"""`tunefarm schedules ...`: what the store knows."""
+"""`tunefarm schedules ...`: the best-schedule database, out to files, and in from files and other farms."""
 
 from __future__ import annotations
 
-import datetime
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunefarm.cli import tuning
-from tunefarm.cli.exits import DONE
-from tunefarm.cli.output import open_view, print_document, print_rendered
+from tunefarm.cli import known
+from tunefarm.cli.exits import DONE, INTERRUPTED, SET_ASIDE
+from tunefarm.cli.output import console, open_view, print_document, print_error, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
-from tunefarm.documents import found_document
-from tunefarm.formats import duration, kernel_time
-from tunefarm.printable import printable_value
+from tunefarm.documents import exported_document, imported_document, stats_document
+from tunefarm.errors import InvalidInput
+from tunefarm.formats import failures, size
+from tunefarm.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import RenderableType
 
-    from tunefarm.found import FoundSchedule, FoundSchedules, FoundTask
+    from tunefarm.client import Client
+    from tunefarm.schedules import Imported, ScheduleStats
+    from tunefarm.view import View
 
-DeviceClass = Annotated[
-    str,
-    typer.Option(
-        "--class",
-        metavar="CLASS",
-        help="Whose measurements count, as `tunefarm devices` names it (default: the target's devices').",
-    ),
+# What is over sooner shows no progress.
+SHORT_SECONDS = 2.0
+_TICK_SECONDS = 0.2
+_PLAIN_TICK_SECONDS = 5.0
+_SHOWN_REFUSALS = 20
+_BAR_WIDTH = 20
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines; packed where its name ends in .gz.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Exports; of a folder, all in it.")]
+Sources = Annotated[
+    list[str], typer.Argument(metavar="FILE|HOST:PORT...", help="Exports, or other farms' coordinators.")
 ]
-Task = Annotated[str, typer.Option("--task", metavar="NAME", help="One kernel alone: its name or its workload.")]
-Top = Annotated[int, typer.Option("--top", "-k", metavar="K", min=1, help="So many of each kernel.")]
+Workload = Annotated[str, typer.Option("--workload", metavar="ID", help="Only this workload's records.")]
+Target = Annotated[str, typer.Option("--target", metavar="JSON", help="Only this target's, in TVM's JSON.")]
+DeviceClass = Annotated[str, typer.Option("--class", metavar="NAME", help="Only those of this device class.")]
+Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Only this project's.")]
+FromToken = Annotated[
+    str | None,
+    typer.Option("--from-token", metavar="TOKEN", envvar="TUNEFARM_FROM_TOKEN", help="For the farms to take from."),
+]
 
 
 def build() -> typer.Typer:
     """The group with all its commands."""
     plain: Any = {"no_args_is_help": True, "rich_markup_mode": None}
-    schedules = typer.Typer(help="The schedule store: what is known, in and out.", **plain)
-    schedules.command("best", short_help="The best schedule of each kernel of a model.")(best)
-    schedules.command("top", short_help="The fastest schedules of a model's kernels.")(top)
-    return schedules
+    group = typer.Typer(help="The best-schedule database: what it holds, out to files, in from other farms.", **plain)
+    group.command("best", short_help="The best schedule of each kernel of a model.")(known.best)
+    group.command("top", short_help="The fastest schedules of a model's kernels.")(known.top)
+    group.command("export", short_help="Write schedules to a file.")(export)
+    group.command("import", short_help="Take in schedules from files.")(import_)
+    group.command("merge", short_help="Take in what other farms have.")(merge)
+    group.command("stats", short_help="What the store holds, in numbers.")(stats)
+    return group
 
 
-def best(
-    model: tuning.Model,
-    inputs: tuning.Inputs = None,
-    shape_sets: tuning.ShapeSets = None,
-    padded: tuning.Padded = None,
-    samples: tuning.Samples = None,
-    ranges: tuning.Ranges = None,
-    frozen: tuning.Frozen = None,
-    forced: tuning.Forced = None,
-    target: tuning.Target = "host",
+def export(
+    file: File,
+    workload: Workload = "",
+    target: Target = "",
     device_class: DeviceClass = "",
-    allow_tf32: tuning.AllowTf32 = False,
-    exact_math: tuning.ExactMath = False,
-    without_reference: tuning.WithoutReference = False,
-    project: tuning.Project = "",
+    project: Project = "",
     connect: Connect = None,
     token: Token = None,
     insecure: Insecure = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show what the store has for the kernels of MODEL.onnx: the best schedule of each, whose it is, and how old."""
-    request = tuning.TuningRequest(
-        model=model,
-        inputs=tuple(inputs or ()),
-        shape_sets=tuple(shape_sets or ()),
-        padded=tuple(padded or ()),
-        samples=samples,
-        ranges=tuple(ranges or ()),
-        frozen=tuple(frozen or ()),
-        forced=tuple(forced or ()),
-        target=target,
-        allow_tf32=allow_tf32,
-        exact_math=exact_math,
-        without_reference=without_reference,
-        project=project,
-    )
-    found = _find(request, Reach(connect, token, insecure, data_dir), device_class, 1, "", as_json)
-    if as_json:
-        print_document(found_document(found))
-    else:
-        print_rendered(best_table(printable_value(found)))
-    return DONE
-
-
-def top(
-    model: tuning.Model,
-    task: Task = "",
-    count: Top = 10,
-    inputs: tuning.Inputs = None,
-    shape_sets: tuning.ShapeSets = None,
-    padded: tuning.Padded = None,
-    samples: tuning.Samples = None,
-    ranges: tuning.Ranges = None,
-    frozen: tuning.Frozen = None,
-    forced: tuning.Forced = None,
-    target: tuning.Target = "host",
-    device_class: DeviceClass = "",
-    allow_tf32: tuning.AllowTf32 = False,
-    exact_math: tuning.ExactMath = False,
-    without_reference: tuning.WithoutReference = False,
-    project: tuning.Project = "",
-    connect: Connect = None,
-    token: Token = None,
-    insecure: Insecure = False,
-    data_dir: DataDir = None,
-    as_json: AsJson = False,
-) -> int:
-    """Show the fastest schedules that the store has for the kernels of MODEL.onnx, or for one of them."""
-    request = tuning.TuningRequest(
-        model=model,
-        inputs=tuple(inputs or ()),
-        shape_sets=tuple(shape_sets or ()),
-        padded=tuple(padded or ()),
-        samples=samples,
-        ranges=tuple(ranges or ()),
-        frozen=tuple(frozen or ()),
-        forced=tuple(forced or ()),
-        target=target,
-        allow_tf32=allow_tf32,
-        exact_math=exact_math,
-        without_reference=without_reference,
-        project=project,
-    )
-    found = _find(request, Reach(connect, token, insecure, data_dir), device_class, count, task, as_json)
-    if as_json:
-        print_document(found_document(found))
-    else:
-        print_rendered(_top_tables(printable_value(found)))
-    return DONE
-
-
-def _find(
-    request: tuning.TuningRequest, reach: Reach, device_class: str, top: int, task: str, as_json: bool
-) -> FoundSchedules:
-    with open_view(as_json) as view, reach.client(agent=False, view=view) as client:
-        variant = client.upload_model(
-            request.model, request.shapes, project=request.project, progress=view.transferred, **request.said_of_inputs
-        )
-        view.notice("preparing the model")
-        return variant.schedules(
-            request.target,
+    """Write records, with the kernels and the devices that they are of, to FILE: another farm takes them in with
+    `tunefarm schedules import`."""
+    with _session(Reach(connect, token, insecure, data_dir)) as (client, telling):
+        written = client.schedules.export_to(
+            file,
+            workload=workload,
+            target=target,
             device_class=device_class,
-            top=top,
-            task=task,
-            allow_tf32=request.allow_tf32,
-            exact_math=request.exact_math,
-            without_reference=request.without_reference,
+            project=project,
+            progress=lambda count: telling(lambda: f"writing {file.name}: {count:,} items"),
         )
-
-
-def best_table(found: FoundSchedules) -> RenderableType:
-    """What each kernel has, one line each, and what the model is known of as a whole."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 1, 0, 0), expand=True)
-    table.add_column("task", ratio=3, no_wrap=True, overflow="ellipsis")
-    for heading in ("x", "records", "best", "default"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("from", ratio=2, no_wrap=True, overflow="ellipsis")
-    for task in found.tasks:
-        table.add_row(
-            task.name,
-            str(task.weight),
-            str(task.records),
-            kernel_time(task.best.seconds if task.best else None),
-            kernel_time(task.default_seconds),
-            _origin(task.best) if task.best else "nothing known",
-        )
-    return Group(table, *(Text(line, overflow="fold") for line in _summary(found)))
-
-
-def _top_tables(found: FoundSchedules) -> RenderableType:
-    from rich.console import Group
-    from rich.text import Text
-
-    parts: list[RenderableType] = []
-    for task in found.tasks:
-        parts += [Text(f"{task.name}  {task.workload}", style="bold"), _schedule_table(task)]
-    return Group(*parts, *(Text(line, overflow="fold") for line in _summary(found)))
-
-
-def _schedule_table(task: FoundTask) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 1, 0, 2), expand=True, show_header=False)
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("candidate", ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_column("from", ratio=2, no_wrap=True, overflow="ellipsis")
-    for schedule in task.schedules:
-        table.add_row(kernel_time(schedule.seconds), schedule.candidate_id, _origin(schedule))
-    return table
-
-
-def _origin(schedule: FoundSchedule) -> str:
-    """verified, default schedule, 3h12m ago, job-…"""
-    words = ["verified" if schedule.verified else "not verified"]
-    if schedule.default_schedule:
-        words.append("default schedule")
-    age = datetime.datetime.now(datetime.UTC) - schedule.measured
-    words.append(f"{_age(age.total_seconds())} ago")
-    if schedule.job_id:
-        words.append(schedule.job_id)
-    return ", ".join(words)
-
-
-def _age(seconds: float) -> str:
-    days = int(seconds // 86400)
-    return f"{days} days" if days > 1 else duration(seconds)
-
-
-def _summary(found: FoundSchedules) -> Sequence[str]:
-    known = [task for task in found.tasks if task.best is not None]
-    verified = sum(task.best.verified for task in known if task.best is not None)
-    lines = [f"{len(known)} of {len(found.tasks)} tasks are known, {verified} of them verified"]
-    if known:
-        seconds = sum(task.weight * task.best.seconds for task in known if task.best is not None)
-        lines[0] += f"; their kernels take {kernel_time(seconds)} in one inference"
-    lines.append(f"target: {found.target}")
-    if found.device_class:
-        lines.append(f"device class: {found.device_class}")
+    if as_json:
+        print_document(exported_document(written))
     else:
-        lines.append("the store has no record for this target: `tunefarm tune` measures")
-    return lines
+        of = f"{_count(written.workloads, 'workload')} and {_count(written.devices, 'device')}"
+        print_rendered(f"{_count(written.records, 'record')} of {of} in {file} ({size(written.size)})")
+    return DONE
+
+
+def import_(
+    files: Files,
+    connect: Connect = None,
+    token: Token = None,
+    insecure: Insecure = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Take in schedules that `tunefarm schedules export` wrote.
+
+    What is known already is kept once: run it again after it was broken off. Lines that can't be taken are set aside,
+    with the reason; exits with 3 then. Taken in, a record is a hint: it becomes best when it was measured and checked
+    here.
+    """
+    _check(files)
+    reach = Reach(connect, token, insecure, data_dir)
+    return _take(reach, lambda client, tell: [client.schedules.import_from(files, progress=tell)], as_json)
+
+
+def merge(
+    sources: Sources,
+    connect: Connect = None,
+    token: Token = None,
+    from_token: FromToken = None,
+    insecure: Insecure = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Take in all schedules of other farms: from their exports, or from their coordinators at HOST:PORT.
+
+    As `tunefarm schedules import` otherwise. --token is for the farm that takes them, --from-token for those that give.
+    """
+    from tunefarm.client import Client
+
+    named = [(source, _as_file(source)) for source in sources]
+    _check([path for _, path in named if path is not None])
+    reach = Reach(connect, token, insecure, data_dir)
+
+    def take(client: Client, tell: Callable[[Imported, int, int], None]) -> Iterator[Imported]:
+        for source, path in named:
+            if path is not None:
+                yield client.schedules.import_from(path, progress=tell)
+            else:
+                with Client(source, token=from_token, insecure=insecure) as other:
+                    yield client.schedules.merge_from(other.schedules, name=source, progress=tell)
+
+    return _take(reach, take, as_json)
+
+
+def stats(
+    connect: Connect = None,
+    token: Token = None,
+    insecure: Insecure = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Count the store's records: by outcome, target and device class."""
+    with Reach(connect, token, insecure, data_dir).session(agent=False) as client:
+        found = client.schedules.stats()
+    if as_json:
+        print_document(stats_document(found))
+    else:
+        for part in _shown(found, console(stderr=False).width):
+            print_rendered(part)
+    return DONE
+
+
+# ---- what goes on
+
+
+_Take = Callable[["Client", Callable[["Imported", int, int], None]], "Iterator[Imported] | list[Imported]"]
+
+
+def _take(reach: Reach, take: _Take, as_json: bool) -> int:
+    """Takes in, tells what came of it, and returns the exit code."""
+    total = _Total()
+    try:
+        with _session(reach) as (client, telling):
+
+            def tell(so_far: Imported, done: int, size: int) -> None:
+                total.now(so_far)
+                telling(lambda: _progress(total.sum, done, size))
+
+            for part in take(client, tell):
+                total.ended(part)
+    except KeyboardInterrupt:
+        came = _count(total.sum.added, "record")
+        print_error(f"interrupted: {came} taken in, and kept. The same command goes on where it stopped")
+        return INTERRUPTED
+    if as_json:
+        print_document(imported_document(total.sum))
+    else:
+        print_rendered(_came(total.sum))
+        _print_refused(total.sum)
+    return SET_ASIDE if total.sum.refused_count else DONE
+
+
+class _Total:
+    """What came of several imports, one after another."""
+
+    def __init__(self) -> None:
+        from tunefarm.schedules import Imported
+
+        self._before = self.sum = Imported()
+
+    def now(self, so_far: Imported) -> None:
+        self.sum = self._before + so_far
+
+    def ended(self, part: Imported) -> None:
+        self.now(part)
+        self._before = self.sum
+
+
+@contextlib.contextmanager
+def _session(reach: Reach) -> Iterator[tuple[Client, Callable[[Callable[[], str]], None]]]:
+    """A client, and what tells of its progress once that is worth it."""
+    with contextlib.ExitStack() as opened:
+        view = opened.enter_context(open_view(as_json=True)) if reach.connect is None else None
+        telling = _Telling(view, opened)
+        yield opened.enter_context(reach.client(agent=False, view=view)), telling
+
+
+@dataclasses.dataclass
+class _Telling:
+    """Progress on stderr: drawn in place on a terminal, else a line now and then; nothing in the first two seconds."""
+
+    view: View | None
+    opened: contextlib.ExitStack
+
+    def __post_init__(self) -> None:
+        self._due = time.monotonic() + SHORT_SECONDS
+
+    def __call__(self, text: Callable[[], str]) -> None:
+        now = time.monotonic()
+        if now < self._due:
+            return
+        if self.view is None:
+            self.view = self.opened.enter_context(open_view(as_json=True))
+        terminal = console(stderr=True).is_terminal
+        self._due = now + (_TICK_SECONDS if terminal else _PLAIN_TICK_SECONDS)
+        self.view.notice(text())
+
+
+def _progress(so_far: Imported, done: int, size: int) -> str:
+    came = f"{so_far.added:,} new, {so_far.known:,} known"
+    if so_far.refused_count:
+        came += f", {so_far.refused_count:,} set aside"
+    if not size:
+        return f"taking in: {came}"
+    share = min(done / size, 1.0)
+    full = round(share * _BAR_WIDTH)
+    return f"taking in {'━' * full}{'╌' * (_BAR_WIDTH - full)} {share:4.0%}  {came}"
+
+
+# ---- how it reads
+
+
+def _came(imported: Imported) -> str:
+    came = f"{_count(imported.added, 'record')} taken in, {imported.known:,} known already"
+    return f"{came}; new: {_count(imported.workloads, 'workload')}, {_count(imported.devices, 'device')}"
+
+
+def _print_refused(imported: Imported) -> None:
+    if not imported.refused_count:
+        return
+    print_error(f"{_count(imported.refused_count, 'line')} set aside ({failures(_by_name(imported))}):")
+    for item in imported.refused[:_SHOWN_REFUSALS]:
+        print_error(f"  {printable(item.source)}:{item.line}: {printable(item.reason)}")
+    if imported.refused_count > _SHOWN_REFUSALS:
+        print_error(f"  and {imported.refused_count - _SHOWN_REFUSALS:,} more: --json lists them")
+
+
+def _by_name(imported: Imported) -> dict[str, int]:
+    return {str(kind): count for kind, count in imported.refused_by_kind.items()}
+
+
+def _shown(stats: ScheduleStats, width: int) -> Iterator[RenderableType]:
+    from rich.table import Table
+
+    if not stats.records:
+        yield "no records: `tunefarm tune` makes some, `tunefarm schedules import` takes them in"
+        return
+    parts = [f"{stats.valid:,} valid", f"{stats.censored:,} let go early", f"{sum(stats.failed.values()):,} failed"]
+    if stats.failed:
+        parts[-1] += f" ({failures(dict(stats.failed))})"
+    yield f"{_count(stats.records, 'record')}: {', '.join(parts)}; {stats.imported:,} of them imported"
+    yield f"{_count(stats.candidates, 'candidate')} of {_count(stats.workloads, 'workload')}"
+    if stats.oldest is not None and stats.newest is not None:
+        yield f"measured from {stats.oldest.astimezone():%Y-%m-%d %H:%M} to {stats.newest.astimezone():%Y-%m-%d %H:%M}"
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("target", overflow="fold", min_width=12)
+    table.add_column("device class", overflow="fold", min_width=12)
+    numbers = ("records", "valid", "workloads") if width >= 70 else ("records", "valid")
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    for scope in stats.scopes:
+        name = scope.device_class or "(devices not known)"
+        counts = [f"{getattr(scope, number):,}" for number in numbers]
+        table.add_row(printable(scope.target), printable(name), *counts)
+    yield table
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _check(files: list[Path]) -> None:
+    """Raises InvalidInput, before anything is started, where a file is missing or another program's."""
+    from tunefarm.schedule_file import find_files
+
+    find_files(files)
+
+
+def _as_file(source: str) -> Path | None:
+    """The file or folder that is meant; None: a coordinator's address. Raises InvalidInput: neither."""
+    from tunefarm.address import parse_address
+
+    path = Path(source)
+    if path.exists():
+        return path
+    if "/" in source or path.suffix in (".jsonl", ".gz", ".json"):
+        raise InvalidInput(f"no such file: {source}")
+    parse_address(source)
+    return None

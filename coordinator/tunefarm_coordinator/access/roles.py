@@ -64,8 +64,9 @@ _FARM: dict[str, Role | str] = {
 }
 _SCHEDULE: dict[str, Role | str] = {
     "QueryBest": Role.VIEWER,
-    "ExportRecords": Role.VIEWER,
-    "ImportRecords": Role.ADMIN,
+    "ExportSchedules": Role.VIEWER,
+    "GetScheduleStats": Role.VIEWER,
+    "ImportSchedules": Role.ADMIN,
     # Both import the model and take the coordinator's cores for it, as planning does.
     "FindSchedules": Role.SUBMITTER,
     "CompileModel": Role.SUBMITTER,

@@ -4,7 +4,7 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import singledispatch
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -35,6 +35,7 @@ from tunefarm_coordinator.schedules.changes import (
 )
 from tunefarm_coordinator.schedules.record import Record, Source, canonical_json, new_record, outcome_data
 
+T = TypeVar("T")
 _IN_ONE_QUERY = 500  # values in one IN list; every back end takes that many
 
 
@@ -119,8 +120,7 @@ def _(change: AddWorkloads, connection: sa.Connection) -> None:
 
 @apply.register
 def _(change: AddCandidates, connection: sa.Connection) -> None:
-    rows = [_row(candidate, trace=zlib.compress(candidate.trace.encode())) for candidate in change.candidates]
-    _insert_new(connection, tables.candidates, rows)
+    add_traces(connection, change.candidates, imported=False)
 
 
 @apply.register
@@ -247,21 +247,32 @@ def add_records(connection: sa.Connection, records: Sequence[Record]) -> int:
     return len(new)
 
 
-def add_traces(connection: sa.Connection, candidates: Sequence[CandidateTrace]) -> None:
-    """Adds traces from outside. Raises Conflict where one differs from what its identity stands for here: a
-    verified schedule is not to be replaced under its name."""
-    given = {(item.workload, item.identity): item.trace for item in candidates}
-    columns = tables.candidates.c
-    for workload in {workload for workload, _ in given}:
-        identities = [identity for of, identity in given if of == workload]
-        for part in parts(identities):
-            known = sa.select(columns.identity, columns.trace).where(
-                columns.workload == workload, columns.identity.in_(part)
-            )
-            for identity, trace in connection.execute(known):
-                if zlib.decompress(trace).decode() != given[workload, identity]:
-                    raise Conflict(f"candidate {identity} of workload {workload} has another trace in this store")
-    apply(AddCandidates(tuple(candidates)), connection)
+def add_traces(connection: sa.Connection, candidates: Sequence[CandidateTrace], *, imported: bool) -> None:
+    """Adds traces. A candidate is named by the program that it ends in, and several traces may end in one: the first of
+    our own stays. It takes the place of an imported one, unless that one was measured here, for then it is what our
+    records are of. Of imported ones the least text stays, so that the order in which they come does not matter.
+    """
+    rows = [_row(item, trace=zlib.compress(item.trace.encode()), imported=imported) for item in candidates]
+    _refuse_nul(rows)
+    if not rows:
+        return
+    statement = _insert_statement(connection, tables.candidates)
+    stored, offered, records = tables.candidates.c, statement.excluded, tables.records.c
+    # By their names alone: an insert's table is not correlated, its columns would bring another copy of it in.
+    measured = sa.exists().where(
+        records.workload == sa.literal_column(f"{stored.workload}"),
+        records.identity == sa.literal_column(f"{stored.identity}"),
+        records.source != Source.IMPORTED.value,
+    )
+    replaced = stored.imported & ~measured
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[stored.workload, stored.identity],
+            set_={"trace": offered.trace, "imported": offered.imported},
+            where=replaced & (offered.trace < stored.trace) if imported else replaced,
+        ),
+        rows,
+    )
 
 
 def add_targets(connection: sa.Connection, targets: Iterable[str]) -> dict[str, str]:
@@ -277,7 +288,7 @@ def target_id(target: str) -> str:
     return hashlib.sha256(target.encode()).hexdigest()
 
 
-def parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
+def parts(values: Sequence[T]) -> Iterable[Sequence[T]]:
     """The values in pieces that fit one IN list."""
     return (values[start : start + _IN_ONE_QUERY] for start in range(0, len(values), _IN_ONE_QUERY))
 

@@ -2,12 +2,14 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
 from tunefarm_coordinator.schedules import tables
+from tunefarm_coordinator.schedules.apply import parts
 from tunefarm_coordinator.schedules.backend import Backend
+from tunefarm_coordinator.schedules.changes import DeviceFacts
 from tunefarm_coordinator.schedules.device_class import KnownDevice, device_classes
 
 
@@ -31,6 +33,17 @@ class DeviceReads:
             return None
         facts: dict[str, str] = json.loads(found)
         return facts
+
+    def devices(self, fingerprints: Sequence[str]) -> list[DeviceFacts]:
+        """What these devices are; unknown ones are left out."""
+        columns = tables.devices.c
+        query = sa.select(columns.fingerprint, columns.facts)
+        with self._backend.reading() as connection:
+            return [
+                DeviceFacts(fingerprint, json.loads(facts))
+                for part in parts(fingerprints)
+                for fingerprint, facts in connection.execute(query.where(columns.fingerprint.in_(part)))
+            ]
 
     def device_classes(self) -> dict[str, str]:
         """The class of every device that the store knows, by fingerprint."""

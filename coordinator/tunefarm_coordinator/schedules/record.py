@@ -23,6 +23,10 @@ LONGEST_SAMPLE_SECONDS = 3600.0
 LONGEST_MESSAGE = 4000
 
 
+class SentinelTime(InvalidInput):
+    """A time that no kernel takes, and that other tools write for a failure."""
+
+
 class Source(StrEnum):
     """Where a record came from. A stronger source (later here) replaces a weaker one of the same record."""
 
@@ -245,6 +249,11 @@ def outcome_of(data: Mapping[str, Any]) -> Outcome:
     return Failed(data["failed"], data["message"])
 
 
+def facts_digest(facts: Mapping[str, str]) -> str:
+    """The fingerprint that an agent gives a device with these facts."""
+    return f"sha256:{_digest(facts)}"
+
+
 def printable(message: str) -> str:
     """A message as every back end can hold it: no NUL, no lone surrogate, cut to LONGEST_MESSAGE characters."""
     text = message.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\N{REPLACEMENT CHARACTER}")
@@ -264,6 +273,10 @@ def _checked(outcome: Outcome) -> Outcome:
 
 
 def _duration(what: str, seconds: float) -> float:
+    if seconds >= LONGEST_SAMPLE_SECONDS:
+        raise SentinelTime(
+            f"{what} {seconds!r} is not between 0 and {LONGEST_SAMPLE_SECONDS:g} seconds: it stands for a failure"
+        )
     if not 0.0 < seconds < LONGEST_SAMPLE_SECONDS:
         raise InvalidInput(f"{what} {seconds!r} is not between 0 and {LONGEST_SAMPLE_SECONDS:g} seconds")
     return float(seconds)

@@ -78,14 +78,16 @@ class RecordReads(DeviceReads):
 
     def traces_of(self, records: Sequence[Record]) -> dict[tuple[str, str], str]:
         """Traces (JSON text) of the records' candidates by (workload, identity)."""
-        wanted: dict[str, list[str]] = defaultdict(list)
-        for record in records:
-            wanted[record.workload].append(record.identity)
-        return {
-            (workload, identity): trace
-            for workload, identities in wanted.items()
-            for identity, trace in self.traces(workload, list(dict.fromkeys(identities))).items()
-        }
+        columns = tables.candidates.c
+        query = sa.select(columns.workload, columns.identity, columns.trace)
+        named = sa.tuple_(columns.workload, columns.identity)
+        wanted = list(dict.fromkeys((record.workload, record.identity) for record in records))
+        with self._backend.reading() as connection:
+            return {
+                (workload, identity): zlib.decompress(trace).decode()
+                for part in parts(wanted)
+                for workload, identity, trace in connection.execute(query.where(named.in_(part)))
+            }
 
     def records(self, wanted: RecordFilter, *, after: str = "", limit: int = 500) -> list[Record]:
         """Records that match, ordered by id, from the one behind `after`."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from types import TracebackType
 
 import sqlalchemy as sa
@@ -10,26 +9,18 @@ import sqlalchemy as sa
 from tunefarm_coordinator.errors import StoreError
 from tunefarm_coordinator.schedules import tables
 from tunefarm_coordinator.schedules.access_reads import AccessReads
-from tunefarm_coordinator.schedules.apply import add_records, add_traces
 from tunefarm_coordinator.schedules.backend import Backend, open_backend
-from tunefarm_coordinator.schedules.changes import CandidateTrace, Change
+from tunefarm_coordinator.schedules.changes import Change
 from tunefarm_coordinator.schedules.job_reads import JobReads
 from tunefarm_coordinator.schedules.joining import ChangeSet, joined
-from tunefarm_coordinator.schedules.record import Record
+from tunefarm_coordinator.schedules.merging import Offer, Taken, taking
 from tunefarm_coordinator.schedules.record_reads import RecordReads
 from tunefarm_coordinator.schedules.schema import migrate
+from tunefarm_coordinator.schedules.stats_reads import StatsReads
 from tunefarm_coordinator.schedules.writer import Writer
 
 
-@dataclass(frozen=True)
-class Merged:
-    """How many records of an import were new, and how many the store had."""
-
-    added: int
-    known: int
-
-
-class Store(JobReads, RecordReads, AccessReads):
+class Store(JobReads, RecordReads, StatsReads, AccessReads):
     """One store, owned by this process. Writes go through one thread; reads block and may run in any thread."""
 
     def __init__(self, backend: Backend) -> None:
@@ -89,15 +80,9 @@ class Store(JobReads, RecordReads, AccessReads):
         """
         return self._writer.submit(ChangeSet(changes))
 
-    def merge(self, candidates: Sequence[CandidateTrace], records: Sequence[Record]) -> "Future[Merged]":
-        """Takes in records from elsewhere, all or none. Conflict: a candidate has another trace here."""
-
-        def work(connection: sa.Connection) -> Merged:
-            add_traces(connection, candidates)
-            added = add_records(connection, records)
-            return Merged(added, len(records) - added)
-
-        return self._writer.submit(work)
+    def merge(self, offers: Sequence[Offer]) -> "Future[Taken]":
+        """Takes in what another store gives, all or none (`merging.taking`). InvalidInput, Conflict."""
+        return self._writer.submit(taking(offers))
 
     def check(self) -> "Future[None]":
         """A write that nobody reads: resolves once it is durable, so that it shows whether the store can be written."""

@@ -87,6 +87,8 @@ candidates = sa.Table(
     _key("workload"),
     _key("identity"),
     sa.Column("trace", sa.LargeBinary, nullable=False),  # zlib
+    # Only another store has said that this trace makes this candidate.
+    sa.Column("imported", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 # A target's JSON is long and stands in every record: kept once, named by its digest.

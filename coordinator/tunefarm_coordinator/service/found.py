@@ -9,7 +9,7 @@ from tunefarm_coordinator.errors import NotFound
 from tunefarm_coordinator.schedules.record import Source
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.packages import package_chunks
-from tunefarm_coordinator.service.records import record_message
+from tunefarm_coordinator.service.schedule_messages import record_message
 from tunefarm_proto.v1 import schedule_pb2
 
 MOST_SCHEDULES = 1000

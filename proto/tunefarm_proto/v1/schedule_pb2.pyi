@@ -4,12 +4,71 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from tunefarm_proto.v1 import common_pb2 as _common_pb2
 from tunefarm_proto.v1 import tuning_pb2 as _tuning_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class RefusalKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REFUSAL_KIND_UNSPECIFIED: _ClassVar[RefusalKind]
+    REFUSAL_KIND_MALFORMED: _ClassVar[RefusalKind]
+    REFUSAL_KIND_CHANGED: _ClassVar[RefusalKind]
+    REFUSAL_KIND_SENTINEL_TIME: _ClassVar[RefusalKind]
+    REFUSAL_KIND_CONFLICT: _ClassVar[RefusalKind]
+    REFUSAL_KIND_UNKNOWN_ITEM: _ClassVar[RefusalKind]
+REFUSAL_KIND_UNSPECIFIED: RefusalKind
+REFUSAL_KIND_MALFORMED: RefusalKind
+REFUSAL_KIND_CHANGED: RefusalKind
+REFUSAL_KIND_SENTINEL_TIME: RefusalKind
+REFUSAL_KIND_CONFLICT: RefusalKind
+REFUSAL_KIND_UNKNOWN_ITEM: RefusalKind
+
+class ScheduleItem(_message.Message):
+    __slots__ = ("workload", "device", "record")
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    workload: ScheduleWorkload
+    device: ScheduleDevice
+    record: ScheduleRecord
+    def __init__(self, workload: _Optional[_Union[ScheduleWorkload, _Mapping]] = ..., device: _Optional[_Union[ScheduleDevice, _Mapping]] = ..., record: _Optional[_Union[ScheduleRecord, _Mapping]] = ...) -> None: ...
+
+class ScheduleWorkload(_message.Message):
+    __slots__ = ("workload", "name", "module", "flops", "created", "kind", "shapes")
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODULE_FIELD_NUMBER: _ClassVar[int]
+    FLOPS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
+    workload: str
+    name: str
+    module: str
+    flops: float
+    created: _timestamp_pb2.Timestamp
+    kind: str
+    shapes: _containers.RepeatedCompositeFieldContainer[_common_pb2.Shape]
+    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., module: _Optional[str] = ..., flops: _Optional[float] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., shapes: _Optional[_Iterable[_Union[_common_pb2.Shape, _Mapping]]] = ...) -> None: ...
+
+class ScheduleDevice(_message.Message):
+    __slots__ = ("fingerprint", "facts")
+    class FactsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
+    fingerprint: str
+    facts: _containers.ScalarMap[str, str]
+    def __init__(self, fingerprint: _Optional[str] = ..., facts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ScheduleRecord(_message.Message):
     __slots__ = ("record_id", "workload", "target", "trace", "candidate_id", "device_fingerprint", "seconds", "failure", "at_least_seconds", "created", "project", "job_id", "task_name")
@@ -59,21 +118,45 @@ class QueryBestResponse(_message.Message):
     verified: bool
     def __init__(self, record: _Optional[_Union[ScheduleRecord, _Mapping]] = ..., verified: _Optional[bool] = ...) -> None: ...
 
-class ImportRecordsRequest(_message.Message):
-    __slots__ = ("records",)
-    RECORDS_FIELD_NUMBER: _ClassVar[int]
-    records: _containers.RepeatedCompositeFieldContainer[ScheduleRecord]
-    def __init__(self, records: _Optional[_Iterable[_Union[ScheduleRecord, _Mapping]]] = ...) -> None: ...
+class ImportSchedulesRequest(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[NumberedItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[NumberedItem, _Mapping]]] = ...) -> None: ...
 
-class ImportRecordsResponse(_message.Message):
-    __slots__ = ("added", "known")
-    ADDED_FIELD_NUMBER: _ClassVar[int]
-    KNOWN_FIELD_NUMBER: _ClassVar[int]
-    added: int
-    known: int
-    def __init__(self, added: _Optional[int] = ..., known: _Optional[int] = ...) -> None: ...
+class NumberedItem(_message.Message):
+    __slots__ = ("line", "item")
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    line: int
+    item: ScheduleItem
+    def __init__(self, line: _Optional[int] = ..., item: _Optional[_Union[ScheduleItem, _Mapping]] = ...) -> None: ...
 
-class ExportRecordsRequest(_message.Message):
+class ImportSchedulesResponse(_message.Message):
+    __slots__ = ("records_added", "records_known", "workloads_added", "devices_added", "refused")
+    RECORDS_ADDED_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_KNOWN_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_ADDED_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_ADDED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    records_added: int
+    records_known: int
+    workloads_added: int
+    devices_added: int
+    refused: _containers.RepeatedCompositeFieldContainer[RefusedItem]
+    def __init__(self, records_added: _Optional[int] = ..., records_known: _Optional[int] = ..., workloads_added: _Optional[int] = ..., devices_added: _Optional[int] = ..., refused: _Optional[_Iterable[_Union[RefusedItem, _Mapping]]] = ...) -> None: ...
+
+class RefusedItem(_message.Message):
+    __slots__ = ("line", "kind", "reason")
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    line: int
+    kind: RefusalKind
+    reason: str
+    def __init__(self, line: _Optional[int] = ..., kind: _Optional[_Union[RefusalKind, str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ExportSchedulesRequest(_message.Message):
     __slots__ = ("workload", "target", "device_class", "project")
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +167,63 @@ class ExportRecordsRequest(_message.Message):
     device_class: str
     project: str
     def __init__(self, workload: _Optional[str] = ..., target: _Optional[str] = ..., device_class: _Optional[str] = ..., project: _Optional[str] = ...) -> None: ...
+
+class ExportSchedulesResponse(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[ScheduleItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[ScheduleItem, _Mapping]]] = ...) -> None: ...
+
+class GetScheduleStatsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ScheduleStats(_message.Message):
+    __slots__ = ("records", "valid", "censored", "failed", "imported", "candidates", "workloads", "oldest", "newest", "scopes")
+    class FailedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    VALID_FIELD_NUMBER: _ClassVar[int]
+    CENSORED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    IMPORTED_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_FIELD_NUMBER: _ClassVar[int]
+    SCOPES_FIELD_NUMBER: _ClassVar[int]
+    records: int
+    valid: int
+    censored: int
+    failed: _containers.ScalarMap[str, int]
+    imported: int
+    candidates: int
+    workloads: int
+    oldest: _timestamp_pb2.Timestamp
+    newest: _timestamp_pb2.Timestamp
+    scopes: _containers.RepeatedCompositeFieldContainer[ScopeStats]
+    def __init__(self, records: _Optional[int] = ..., valid: _Optional[int] = ..., censored: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ..., imported: _Optional[int] = ..., candidates: _Optional[int] = ..., workloads: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scopes: _Optional[_Iterable[_Union[ScopeStats, _Mapping]]] = ...) -> None: ...
+
+class ScopeStats(_message.Message):
+    __slots__ = ("target", "device_class", "records", "valid", "imported", "workloads")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    VALID_FIELD_NUMBER: _ClassVar[int]
+    IMPORTED_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    target: str
+    device_class: str
+    records: int
+    valid: int
+    imported: int
+    workloads: int
+    def __init__(self, target: _Optional[str] = ..., device_class: _Optional[str] = ..., records: _Optional[int] = ..., valid: _Optional[int] = ..., imported: _Optional[int] = ..., workloads: _Optional[int] = ...) -> None: ...
 
 class FindSchedulesRequest(_message.Message):
     __slots__ = ("spec", "device_class", "top", "task")

@@ -42,15 +42,20 @@ class ScheduleServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.QueryBestRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.QueryBestResponse.FromString,
                 _registered_method=True)
-        self.ImportRecords = channel.stream_unary(
-                '/tunefarm.v1.ScheduleService/ImportRecords',
-                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportRecordsRequest.SerializeToString,
-                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportRecordsResponse.FromString,
+        self.ImportSchedules = channel.stream_stream(
+                '/tunefarm.v1.ScheduleService/ImportSchedules',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportSchedulesRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportSchedulesResponse.FromString,
                 _registered_method=True)
-        self.ExportRecords = channel.unary_stream(
-                '/tunefarm.v1.ScheduleService/ExportRecords',
-                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportRecordsRequest.SerializeToString,
-                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleRecord.FromString,
+        self.ExportSchedules = channel.unary_stream(
+                '/tunefarm.v1.ScheduleService/ExportSchedules',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesResponse.FromString,
+                _registered_method=True)
+        self.GetScheduleStats = channel.unary_unary(
+                '/tunefarm.v1.ScheduleService/GetScheduleStats',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.GetScheduleStatsRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleStats.FromString,
                 _registered_method=True)
         self.FindSchedules = channel.unary_unary(
                 '/tunefarm.v1.ScheduleService/FindSchedules',
@@ -78,16 +83,25 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ImportRecords(self, request_iterator, context):
-        """Takes records in; the same record twice is kept once. Imported records are never verified.
-        INVALID_ARGUMENT names the record that can't be taken; nothing is written then.
+    def ImportSchedules(self, request_iterator, context):
+        """Takes items in, batch by batch: each is one transaction, and is answered in its turn once it is durable. What can't
+        be taken is named in the answer, and its neighbours are written. The same item twice is kept once, so that a caller
+        whose stream broke off sends again what was not answered. Imported records are never verified.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ExportRecords(self, request, context):
-        """Every record that matches. INVALID_ARGUMENT.
+    def ExportSchedules(self, request, context):
+        """Every record that matches, and before the first record that needs it, once, what its workload and its device are;
+        those that this store does not know are left out. INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetScheduleStats(self, request, context):
+        """What the store holds, in numbers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,15 +133,20 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.QueryBestRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.QueryBestResponse.SerializeToString,
             ),
-            'ImportRecords': grpc.stream_unary_rpc_method_handler(
-                    servicer.ImportRecords,
-                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportRecordsRequest.FromString,
-                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportRecordsResponse.SerializeToString,
+            'ImportSchedules': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportSchedules,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportSchedulesRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportSchedulesResponse.SerializeToString,
             ),
-            'ExportRecords': grpc.unary_stream_rpc_method_handler(
-                    servicer.ExportRecords,
-                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportRecordsRequest.FromString,
-                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleRecord.SerializeToString,
+            'ExportSchedules': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportSchedules,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesResponse.SerializeToString,
+            ),
+            'GetScheduleStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScheduleStats,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.GetScheduleStatsRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleStats.SerializeToString,
             ),
             'FindSchedules': grpc.unary_unary_rpc_method_handler(
                     servicer.FindSchedules,
@@ -181,7 +200,7 @@ class ScheduleService:
             _registered_method=True)
 
     @staticmethod
-    def ImportRecords(request_iterator,
+    def ImportSchedules(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -191,12 +210,12 @@ class ScheduleService:
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.stream_unary(
+        return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/tunefarm.v1.ScheduleService/ImportRecords',
-            tunefarm__proto_dot_v1_dot_schedule__pb2.ImportRecordsRequest.SerializeToString,
-            tunefarm__proto_dot_v1_dot_schedule__pb2.ImportRecordsResponse.FromString,
+            '/tunefarm.v1.ScheduleService/ImportSchedules',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ImportSchedulesRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ImportSchedulesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -208,7 +227,7 @@ class ScheduleService:
             _registered_method=True)
 
     @staticmethod
-    def ExportRecords(request,
+    def ExportSchedules(request,
             target,
             options=(),
             channel_credentials=None,
@@ -221,9 +240,36 @@ class ScheduleService:
         return grpc.experimental.unary_stream(
             request,
             target,
-            '/tunefarm.v1.ScheduleService/ExportRecords',
-            tunefarm__proto_dot_v1_dot_schedule__pb2.ExportRecordsRequest.SerializeToString,
-            tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleRecord.FromString,
+            '/tunefarm.v1.ScheduleService/ExportSchedules',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScheduleStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunefarm.v1.ScheduleService/GetScheduleStats',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.GetScheduleStatsRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleStats.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,7 +6,7 @@ import json
 
 from rich.console import Console
 
-from tunefarm.cli.schedules import best_table
+from tunefarm.cli.known import best_table
 from tunefarm.documents import found_document
 from tunefarm.found import FoundSchedule, FoundSchedules, FoundTask
 

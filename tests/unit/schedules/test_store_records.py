@@ -27,9 +27,14 @@ from tunefarm_coordinator.schedules.changes import (
     DeviceFacts,
     KnownWorkload,
 )
+from tunefarm_coordinator.schedules.merging import OfferedRecord, Taken
 from tunefarm_coordinator.schedules.record import Censored, Failed, Measured, Record, Source
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
-from tunefarm_coordinator.schedules.store import Merged, Store
+from tunefarm_coordinator.schedules.store import Store
+
+
+def _offered(ours: Record, trace: str = "[]") -> OfferedRecord:
+    return OfferedRecord(replace(ours, source=Source.IMPORTED), trace)
 
 
 class TestWorkloads:
@@ -72,7 +77,8 @@ class TestRecords:
         store.write(AddRecords((record(), record()))).result()
         store.write(AddRecords((record(),)), AddRecords((record("c2"),))).result()
         assert len(store.records(RecordFilter())) == 2
-        assert store.merge([], [record(), record("c3"), record("c3")]).result() == Merged(added=1, known=2)
+        offered = [_offered(record()), _offered(record("c3")), _offered(record("c3"))]
+        assert store.merge(offered).result() == Taken(records_added=1, records_known=2)
 
     def test_a_record_that_is_not_what_its_name_says_is_refused(self, store: Store) -> None:
         with pytest.raises(InvalidInput, match="content"):
@@ -117,15 +123,31 @@ class TestRecords:
         assert store.traces("w", ["a", "b", "c"]) == {"a": long, "b": "[]"}
         assert store.traces("v", ["a"]) == {"a": "[2]"}
 
-    def test_a_merge_replaces_no_trace_and_takes_all_or_nothing(self, store: Store) -> None:
-        store.write(AddCandidates((CandidateTrace(WORKLOAD, "c1", "[]"),))).result()
-        store.merge([CandidateTrace(WORKLOAD, "c1", "[]")], [record()]).result()
-        with pytest.raises(Conflict, match="another trace"):
-            store.merge(
-                [CandidateTrace(WORKLOAD, "c2", "[]"), CandidateTrace(WORKLOAD, "c1", "[6]")], [record("c2")]
-            ).result()
+    def test_a_merge_takes_all_or_nothing_and_replaces_no_trace_of_ours(self, store: Store) -> None:
+        store.write(DEVICES, AddCandidates((CandidateTrace(WORKLOAD, "c1", "[]"),))).result()
+        store.merge([_offered(record(), "[6]")]).result()
+        assert store.traces(WORKLOAD, ["c1"]) == {"c1": "[]"}
+        with pytest.raises(Conflict, match="other facts"):
+            store.merge([_offered(record("c2")), DeviceFacts("pi", {"cores": "5"})]).result()
+        with pytest.raises(InvalidInput, match="imported"):
+            store.merge([OfferedRecord(record("c2"), "[]")]).result()
         assert store.traces(WORKLOAD, ["c1", "c2"]) == {"c1": "[]"}
-        assert store.records(RecordFilter()) == [record()]
+        assert store.records(RecordFilter()) == [record(source=Source.IMPORTED)]
+
+    def test_of_imported_traces_one_stays_whatever_the_order(self, store: Store) -> None:
+        for name, order in (("a", ("[1]", "[2]", "[3]")), ("b", ("[3]", "[1]", "[2]")), ("c", ("[2]", "[3]", "[1]"))):
+            for trace in order:
+                store.merge([_offered(record(name), trace)]).result()
+        assert len(set(store.traces(WORKLOAD, ["a", "b", "c"]).values())) == 1
+
+    def test_our_own_trace_takes_an_imported_ones_place_until_that_was_measured_here(self, store: Store) -> None:
+        store.merge([_offered(record("a"), "[1]"), _offered(record("b"), "[1]")]).result()
+        store.write(AddRecords((record("b", 2e-3),))).result()
+        traces = tuple(CandidateTrace(WORKLOAD, name, "[2]") for name in ("a", "b"))
+        store.write(AddCandidates(traces)).result()
+        assert store.traces(WORKLOAD, ["a", "b"]) == {"a": "[2]", "b": "[1]"}
+        store.merge([_offered(record("a"), "[0]"), _offered(record("b"), "[0]")]).result()
+        assert store.traces(WORKLOAD, ["a", "b"]) == {"a": "[2]", "b": "[1]"}
 
     def test_devices_never_change(self, store: Store) -> None:
         store.write(DEVICES, DEVICES).result()

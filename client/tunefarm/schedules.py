@@ -1,0 +1,390 @@
+"""`client.schedules`: the best-schedule database; what it holds, and how stores give one another what they know."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import datetime
+import queue
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tunefarm.calls import Calls
+from tunefarm.errors import TunefarmError, Unavailable, Unreachable
+from tunefarm.schedule_file import Numbered, RefusalKind, Refuse, Refused, ScheduleWriter, find_files
+from tunefarm.watching import Outage
+from tunefarm_proto.v1 import schedule_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+# A batch is one transaction of the coordinator's; several are under way at once, so that neither side waits.
+_BATCH_ITEMS = 500
+_BATCH_BYTES = 1 << 20
+_UNDER_WAY = 3
+_OUTAGE_SECONDS = 30.0
+# Of the refusals that are kept one by one; all of them are counted.
+MOST_REFUSED = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written to `path`; `size` in bytes."""
+
+    path: Path
+    records: int
+    workloads: int
+    devices: int
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """What came of an import so far.
+
+    Attributes:
+        added, known: records that were new, and that the store had.
+        workloads, devices: how many of these were new.
+        refused: what was set aside, the first 10,000 one by one.
+        refused_by_kind: how much was set aside, all of it.
+    """
+
+    added: int = 0
+    known: int = 0
+    workloads: int = 0
+    devices: int = 0
+    refused: tuple[Refused, ...] = ()
+    refused_by_kind: Mapping[RefusalKind, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def refused_count(self) -> int:
+        """How many items were set aside."""
+        return sum(self.refused_by_kind.values())
+
+    def __add__(self, other: Imported) -> Imported:
+        """Of both, one after the other."""
+        kinds = collections.Counter(self.refused_by_kind) + collections.Counter(other.refused_by_kind)
+        return Imported(
+            added=self.added + other.added,
+            known=self.known + other.known,
+            workloads=self.workloads + other.workloads,
+            devices=self.devices + other.devices,
+            refused=(self.refused + other.refused)[:MOST_REFUSED],
+            refused_by_kind=dict(kinds),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class ScopeStats:
+    """Counts of one target (TVM's JSON) and device class (empty: the store does not know the devices)."""
+
+    target: str
+    device_class: str
+    records: int
+    valid: int
+    imported: int
+    workloads: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleStats:
+    """Counts of a store's records.
+
+    Attributes:
+        valid: have a time. censored: were let go early, as slower than the best by far.
+        failed: of the candidate's own fault, by kind ("RUN_ERROR", ...).
+        imported: were measured elsewhere.
+        candidates, workloads: that have a record.
+        oldest, newest: None where there is no record.
+    """
+
+    records: int
+    valid: int
+    censored: int
+    failed: Mapping[str, int]
+    imported: int
+    candidates: int
+    workloads: int
+    oldest: datetime.datetime | None
+    newest: datetime.datetime | None
+    scopes: tuple[ScopeStats, ...]
+
+
+# (items so far)
+ExportProgress = Callable[[int], None]
+# (what came of it so far, bytes read, bytes in all; 0: not known)
+ImportProgress = Callable[[Imported, int, int], None]
+
+
+class Schedules:
+    """`client.schedules`. Methods raise Denied without the role that they need, Unavailable where the coordinator stays
+    away for half a minute."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def export_to(
+        self,
+        path: str | Path,
+        *,
+        workload: str = "",
+        target: str = "",
+        device_class: str = "",
+        project: str = "",
+        progress: ExportProgress | None = None,
+    ) -> Exported:
+        """Writes the records that match, with what they are of, as JSON lines; packed where the name ends in .gz.
+
+        An empty filter is none; `target` is TVM's JSON, `device_class` as `devices()` has it. The file is complete, or
+        as it was before. Role: viewer. Raises InvalidInput: it can't be written, or a target is not JSON.
+        """
+        wanted = schedule_pb2.ExportSchedulesRequest(
+            workload=workload, target=target, device_class=device_class, project=project
+        )
+        outage = Outage(_OUTAGE_SECONDS, time.monotonic)
+        while True:
+            try:
+                return self._export(Path(path), wanted, progress, outage)
+            except Unreachable:
+                raise
+            except Unavailable as error:
+                time.sleep(outage.next_pause(error))
+
+    def _export(
+        self,
+        path: Path,
+        wanted: schedule_pb2.ExportSchedulesRequest,
+        progress: ExportProgress | None,
+        outage: Outage,
+    ) -> Exported:
+        counts: collections.Counter[str] = collections.Counter()
+        with ScheduleWriter(path) as writer, contextlib.closing(self._calls.export_schedules(wanted)) as answers:
+            for answer in answers:
+                outage.over()
+                for item in answer.items:
+                    writer.write(item)
+                    counts[item.WhichOneof("item") or ""] += 1
+                if progress is not None:
+                    progress(counts.total())
+        return Exported(path, counts["record"], counts["workload"], counts["device"], path.stat().st_size)
+
+    def import_from(
+        self, paths: Sequence[str | Path] | str | Path, *, progress: ImportProgress | None = None
+    ) -> Imported:
+        """Takes files in that `export_to` wrote, those of a folder too, of any length. Role: admin.
+
+        What is known is kept once, so an import that was broken off is simply run again. What can't be taken is set
+        aside, with its line and the reason, and the rest goes on. Imported records never become best before they are
+        measured here.
+        Raises InvalidInput, before anything is sent, where a file is missing or another program's.
+        """
+        named = [paths] if isinstance(paths, str | Path) else paths
+        return self._import(find_files([Path(path) for path in named]), progress)
+
+    def merge_from(self, other: Schedules, *, name: str = "", progress: ImportProgress | None = None) -> Imported:
+        """Takes in all that another coordinator has, as `import_from` does. Role: admin here, viewer there.
+
+        `name`: what refusals call the other one.
+        """
+        return self._import([_OtherStore(other._calls, name or str(other._calls.coordinator.address()))], progress)
+
+    def stats(self) -> ScheduleStats:
+        """What the store holds, in numbers. Role: viewer."""
+        found = self._calls.schedule_stats()
+        return ScheduleStats(
+            records=found.records,
+            valid=found.valid,
+            censored=found.censored,
+            failed=dict(found.failed),
+            imported=found.imported,
+            candidates=found.candidates,
+            workloads=found.workloads,
+            oldest=_moment(found.oldest) if found.HasField("oldest") else None,
+            newest=_moment(found.newest) if found.HasField("newest") else None,
+            scopes=tuple(
+                ScopeStats(
+                    target=scope.target,
+                    device_class=scope.device_class,
+                    records=scope.records,
+                    valid=scope.valid,
+                    imported=scope.imported,
+                    workloads=scope.workloads,
+                )
+                for scope in found.scopes
+            ),
+        )
+
+    def _import(self, sources: Sequence[_Source], progress: ImportProgress | None) -> Imported:
+        tally = _Tally()
+        total = sum(source.size for source in sources)
+        try:
+            for batch, answer in _delivered(self._calls, _batches(sources, tally)):
+                tally.count(batch, answer)
+                if progress is not None:
+                    progress(tally.so_far(), sum(source.position for source in sources), total)
+        except _SourceFailed as failed:
+            raise failed.error from failed
+        return tally.so_far()
+
+
+class _SourceFailed(Exception):
+    """What was to be taken in can't be read any more; no outage of the coordinator that takes it in."""
+
+    def __init__(self, error: TunefarmError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Source(Protocol):
+    """Where items come from. `size` and `position` in bytes; 0: not known."""
+
+    name: str
+    size: int
+    position: int
+
+    def items(self, refuse: Refuse) -> Iterator[Numbered]: ...
+
+
+class _OtherStore:
+    """Another coordinator, as a source. A stream that breaks off begins anew: what was sent is known then."""
+
+    def __init__(self, calls: Calls, name: str) -> None:
+        self.name = name
+        self.size = self.position = 0
+        self._calls = calls
+
+    def items(self, refuse: Refuse) -> Iterator[Numbered]:  # noqa: ARG002 - a coordinator sends nothing that is no item
+        outage = Outage(_OUTAGE_SECONDS, time.monotonic)
+        while True:
+            number = 0
+            try:
+                with contextlib.closing(self._calls.export_schedules(schedule_pb2.ExportSchedulesRequest())) as answers:
+                    for answer in answers:
+                        outage.over()
+                        for item in answer.items:
+                            number += 1
+                            yield number, item
+                return
+            except Unreachable:
+                raise
+            except Unavailable as error:
+                time.sleep(outage.next_pause(error))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    source: str
+    request: schedule_pb2.ImportSchedulesRequest
+
+
+class _Tally:
+    """What came of an import, added up."""
+
+    def __init__(self) -> None:
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._kinds: collections.Counter[RefusalKind] = collections.Counter()
+        self._refused: list[Refused] = []
+
+    def refuse(self, source: str, line: int, kind: RefusalKind, reason: str) -> None:
+        self._kinds[kind] += 1
+        if len(self._refused) < MOST_REFUSED:
+            self._refused.append(Refused(source, line, kind, reason))
+
+    def count(self, batch: _Batch, answer: schedule_pb2.ImportSchedulesResponse) -> None:
+        self._counts.update(
+            added=answer.records_added,
+            known=answer.records_known,
+            workloads=answer.workloads_added,
+            devices=answer.devices_added,
+        )
+        for item in answer.refused:
+            self.refuse(batch.source, item.line, _kind(item.kind), item.reason)
+
+    def so_far(self) -> Imported:
+        counts = {name: self._counts[name] for name in ("added", "known", "workloads", "devices")}
+        return Imported(**counts, refused=tuple(self._refused), refused_by_kind=dict(self._kinds))
+
+
+def _kind(wire: schedule_pb2.RefusalKind) -> RefusalKind:
+    try:
+        return RefusalKind(schedule_pb2.RefusalKind.Name(wire).removeprefix("REFUSAL_KIND_"))
+    except ValueError:  # of a newer coordinator
+        return RefusalKind.MALFORMED
+
+
+def _batches(sources: Iterable[_Source], tally: _Tally) -> Iterator[_Batch]:
+    """All items in order, as many in a batch as one transaction takes well. Raises _SourceFailed."""
+    try:
+        yield from _batched(sources, tally)
+    except TunefarmError as error:
+        raise _SourceFailed(error) from error
+
+
+def _batched(sources: Iterable[_Source], tally: _Tally) -> Iterator[_Batch]:
+    for source in sources:
+        request, size = schedule_pb2.ImportSchedulesRequest(), 0
+
+        def refuse(line: int, kind: RefusalKind, reason: str, name: str = source.name) -> None:
+            tally.refuse(name, line, kind, reason)
+
+        for line, item in source.items(refuse):
+            bytes_more = item.ByteSize()
+            if request.items and (len(request.items) >= _BATCH_ITEMS or size + bytes_more > _BATCH_BYTES):
+                yield _Batch(source.name, request)
+                request, size = schedule_pb2.ImportSchedulesRequest(), 0
+            request.items.append(schedule_pb2.NumberedItem(line=line, item=item))
+            size += bytes_more
+        if request.items:
+            yield _Batch(source.name, request)
+
+
+def _delivered(
+    calls: Calls,
+    batches: Iterator[_Batch],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[tuple[_Batch, schedule_pb2.ImportSchedulesResponse]]:
+    """Each batch with its answer, once it is durable. What was not answered when a stream broke is sent again."""
+    waiting: collections.deque[_Batch] = collections.deque()
+    outage = Outage(_OUTAGE_SECONDS, clock)
+    while True:
+        try:
+            for answered in _over_one_stream(calls, batches, waiting):
+                outage.over()
+                yield answered
+            return
+        except Unreachable:
+            raise
+        except Unavailable as error:
+            sleep(outage.next_pause(error))
+
+
+def _over_one_stream(
+    calls: Calls, batches: Iterator[_Batch], waiting: collections.deque[_Batch]
+) -> Iterator[tuple[_Batch, schedule_pb2.ImportSchedulesResponse]]:
+    outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for batch in waiting:
+        outbox.put(batch.request)
+    with contextlib.closing(calls.import_schedules(iter(outbox.get, None))) as answers:
+        try:
+            while True:
+                while len(waiting) < _UNDER_WAY and (following := next(batches, None)) is not None:
+                    waiting.append(following)
+                    outbox.put(following.request)
+                if not waiting:
+                    return
+                answer = next(answers, None)
+                if answer is None:
+                    raise Unavailable("the coordinator ended the import before its end: run it again")
+                yield waiting.popleft(), answer
+        finally:
+            outbox.put(None)  # or the thread that sends would wait for more for ever
+
+
+def _moment(wire: Timestamp) -> datetime.datetime:
+    moment: datetime.datetime = wire.ToDatetime(tzinfo=datetime.UTC)
+    return moment
