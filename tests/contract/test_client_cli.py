@@ -373,7 +373,7 @@ def test_an_unknown_job_is_bad_input(fake: FakeCoordinator, capsys: pytest.Captu
         assert "job-77" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["job"], ["farm"], ["farm", "token"]])
+@pytest.mark.parametrize("arguments", [[], ["job"], ["schedules"], ["farm"], ["farm", "token"]])
 def test_a_group_without_a_command_shows_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     shown = capsys.readouterr()

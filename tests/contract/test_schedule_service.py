@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -20,12 +21,14 @@ from tests.unit.schedules.schedule_examples import (
     record,
     verification,
 )
+from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.schedules.changes import (
     AddCandidates,
     AddRecords,
     AddVerifications,
     AddWorkloads,
     CandidateTrace,
+    DeviceFacts,
     KnownWorkload,
 )
 from tunefarm_coordinator.schedules.record import Censored, Failed, Measured, Outcome, Record, Source, new_record
@@ -34,6 +37,8 @@ from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.errors import ErrorInterceptor
 from tunefarm_coordinator.service.schedule import ScheduleService
 from tunefarm_coordinator.service.schedule_messages import (
+    device_item,
+    offer_of,
     record_message,
     record_of,
     timestamp,
@@ -245,6 +250,9 @@ class TestExportAndImport:
             (lambda message: message.ClearField("candidate_id"), "MALFORMED", "candidate is empty"),
             (lambda message: message.ClearField("device_fingerprint"), "MALFORMED", "device is empty"),
             (lambda message: message.ClearField("created"), "MALFORMED", "created is missing"),
+            (lambda message: setattr(message.created, "seconds", -(1 << 62)), "MALFORMED", "between the years"),
+            (lambda message: setattr(message.created, "seconds", 253_402_300_799), "MALFORMED", "between the years"),
+            (lambda message: setattr(message.created, "nanos", -1), "MALFORMED", "between the years"),
             (lambda message: message.ClearField("seconds"), "MALFORMED", "exactly one"),
             (lambda message: setattr(message, "at_least_seconds", 1.0), "MALFORMED", "exactly one"),
             (lambda message: message.seconds.append(1e10), "SENTINEL_TIME", "is not between"),
@@ -393,3 +401,47 @@ def test_a_record_keeps_its_name_on_the_wire(outcome: Outcome | None) -> None:
     sent = record("c1", outcome=outcome, created=1763862000.123456)
     wire = schedule_pb2.ScheduleRecord.FromString(record_message(sent, TRACE).SerializeToString())
     assert record_of(wire).record_id == sent.record_id
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+    ["{}", "[]", '{"kind": "llvm"}', X86]
+)
+
+
+@st.composite
+def _any_items(draw: st.DrawFn) -> schedule_pb2.ScheduleItem:
+    record_like = schedule_pb2.ScheduleRecord(
+        workload=draw(TEXTS),
+        target=draw(TEXTS),
+        trace=draw(TEXTS),
+        candidate_id=draw(TEXTS),
+        device_fingerprint=draw(TEXTS),
+        seconds=draw(st.lists(st.floats(), max_size=2)),
+        task_name=draw(TEXTS),
+    )
+    record_like.created.seconds = draw(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 2**32))
+    record_like.created.nanos = draw(st.integers(-(2**31), 2**31 - 1) | st.just(0))
+    workload = schedule_pb2.ScheduleWorkload(
+        workload=draw(TEXTS), name=draw(TEXTS), module=draw(TEXTS), flops=draw(st.floats()), created=record_like.created
+    )
+    facts = draw(st.dictionaries(TEXTS, TEXTS, max_size=2))
+    device = schedule_pb2.ScheduleDevice(fingerprint=draw(TEXTS | st.just("sha256:")), facts=facts)
+    content: dict[str, Any] = {"record": record_like, "workload": workload, "device": device}
+    kind = draw(st.sampled_from(sorted(content)))
+    return schedule_pb2.ScheduleItem(**{kind: content[kind]})
+
+
+@given(_any_items())
+def test_what_comes_in_is_refused_in_words_or_can_be_given_again(item: schedule_pb2.ScheduleItem) -> None:
+    try:
+        offer = offer_of(item)
+    except InvalidInput:
+        return
+    match offer:
+        case KnownWorkload():
+            again = workload_item(offer)
+        case DeviceFacts():
+            again = device_item(offer)
+        case _:
+            again = schedule_pb2.ScheduleItem(record=record_message(offer.record, offer.trace))
+    assert offer_of(schedule_pb2.ScheduleItem.FromString(again.SerializeToString())) == offer

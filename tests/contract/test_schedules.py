@@ -259,6 +259,24 @@ def test_a_file_of_others_is_refused_by_name_before_anything_is_started(
     assert not (folder.parent / "home").exists()
 
 
+@pytest.mark.parametrize("short", [False, True])
+def test_what_takes_long_shows_how_far_it_is(
+    empty: ScheduleFarm,
+    export: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    short: bool,
+) -> None:
+    monkeypatch.setattr("tunefarm.cli.schedules._PLAIN_TICK_SECONDS", 0.0)
+    monkeypatch.setattr("tunefarm.cli.schedules.SHORT_SECONDS", 60.0 if short else 0.0)
+    assert main(["schedules", "import", str(export), "--connect", empty.address, "--json"]) == 0
+    shown = capsys.readouterr()
+    told = [line for line in shown.err.splitlines() if "taking in" in line]
+    assert bool(told) is not short
+    assert short or "100%  1,300 new, 0 known" in told[-1]
+    assert json.loads(shown.out)["added"] == COUNT
+
+
 # ---- from other farms
 
 

@@ -16,7 +16,7 @@ from tunefarm.cli.exits import DONE, INTERRUPTED, SET_ASIDE
 from tunefarm.cli.output import console, open_view, print_document, print_error, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
 from tunefarm.documents import exported_document, imported_document, stats_document
-from tunefarm.errors import InvalidInput
+from tunefarm.errors import InvalidInput, TunefarmError
 from tunefarm.formats import failures, size
 from tunefarm.printable import printable
 
@@ -182,6 +182,10 @@ def _take(reach: Reach, take: _Take, as_json: bool) -> int:
         came = _count(total.sum.added, "record")
         print_error(f"interrupted: {came} taken in, and kept. The same command goes on where it stopped")
         return INTERRUPTED
+    except TunefarmError:
+        if total.sum.added:
+            print_error(f"{_count(total.sum.added, 'record')} taken in, and kept. The same command goes on there")
+        raise
     if as_json:
         print_document(imported_document(total.sum))
     else:
@@ -210,17 +214,21 @@ class _Total:
 def _session(reach: Reach) -> Iterator[tuple[Client, Callable[[Callable[[], str]], None]]]:
     """A client, and what tells of its progress once that is worth it."""
     with contextlib.ExitStack() as opened:
-        view = opened.enter_context(open_view(as_json=True)) if reach.connect is None else None
-        telling = _Telling(view, opened)
-        yield opened.enter_context(reach.client(agent=False, view=view)), telling
+        view = open_view(as_json=True)
+        embedded = reach.connect is None  # then there is something to tell at once
+        if embedded:
+            opened.enter_context(view)
+        client = opened.enter_context(reach.client(agent=False, view=view if embedded else None))
+        yield client, _Telling(view, opened, shown=embedded)
 
 
 @dataclasses.dataclass
 class _Telling:
     """Progress on stderr: drawn in place on a terminal, else a line now and then; nothing in the first two seconds."""
 
-    view: View | None
+    view: View
     opened: contextlib.ExitStack
+    shown: bool
 
     def __post_init__(self) -> None:
         self._due = time.monotonic() + SHORT_SECONDS
@@ -229,8 +237,9 @@ class _Telling:
         now = time.monotonic()
         if now < self._due:
             return
-        if self.view is None:
-            self.view = self.opened.enter_context(open_view(as_json=True))
+        if not self.shown:
+            self.opened.enter_context(self.view)
+            self.shown = True
         terminal = console(stderr=True).is_terminal
         self._due = now + (_TICK_SECONDS if terminal else _PLAIN_TICK_SECONDS)
         self.view.notice(text())

@@ -264,12 +264,13 @@ def add_traces(connection: sa.Connection, candidates: Sequence[CandidateTrace], 
         records.identity == sa.literal_column(f"{stored.identity}"),
         records.source != Source.IMPORTED.value,
     )
-    replaced = stored.imported & ~measured
+    # What is looked up comes last: nearly always the trace is the one that is known.
+    cheap = stored.imported & (offered.trace < stored.trace) if imported else stored.imported
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[stored.workload, stored.identity],
             set_={"trace": offered.trace, "imported": offered.imported},
-            where=replaced & (offered.trace < stored.trace) if imported else replaced,
+            where=cheap & ~measured,
         ),
         rows,
     )

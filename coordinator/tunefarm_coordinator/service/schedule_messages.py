@@ -27,6 +27,8 @@ from tunefarm_proto.v1 import common_pb2, schedule_pb2
 _FAILURE_PREFIX = "FAILURE_KIND_"
 # Names stand in indices: PostgreSQL takes some 2,700 bytes in one row of an index, for two of them and a digest.
 LONGEST_NAME_BYTES = 500
+LONGEST_REASON = 400  # characters: a batch has hundreds, and they may quote what came
+_LAST_MOMENT = 253_402_300_799  # the end of the year 9999, as a proto timestamp has it
 _DIGEST = "sha256:"
 
 
@@ -72,15 +74,14 @@ def record_message(record: Record, trace: str) -> schedule_pb2.ScheduleRecord:
 
 def record_of(message: schedule_pb2.ScheduleRecord) -> Record:
     """The record that a message stands for, as an imported one. Raises InvalidInput."""
-    if not message.HasField("created"):
-        raise InvalidInput("created is missing")
+    created = _moment(message)
     record = new_record(
         workload=message.workload,
         target=message.target,
         identity=message.candidate_id,
         device_fingerprint=message.device_fingerprint,
         outcome=_outcome_of(message),
-        created=unix_seconds(message.created),
+        created=created,
         project=message.project,
         job_id=message.job_id,
         task_name=message.task_name,
@@ -115,7 +116,10 @@ def offer_of(item: schedule_pb2.ScheduleItem) -> Offer:
 def refusal(line: int, error: Exception) -> schedule_pb2.RefusedItem:
     """What the caller is told of an item that was not taken."""
     kind = next((kind for of, kind in _REFUSALS if isinstance(error, of)), schedule_pb2.REFUSAL_KIND_MALFORMED)
-    return schedule_pb2.RefusedItem(line=line, kind=kind, reason=printable(str(error)))
+    reason = printable(str(error))
+    if len(reason) > LONGEST_REASON:
+        reason = reason[: LONGEST_REASON - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return schedule_pb2.RefusedItem(line=line, kind=kind, reason=reason)
 
 
 def workload_item(known: KnownWorkload) -> schedule_pb2.ScheduleItem:
@@ -154,8 +158,6 @@ def stats_message(stats: StoreStats) -> schedule_pb2.ScheduleStats:
 
 def _workload_of(item: schedule_pb2.ScheduleItem) -> KnownWorkload:
     message = item.workload
-    if not message.HasField("created"):
-        raise InvalidInput("created is missing")
     if not (math.isfinite(message.flops) and message.flops >= 0):
         raise InvalidInput(f"flops {message.flops!r} is no number of operations")
     if not isinstance(_json("module", message.module), dict):
@@ -165,7 +167,7 @@ def _workload_of(item: schedule_pb2.ScheduleItem) -> KnownWorkload:
         name=printable(message.name),
         module=message.module,
         flops=message.flops,
-        created=unix_seconds(message.created),
+        created=_moment(message),
         kind=printable(message.kind),
         shapes=tuple(tuple(shape.dims) for shape in message.shapes),
     )
@@ -209,6 +211,16 @@ def _name(what: str, value: str) -> str:
     if len(value.encode()) > LONGEST_NAME_BYTES:
         raise InvalidInput(f"the name of its {what} is longer than {LONGEST_NAME_BYTES} bytes")
     return _without_nul(what, value)
+
+
+def _moment(message: schedule_pb2.ScheduleRecord | schedule_pb2.ScheduleWorkload) -> float:
+    """Its `created`, which has to be one that can be told again."""
+    if not message.HasField("created"):
+        raise InvalidInput("created is missing")
+    stamp = message.created
+    if not (0 <= stamp.seconds < _LAST_MOMENT and 0 <= stamp.nanos < 10**9):
+        raise InvalidInput("created is not between the years 1970 and 9999")
+    return unix_seconds(stamp)
 
 
 def _without_nul(what: str, value: str) -> str:
