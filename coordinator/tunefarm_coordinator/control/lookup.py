@@ -79,7 +79,7 @@ class Lookup:
         workloads = [task.workload for task in summary.tasks]
         best = store.incumbents(workloads, target, device_class)
         counts = store.count_valid(workloads, target, device_class)
-        defaults = store.default_seconds(workloads, target, device_class)
+        defaults = store.fastest_seconds(workloads, target, device_class, default=True)
         verified = store.verified(workloads, target, device_class) if top > 1 else {}
         found = []
         for task in summary.tasks:

@@ -127,16 +127,13 @@ class Planner:
         pace = await asyncio.to_thread(_pace, self._services.store, sheet.tuner, sheet.target)
         return PlannedJob(sheet, summary, known, outlook(sheet.options, specs), pace)
 
-    async def _known(self, summary: PreparedSets) -> tuple[dict[str, int], dict[str, float | None]]:
-        """What the store has for each task: valid records, and seconds of the best."""
+    async def _known(self, summary: PreparedSets) -> tuple[dict[str, int], dict[str, float]]:
+        """What the store has for each task: how many trials, and seconds of the fastest."""
         device_class = targets.common_class(summary.target, self._services.farm.devices())
         workloads, store = [task.workload for task in summary.tasks], self._services.store
         counts = await asyncio.to_thread(store.count_valid, workloads, summary.target, device_class)
-        best = await asyncio.to_thread(store.incumbents, workloads, summary.target, device_class)
-        return (
-            {workload: counts.get(workload, 0) for workload in workloads},
-            {workload: record.seconds for workload, (record, _) in best.items()},
-        )
+        seconds = await asyncio.to_thread(store.fastest_seconds, workloads, summary.target, device_class)
+        return {workload: counts.get(workload, 0) for workload in workloads}, seconds
 
 
 def _pace(store: Store, tuner: str, target: str) -> Pace | None:

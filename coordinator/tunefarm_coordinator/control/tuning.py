@@ -78,6 +78,7 @@ class TuningStage:
         store = self._services.store
         incumbents = await asyncio.to_thread(store.incumbents, workloads, summary.target, device_class)
         known = await asyncio.to_thread(store.count_valid, workloads, summary.target, device_class)
+        seconds = await asyncio.to_thread(store.fastest_seconds, workloads, summary.target, device_class)
         candidates = [
             CandidateTrace(workload, identity_of(trace), trace) for workload, trace in summary.baselines.items()
         ]
@@ -91,7 +92,7 @@ class TuningStage:
                 baseline=identity_of(summary.baselines[task.workload]),
                 incumbents=(incumbents[task.workload][0].identity,) if task.workload in incumbents else (),
                 known=known.get(task.workload, 0),
-                known_seconds=incumbents[task.workload][0].seconds if task.workload in incumbents else None,
+                known_seconds=seconds.get(task.workload),
                 template=summary.templates.get(task.workload, ""),
                 nodes=task.nodes,
             )

@@ -62,6 +62,31 @@ class TestWorkloads:
         assert store.workloads(["5-abc"]) == {"5-abc": first}
 
 
+class TestSeconds:
+    def test_the_fastest_record_tells_how_long_a_kernel_takes(self, store: Store) -> None:
+        records = [
+            record("a", 3e-3),
+            record("a", 2e-3),
+            record("d", 5e-3, source=Source.BASELINE),
+            record("b", 1e-3, device="pi"),
+            record("c", outcome=Censored(1e-4)),
+        ]
+        store.write(DEVICES, AddRecords(tuple(records))).result()
+        assert store.fastest_seconds([WORKLOAD, "other"], X86, ZEN_CLASS) == {WORKLOAD: 2e-3}
+        assert store.fastest_seconds([WORKLOAD], X86, ZEN_CLASS, default=True) == {WORKLOAD: 5e-3}
+
+    def test_classes_with_records_are_counted_by_their_devices(self, store: Store) -> None:
+        records = [record("a"), record("b", device="zen-b"), record("c", device="pi"), record("d", device="nobody")]
+        store.write(DEVICES, AddRecords(tuple(records))).result()
+        assert store.classes_with_records([WORKLOAD], X86) == {ZEN_CLASS: 2, PI_CLASS: 1}
+        assert store.classes_with_records(["other"], X86) == {}
+
+    def test_candidates_that_passed_their_checks_are_verified(self, store: Store) -> None:
+        checks = (verification("a"), verification("b"), verification("b", ok=False, created=9e9))
+        store.write(DEVICES, AddVerifications(checks)).result()
+        assert store.verified([WORKLOAD, "other"], X86, ZEN_CLASS) == {WORKLOAD: frozenset({"a"})}
+
+
 class TestRecords:
     def test_every_outcome_comes_back_as_it_was(self, store: Store) -> None:
         written = [
