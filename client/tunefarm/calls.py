@@ -179,6 +179,12 @@ class Calls:
     def _schedules(self) -> Any:
         return cast(Any, schedule_pb2_grpc).ScheduleServiceStub(self._open())
 
+    def find_schedules(self, request: schedule_pb2.FindSchedulesRequest) -> schedule_pb2.FoundSchedules:
+        return cast(schedule_pb2.FoundSchedules, self._unary(self._schedules().FindSchedules, request, PLAN_SECONDS))
+
+    def compile(self, request: schedule_pb2.CompileModelRequest) -> Generator[schedule_pb2.CompiledModel]:
+        return self._stream(self._schedules().CompileModel, request)
+
     def export_schedules(
         self, request: schedule_pb2.ExportSchedulesRequest
     ) -> Generator[schedule_pb2.ExportSchedulesResponse]:
@@ -249,7 +255,9 @@ class Calls:
         with self._translated(errors), _cancelled_on_leaving(call):
             return call.result()
 
-    def _stream(self, method: Any, request: Any, errors: Mapping[str, type[TunefarmError]]) -> Generator[Any]:
+    def _stream(
+        self, method: Any, request: Any, errors: Mapping[str, type[TunefarmError]] = STATUS_ERRORS
+    ) -> Generator[Any]:
         call = method(request, metadata=self._metadata)
         with self._translated(errors), _cancelled_on_leaving(call):
             yield from call

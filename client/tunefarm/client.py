@@ -16,7 +16,8 @@ from tunefarm.address import parse_address
 from tunefarm.calls import Calls
 from tunefarm.channel import check_security
 from tunefarm.embedded import Embedded, EmbeddedSettings
-from tunefarm.errors import NoDevice
+from tunefarm.errors import InvalidInput, NoDevice
+from tunefarm.found import FoundSchedules
 from tunefarm.input_wishes import InputWishes, wishes_of
 from tunefarm.job import Device, Job, JobState, Plan
 from tunefarm.model_files import declared_inputs, model_files
@@ -33,10 +34,10 @@ from tunefarm.request import (
 )
 from tunefarm.schedules import Schedules
 from tunefarm.shape_sets import Shapes, check_shape_sets
-from tunefarm.transfer import TransferProgress, header_of, upload, upload_values
-from tunefarm.wire import devices_from, job_from, job_spec, plan_from, wire_state
+from tunefarm.transfer import TransferProgress, fetch_compiled, header_of, upload, upload_values
+from tunefarm.wire import devices_from, found_from, job_from, job_spec, plan_from, wire_state
 from tunefarm.workflow import Workflow
-from tunefarm_proto.v1 import tuning_pb2
+from tunefarm_proto.v1 import schedule_pb2, tuning_pb2
 
 _DEVICE_SECONDS = 90.0
 _DEVICE_TICK_SECONDS = 0.2
@@ -162,6 +163,24 @@ class Client:
         self._await_own_device()
         return plan_from(self._calls.plan(job_spec(request, uuid.uuid4().hex)))
 
+    def find_schedules(
+        self, request: JobRequest, *, device_class: str = "", top: int = 1, task: str = ""
+    ) -> FoundSchedules:
+        """See `ModelVariant.schedules`."""
+        wanted = schedule_pb2.FindSchedulesRequest(
+            spec=job_spec(request, uuid.uuid4().hex), device_class=device_class, top=top, task=task
+        )
+        return found_from(self._calls.find_schedules(wanted))
+
+    def compile(
+        self, request: JobRequest, path: str | Path, *, device_class: str = "", verified_only: bool = False
+    ) -> FoundSchedules:
+        """See `ModelVariant.compile`."""
+        wanted = schedule_pb2.CompileModelRequest(
+            spec=job_spec(request, uuid.uuid4().hex), device_class=device_class, verified_only=verified_only
+        )
+        return found_from(fetch_compiled(self._calls, wanted, Path(path)))
+
     def submit(self, request: JobRequest) -> Workflow:
         """Starts a job. A call that is repeated on the way starts it once."""
         self._await_own_device()
@@ -268,6 +287,45 @@ class ModelVariant:
     ) -> Plan:
         """What `optimize` with the same arguments would do; spends nothing."""
         return self._client.plan(self, platform, tuning_options, **parameters)
+
+    def schedules(
+        self,
+        platform: str | Mapping[str, object] = "host",
+        *,
+        device_class: str = "",
+        top: int = 1,
+        task: str = "",
+        **parameters: Unpack[TuningParameters],
+    ) -> FoundSchedules:
+        """What the store has for the model's kernels: the `top` schedules of each, or of the `task` (name or workload)
+        alone. Spends nothing, and needs no device.
+
+        `device_class`: whose measurements count; empty: those of the devices that serve the target now, else of the
+        only class that the store has records of. Of `parameters`, `allow_tf32` and `exact_math` make other kernels;
+        the tuner and its budget mean nothing here. Raises InvalidInput (also: several classes), NotFound.
+        """
+        if top < 1:
+            raise InvalidInput(f"top is {top}: ask for one schedule at least")
+        request = self.request(platform, None, parameters)
+        return self._client.find_schedules(request, device_class=device_class, top=top, task=task)
+
+    def compile(
+        self,
+        path: str | Path,
+        platform: str | Mapping[str, object] = "host",
+        *,
+        device_class: str = "",
+        verified_only: bool = False,
+        **parameters: Unpack[TuningParameters],
+    ) -> FoundSchedules:
+        """Compiles the model with the best schedules that the store has into the folder `path`: no trial, no device,
+        seconds. Kernels that nothing is known of get their default schedules. Returns what it was compiled with.
+
+        `verified_only`: schedules that no job's finals have verified are left out. Otherwise as `schedules`; raises
+        InvalidInput also where the compiled model answers otherwise than ONNX Runtime, or the folder can't be written.
+        """
+        request = self.request(platform, None, parameters)
+        return self._client.compile(request, path, device_class=device_class, verified_only=verified_only)
 
     def request(
         self,

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from tunefarm.found import FoundSchedules
 from tunefarm.job import Device, Job, Metrics, Plan, ShapeSetResult
 
 if TYPE_CHECKING:
@@ -99,6 +100,17 @@ def jobs_document(jobs: Sequence[Job]) -> Document:
 def plan_document(plan: Plan) -> Document:
     """A plan; `budget` in trials."""
     return dataclasses.asdict(plan)
+
+
+def found_document(found: FoundSchedules, package: str | None = None) -> Document:
+    """What the store has for a model; seconds are of one call. `package`: the folder that it was compiled into."""
+    document = dataclasses.asdict(found)
+    for task in document["tasks"]:
+        for schedule in task["schedules"]:
+            schedule["measured"] = _moment(schedule["measured"])
+    if package is not None:
+        document["package"] = package
+    return document
 
 
 def devices_document(devices: Sequence[Device]) -> Document:

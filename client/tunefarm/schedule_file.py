@@ -147,6 +147,8 @@ def _workload_data(workload: schedule_pb2.ScheduleWorkload) -> dict[str, Any]:
         "name": workload.name,
         "flops": workload.flops,
         "created": _unix(workload.created),
+        "kind": workload.kind,
+        "shapes": [list(shape.dims) for shape in workload.shapes],
         "module": workload.module,
     }
 
@@ -358,6 +360,8 @@ def _workload(data: dict[str, Any]) -> schedule_pb2.ScheduleItem:
         module=_text(data, "module"),
         flops=_number(data.get("flops", 0.0), "flops"),
         created=_moment(data),
+        kind=_text(data, "kind"),
+        shapes=[common_pb2.Shape(dims=dims) for dims in data.get("shapes", [])],
     )
     return schedule_pb2.ScheduleItem(workload=workload)
 

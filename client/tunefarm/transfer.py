@@ -16,7 +16,7 @@ from tunefarm.calls import Calls
 from tunefarm.errors import BrokenTransfer, InvalidInput, Unavailable, Unreachable
 from tunefarm.model_files import ModelFile
 from tunefarm.watching import Outage
-from tunefarm_proto.v1 import tuning_pb2
+from tunefarm_proto.v1 import schedule_pb2, tuning_pb2
 
 CHUNK_BYTES = 1 << 20
 _OUTAGE_SECONDS = 30.0
@@ -95,6 +95,30 @@ def fetch_package(
     while True:
         try:
             return save_package(calls.package(job_id), folder)
+        except Unreachable:
+            raise
+        except Unavailable as error:
+            sleep(outage.next_pause(error))
+
+
+def fetch_compiled(
+    calls: Calls,
+    request: schedule_pb2.CompileModelRequest,
+    folder: Path,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> schedule_pb2.FoundSchedules:
+    """Has a model compiled, and its package put into `folder`; from the start again when the connection breaks. Returns
+    what it was compiled with. Raises as `save_package`, and InvalidInput, NotFound."""
+    outage = Outage(_OUTAGE_SECONDS, time.monotonic)
+    while True:
+        try:
+            parts = calls.compile(request)
+            first = next(parts, None)
+            if first is None or first.WhichOneof("part") != "found":
+                raise BrokenTransfer("the coordinator did not say what it compiles the model with")
+            save_package((part.chunk for part in parts), folder)
+            return first.found
         except Unreachable:
             raise
         except Unavailable as error:

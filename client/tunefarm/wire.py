@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import statistics
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tunefarm.found import FoundSchedule, FoundSchedules, FoundTask
 from tunefarm.job import (
     Device,
     Job,
@@ -23,7 +25,7 @@ from tunefarm.job import (
 )
 from tunefarm.options import TUNERS, TuningOptions, tuner_of
 from tunefarm.request import JobRequest, ResumeTotals, SentInputs
-from tunefarm_proto.v1 import common_pb2, farm_pb2, tuning_pb2
+from tunefarm_proto.v1 import common_pb2, farm_pb2, schedule_pb2, tuning_pb2
 
 
 def job_spec(request: JobRequest, trace_id: str) -> tuning_pb2.JobSpec:
@@ -75,6 +77,46 @@ def _set_inputs(spec: tuning_pb2.JobSpec, inputs: SentInputs) -> None:
         spec.frozen_inputs[name].CopyFrom(tuning_pb2.FrozenInput(json=text))
     for name, values_id in inputs.frozen_files.items():
         spec.frozen_inputs[name].CopyFrom(tuning_pb2.FrozenInput(values_id=values_id))
+
+
+def found_from(wire: schedule_pb2.FoundSchedules) -> FoundSchedules:
+    """What the store has for a model."""
+    return FoundSchedules(
+        target=wire.target,
+        device_class=wire.device_class,
+        pipeline_version=wire.pipeline_version,
+        tasks=tuple(_found_task(task) for task in wire.tasks),
+        notes=tuple(wire.notes),
+    )
+
+
+def _found_task(wire: schedule_pb2.FoundTask) -> FoundTask:
+    return FoundTask(
+        workload=wire.workload,
+        name=wire.name,
+        weight=wire.weight,
+        flops=wire.flops,
+        nodes=tuple(wire.nodes),
+        records=wire.records,
+        default_seconds=wire.default_seconds if wire.HasField("default_seconds") else None,
+        schedules=tuple(_found_schedule(schedule) for schedule in wire.schedules),
+    )
+
+
+def _found_schedule(wire: schedule_pb2.FoundSchedule) -> FoundSchedule:
+    record = wire.record
+    return FoundSchedule(
+        record_id=record.record_id,
+        candidate_id=record.candidate_id,
+        trace=record.trace,
+        seconds=statistics.median(record.seconds),
+        verified=wire.verified,
+        default_schedule=wire.default_schedule,
+        measured=record.created.ToDatetime(datetime.UTC),
+        job_id=record.job_id,
+        project=record.project,
+        device_fingerprint=record.device_fingerprint,
+    )
 
 
 def plan_from(wire: tuning_pb2.Plan) -> Plan:

@@ -9,10 +9,12 @@ from tunefarm_coordinator.access.register import Register
 from tunefarm_coordinator.access.roles import Role
 from tunefarm_coordinator.artifacts import ArtifactStore
 from tunefarm_coordinator.compute.client import ComputeClient
+from tunefarm_coordinator.control.compiling import Compiler
 from tunefarm_coordinator.control.farm import FarmControl
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.intake import Intake
 from tunefarm_coordinator.control.library import ModelLibrary
+from tunefarm_coordinator.control.lookup import Lookup
 from tunefarm_coordinator.control.maintenance import Maintenance
 from tunefarm_coordinator.control.planning import Planner
 from tunefarm_coordinator.control.references import References
@@ -22,6 +24,7 @@ from tunefarm_coordinator.control.store_watch import StoreWatch
 from tunefarm_coordinator.fault_points import FaultPoints
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.farm import FarmServicer
+from tunefarm_coordinator.service.found import FoundModels
 from tunefarm_coordinator.service.schedule import ScheduleService
 from tunefarm_coordinator.service.server import Access, PlainAccess, SecureAccess, open_server
 from tunefarm_coordinator.service.tuning import TuningServicer
@@ -54,8 +57,9 @@ async def _serve_with(
     intake = Intake(services, library)
     registry = JobRegistry(services, intake)
     tuning = TuningServicer(registry, Planner(services, intake), library, folders)
+    schedules = ScheduleService(store, FoundModels(store, Lookup(services, intake), Compiler(services)))
     access = await _access(settings, folders, store, farm)
-    server = await open_server(tuning, FarmServicer(farm, artifacts, maintenance), ScheduleService(store), access)
+    server = await open_server(tuning, FarmServicer(farm, artifacts, maintenance), schedules, access)
     watch = asyncio.create_task(StoreWatch(store, farm, server.tell_health).run(), name="store watch")
     try:
         await maintenance.recover()

@@ -27,18 +27,22 @@ from tests.model_zoo import WILD, ZOO, model_path  # noqa: E402 - after the path
 MODELS = {**ZOO, **WILD}
 
 
-def tune(name: str, work: Path, trials_per_kernel: int) -> dict[str, Any]:
-    """The command's JSON, its exit code and its wall seconds."""
-    shapes = [
+def shapes_of(name: str) -> list[str]:
+    """The options that fix the model's input shapes."""
+    return [
         part
         for tensor, shape in MODELS[name].shapes.items()
         if shape  # a scalar has no sizes to give
         for part in ("--input", f"{tensor}={','.join(map(str, shape))}")
     ]
+
+
+def tune(name: str, work: Path, trials_per_kernel: int) -> dict[str, Any]:
+    """The command's JSON, its exit code and its wall seconds."""
     options = ["--json", "--trials-per-kernel", str(trials_per_kernel), "--out", str(work / name / "package")]
     started = time.perf_counter()
     done = subprocess.run(
-        [str(BIN / "tunefarm"), "tune", str(model_path(name)), *shapes, *options],
+        [str(BIN / "tunefarm"), "tune", str(model_path(name)), *shapes_of(name), *options],
         env={**os.environ, "XDG_DATA_HOME": str(work / name / "data")},
         stdout=subprocess.PIPE,
         check=False,

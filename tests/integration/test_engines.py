@@ -13,7 +13,7 @@ from tvm import te, topi
 
 from tunefarm_coordinator.engines import linker, trace_text
 from tunefarm_coordinator.engines.build import build_candidate
-from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate, Proposal
+from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate, Neighbour, Proposal
 from tunefarm_coordinator.engines.cost_model import CostModelTrainer, Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord, engine
 from tunefarm_coordinator.engines.search import SearchOptions, TaskSearch
@@ -417,3 +417,34 @@ def test_seeds_wait_where_results_are_known(convolution: str, proposals: list[Pr
         proposal.identity
         for proposal in _open(convolution, records=records, seeds=[_seed_of(convolution)]).propose(1, None)
     }
+
+
+# Neighbours: schedules of kernels alike, fitted.
+
+
+def test_a_neighbour_s_schedule_is_fitted_and_right(
+    convolution: str, proposals: list[Proposal], tmp_path: Path
+) -> None:
+    """12 channels to 24 begins with the schedules of 16 to 32."""
+    other = _convolution(12, 24)
+    neighbours = [Neighbour(convolution, proposal.trace) for proposal in proposals[:3]]
+    begun = _open(other, neighbours=neighbours).propose(2, None)
+    assert {each.identity for each in begun}.isdisjoint(each.identity for each in _open(other).propose(2, None))
+    random = np.random.default_rng(0)
+    plain = build_candidate(other, "[[],[]]", TARGET)
+    inputs = [random.standard_normal(each.shape).astype(each.dtype) for each in plain.arguments[:-1]]
+    wanted = _run(plain, inputs, tmp_path)
+    for proposal in begun:
+        folder = tmp_path / proposal.identity
+        folder.mkdir()
+        np.testing.assert_allclose(
+            _run(build_candidate(other, proposal.trace, TARGET), inputs, folder), wanted, 1e-4, 1e-4
+        )
+
+
+def test_a_neighbour_that_does_not_fit_is_left_out(convolution: str) -> None:
+    products = _two_products()
+    trace = _open(products).propose(1, None)[0].trace
+    neighbours = [Neighbour(products, trace), Neighbour("no module", trace), Neighbour(convolution, "no trace")]
+    first = [each.identity for each in _open(convolution).propose(2, None)]
+    assert [each.identity for each in _open(convolution, neighbours=neighbours).propose(2, None)] == first

@@ -101,10 +101,11 @@ def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
         assert min(known) >= 1
         assert planned["measured_jobs"] == 1
         assert planned["estimated_seconds"] > planned["budget"] / planned["trials_per_second"]
-        again = ("--connect", address, "--trials-per-kernel", "1", "--json", "--out", str(tmp_path / "again"))
+        more = ("--max-trials", "40", "--trials-per-kernel", "40")
+        again = ("--connect", address, *more, "--json", "--out", str(tmp_path / "again"))
         later = json.loads(nothing_listens_off_loopback((home, tmp_path), "tune", str(model), *again))
         assert later["state"] == "SUCCEEDED"
-        assert later["trials"]["charged"] == later["trials"]["budget"] == len(later["tasks"])
+        assert 0 < later["trials"]["charged"] <= later["trials"]["budget"] < 40
         # Of each task: the default schedule, and the best of the first job, measured again without a trial.
         assert later["measurements"] >= 2 * len(later["tasks"])
     assert_nothing_left(home)

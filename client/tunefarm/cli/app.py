@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tunefarm.cli import devices, doctor, farm, jobs, plan, resume, schedules, serve, tune
+from tunefarm.cli import compiling, devices, doctor, farm, jobs, plan, resume, schedules, serve, tune
 from tunefarm.cli.exits import BAD_INPUT, FAILED, INTERRUPTED, code_of_error, error_line
 from tunefarm.cli.output import drop_output, open_missing_streams, print_error
 from tunefarm.errors import TunefarmError
@@ -42,6 +42,7 @@ def build() -> typer.Typer:
     app.callback()(_root)
     app.command(short_help="An ONNX model in, its tuned build out.")(tune.tune)
     app.command(short_help="Show tasks and budget; spends nothing.")(plan.plan)
+    app.command("compile", short_help="Compile with what the store has; no trial.")(compiling.compile_model)
     # All of its arguments are the coordinator's, --help too.
     passing_through = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
     app.command(context_settings=passing_through, short_help="Run the coordinator.")(serve.serve)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tunefarm.cli import known
 from tunefarm.cli.exits import DONE, INTERRUPTED, SET_ASIDE
 from tunefarm.cli.output import console, open_view, print_document, print_error, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
@@ -52,6 +53,8 @@ def build() -> typer.Typer:
     """The group with all its commands."""
     plain: Any = {"no_args_is_help": True, "rich_markup_mode": None}
     group = typer.Typer(help="The best-schedule database: what it holds, out to files, in from other farms.", **plain)
+    group.command("best", short_help="The best schedule of each kernel of a model.")(known.best)
+    group.command("top", short_help="The fastest schedules of a model's kernels.")(known.top)
     group.command("export", short_help="Write schedules to a file.")(export)
     group.command("import", short_help="Take in schedules from files.")(import_)
     group.command("merge", short_help="Take in what other farms have.")(merge)

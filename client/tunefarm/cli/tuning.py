@@ -1,4 +1,4 @@
-"""What `tune` and `plan` are asked for: the command line's words, checked before anything starts."""
+"""What the commands about a model are asked for: the command line's words, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -146,21 +146,21 @@ class TuningRequest:
     frozen: tuple[str, ...]
     forced: tuple[str, ...]
     target: str
-    tuner: str | None
-    trials_per_kernel: int | None
-    kernel_trials: int | None
-    early_stopping_threshold: int | None
-    top_trials_per_kernel: int | None
-    exploration_trials: int | None
-    random_trials: int | None
-    max_trials: int | None
-    max_seconds: float | None
-    seed: int | None
-    allow_tf32: bool
-    exact_math: bool
-    without_reference: bool
-    project: str
-    name: str
+    tuner: str | None = None
+    trials_per_kernel: int | None = None
+    kernel_trials: int | None = None
+    early_stopping_threshold: int | None = None
+    top_trials_per_kernel: int | None = None
+    exploration_trials: int | None = None
+    random_trials: int | None = None
+    max_trials: int | None = None
+    max_seconds: float | None = None
+    seed: int | None = None
+    allow_tf32: bool = False
+    exact_math: bool = False
+    without_reference: bool = False
+    project: str = ""
+    name: str = ""
 
     def __post_init__(self) -> None:
         if not self.model.exists():

@@ -67,6 +67,9 @@ _SCHEDULE: dict[str, Role | str] = {
     "ExportSchedules": Role.VIEWER,
     "GetScheduleStats": Role.VIEWER,
     "ImportSchedules": Role.ADMIN,
+    # Both import the model and take the coordinator's cores for it, as planning does.
+    "FindSchedules": Role.SUBMITTER,
+    "CompileModel": Role.SUBMITTER,
 }
 _ACCESS: dict[str, Role | str] = {
     "GetAuthority": OPEN,

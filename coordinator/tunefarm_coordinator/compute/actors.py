@@ -18,6 +18,7 @@ from tunefarm_coordinator.compute.messages import (
     Built,
     Checked,
     CheckModel,
+    CheckPackage,
     Expected,
     ExpectedOf,
     Gate,
@@ -142,6 +143,7 @@ class Searcher(Worker):
             request.forbidden,
             request.random_trials,
             request.seeds,
+            request.neighbours,
         )
         self._searches[request.key] = search
         self._proposed[request.key] = set()
@@ -254,6 +256,12 @@ class ModelWorker(Worker):
         from tunefarm_coordinator.compute.model_check import check_model
 
         return check_model(request)
+
+    def check_package(self, request: CheckPackage) -> bool:
+        """See `CheckPackage`."""
+        from tunefarm_coordinator.compute.model_check import check_package
+
+        return check_package(request)
 
     def expected(self, request: ExpectedOf) -> Expected:
         """See `ExpectedOf`."""

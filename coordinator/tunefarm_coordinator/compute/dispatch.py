@@ -15,6 +15,7 @@ from tunefarm_coordinator.compute.messages import (
     BuildReference,
     Built,
     CheckModel,
+    CheckPackage,
     CloseJob,
     ComputeFailed,
     ExpectedOf,
@@ -44,6 +45,7 @@ _MODEL_METHODS: dict[type, str] = {
     PrepareModel: "prepare",
     ExpectedOf: "expected",
     Package: "package",
+    CheckPackage: "check_package",
     Reference: "reference",
 }
 

@@ -6,7 +6,7 @@ Every request is idempotent: asked again after the child died, it gives an answe
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tunefarm_coordinator.engines.candidate import BuiltCandidate, Proposal
+from tunefarm_coordinator.engines.candidate import BuiltCandidate, Neighbour, Proposal
 from tunefarm_coordinator.models.compare import Bound
 from tunefarm_coordinator.models.input_values import SEEDED, InputValues
 from tunefarm_coordinator.models.task import TuningTask
@@ -107,7 +107,8 @@ class OpenTask:
 
     Opening a task that is open rebuilds it. Raises InvalidInput for an engine or task that can't be searched.
     `random_trials`: so many of the proposals to come are drawn at random; who opens a task again says what is left.
-    `seeds`: traces of schedules to start from where nothing was measured yet, the default one first.
+    `seeds`: traces of schedules to start from where nothing was measured yet, the default one first; `neighbours`:
+    kernels whose schedules are fitted to this one and started from as well.
     """
 
     key: TaskKey
@@ -119,6 +120,7 @@ class OpenTask:
     forbidden: frozenset[str] = frozenset()
     random_trials: int = 0
     seeds: tuple[str, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,23 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class CheckPackage:
+    """Run a packaged model on this side, and compare its outputs as `CheckModel` does. Answer: whether it could be run,
+    False for a package of another kind of machine. Raises InvalidInput: it fails, or answers otherwise.
+
+    Attributes:
+        library: the package's, of one shape set.
+        prepared: folder of the model that it was made of.
+        bounds: see `Checked`.
+    """
+
+    library: Path
+    prepared: Path
+    reference: Reference
+    bounds: tuple[Bound, ...]
+
+
+@dataclass(frozen=True)
 class ResolveTarget:
     """What the user asked to compile for ("host", a name, TVM's JSON) as TVM's JSON. Raises InvalidInput."""
 
@@ -308,6 +327,7 @@ Request = (
     | Package
     | Reference
     | CheckModel
+    | CheckPackage
     | WarmUp
     | CloseJob
     | SetGates

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from tunefarm_coordinator.compute.check_desk import STEP_FILE
-from tunefarm_coordinator.compute.messages import Checked, CheckModel, Reference
+from tunefarm_coordinator.compute.messages import Checked, CheckModel, CheckPackage, Reference
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.best_reference import best_answers
 from tunefarm_coordinator.models.compare import Bound
 from tunefarm_coordinator.models.footprint import refusal_here
 from tunefarm_coordinator.models.input_sets import input_sets
 from tunefarm_coordinator.models.prepare import SUMMARY_FILE, PreparedModel, load_prepared
-from tunefarm_coordinator.models.untuned_check import Check, Say, check_unmeasured, check_untuned
+from tunefarm_coordinator.models.target import runs_here
+from tunefarm_coordinator.models.untuned_check import Check, Say, check_unmeasured, check_untuned, fault_in_answers
 
 # What was found of a model that is right, with a digest of what it was found of. A refusal is not kept: what refused it
 # may be mended by the time that the model comes again.
@@ -28,6 +29,22 @@ def check_model(request: CheckModel) -> Checked:
         known = _check(request)
         _write(request.prepared / RESULT_FILE, json.dumps({"asked": _digest(request), **asdict(known)}))
     return known
+
+
+def check_package(request: CheckPackage) -> bool:
+    """See `CheckPackage`."""
+    prepared, asked = load_prepared(request.prepared), request.reference
+    if not runs_here(prepared.target):
+        return False
+    sets = input_sets(asked.model, asked.shapes, asked.values, asked.seeds)
+    best = best_answers(asked.model, asked.shapes, sets, dispensable=asked.dispensable)
+    inputs = [list(given.values()) for given in sets]
+    fault = fault_in_answers(prepared, request.library, asked.model, inputs, best.outputs, request.bounds)
+    if fault:
+        raise InvalidInput(
+            f"{asked.model}: compiled with these schedules, the model does not answer as ONNX Runtime does: {fault}"
+        )
+    return True
 
 
 def _check(request: CheckModel) -> Checked:

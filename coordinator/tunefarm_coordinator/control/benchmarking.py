@@ -42,20 +42,27 @@ class ModelBenchmarks:
 
     # ---- kernels inside the model
 
-    async def kernels(self, wanted: ins.TimeKernels, tuned: Path, untuned: Path) -> ev.KernelsTimed:
+    async def kernels(
+        self, wanted: ins.TimeKernels, tuned: Path, untuned: Path
+    ) -> tuple[ev.KernelsTimed, Deliver | None]:
         """Times the packages' kernels in turn, in the model of every shape set: a winner may be in one set alone. Of a
-        kernel that is in several, the seconds of one inference of each are added up, as its weight is."""
-        timed = [await self._kernels(wanted, tuned, untuned, at) for at in range(len(self._sheet.shape_sets))]
+        kernel that is in several, the seconds of one inference of each are added up, as its weight is. With the (last)
+        device that did it, if one did."""
+        found = [await self._kernels(wanted, tuned, untuned, at) for at in range(len(self._sheet.shape_sets))]
+        timed = [event for event, _ in found]
         messages = dict.fromkeys(event.message for event in timed if event.message)
         seconds = sum(event.seconds for event in timed)
-        return ev.KernelsTimed(added_up([event.kernels for event in timed]), "; ".join(messages), seconds)
+        event = ev.KernelsTimed(added_up([event.kernels for event in timed]), "; ".join(messages), seconds)
+        return event, next((delivered for _, delivered in reversed(found) if delivered is not None), None)
 
-    async def _kernels(self, wanted: ins.TimeKernels, tuned: Path, untuned: Path, at: int) -> ev.KernelsTimed:
+    async def _kernels(
+        self, wanted: ins.TimeKernels, tuned: Path, untuned: Path, at: int
+    ) -> tuple[ev.KernelsTimed, Deliver | None]:
         folders = {TUNED: tuned, UNTUNED: untuned}
         functions = {name: await self._functions(folder, at, wanted.workloads) for name, folder in folders.items()}
         if not functions[TUNED] and len(self._sheet.shape_sets) > 1:
             # None of the winners is in this set.
-            return ev.KernelsTimed(())
+            return ev.KernelsTimed(()), None
         inputs, _ = await self._reference(at)
         work = farm_pb2.BenchmarkWork(
             contenders=[await self._tvm(name, folder, at, time_kernels=True) for name, folder in folders.items()],
@@ -67,11 +74,11 @@ class ModelBenchmarks:
         )
         answer = await self._measuring.benchmark(self._name(f"k{wanted.number}", at), wanted, work)
         if isinstance(answer, ItemLost):
-            return ev.KernelsTimed((), f"kernels were not timed inside the model: {answer.message}")
-        _, report = answer
+            return ev.KernelsTimed((), f"kernels were not timed inside the model: {answer.message}"), None
+        delivered, report = answer
         timings = leases.kernel_timings(report, TUNED, UNTUNED, functions)
         message = "" if timings else "kernels were not timed inside the model: the agent sent no timings of them"
-        return ev.KernelsTimed(timings, message, report.conditions.elapsed)
+        return ev.KernelsTimed(timings, message, report.conditions.elapsed), delivered
 
     async def _functions(self, folder: Path, at: int, workloads: Collection[str]) -> dict[str, str]:
         """Workload by name of its function in a package; a function is named anew where its weights are laid out."""

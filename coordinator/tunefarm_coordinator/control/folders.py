@@ -25,7 +25,7 @@ class Folders:
 
     @property
     def uploads(self) -> Path:
-        """Models on their way in; emptied at start."""
+        """Models on their way in, and packages on their way out that no job owns; emptied at start."""
         return self.root / "uploads"
 
     @property

@@ -2,16 +2,16 @@
 
 import asyncio
 import json
-import platform
 import shutil
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tunefarm_coordinator.compute.messages import Package, Packaged
 from tunefarm_coordinator.control.benchmarking import MANIFEST, ModelBenchmarks, latency_ms, mean_ms, read_manifest
+from tunefarm_coordinator.control.manifest import described
 from tunefarm_coordinator.control.measuring import MeasuringStage
-from tunefarm_coordinator.control.preparing import model_of
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
@@ -20,9 +20,8 @@ from tunefarm_coordinator.farm.placement import parse_target
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
-from tunefarm_coordinator.models.onnx_file import read_signature
-from tunefarm_coordinator.models.padding import equal_axes
-from tunefarm_proto.v1 import tuning_pb2
+from tunefarm_coordinator.schedules.changes import AddComparison, Change
+from tunefarm_coordinator.schedules.record import Measured, new_comparison
 
 
 class PackagingStage:
@@ -89,17 +88,10 @@ class PackagingStage:
         brain = self._runner.brain
         return {
             "job_id": self._sheet.job_id,
-            "model": self._sheet.model_name,
-            "project": self._sheet.spec.project,
-            "target": json.loads(summary.target),
+            **(await asyncio.to_thread(described, self._sheet, summary)),
             "tuner": self._sheet.tuner,
-            "layout": summary.layout,
-            "pipeline_version": summary.pipeline_version,
-            "coordinator_python": platform.python_version(),
             "trials": {"budget": brain.ledger.budget, "charged": brain.ledger.charged, "valid": brain.valid_trials},
             "notes": list(brain.notes),
-            **(await self._padding()),
-            **{name: found for name, found in _changed_inputs(self._sheet.spec).items() if found},
             "tasks": [
                 {
                     "workload": task.workload,
@@ -117,20 +109,34 @@ class PackagingStage:
             ],
         }
 
-    async def _padding(self) -> dict[str, Any]:
-        """What run.py has to know where inputs are padded."""
-        padding = dict(self._sheet.spec.input_padding)
-        if not padding:
-            return {}
-        model = model_of(self._sheet, (await self._tuning.summary()).sets[0])
-        signature = await asyncio.to_thread(read_signature, model)
-        return {"padding": padding, "equal_axes": equal_axes(signature, padding)}
-
     # ---- on a device
 
     async def time_kernels(self, wanted: ins.TimeKernels) -> None:
         """Times the packaged models' kernels, tuned and default, in turn on a device."""
-        await self._runner.record(await self._benchmarks.kernels(wanted, self._folder, self._untuned))
+        event, delivered = await self._benchmarks.kernels(wanted, self._folder, self._untuned)
+        compared = () if delivered is None else self._compared(event, delivered.device.fingerprint)
+        await self._runner.record(event, *compared)
+
+    def _compared(self, event: ev.KernelsTimed, fingerprint: str) -> tuple[Change, ...]:
+        """What was timed inside the model as the store keeps it, so that its best schedules are the package's."""
+        brain = self._runner.brain
+        now = time.time()
+        return tuple(
+            AddComparison(
+                new_comparison(
+                    workload=timed.workload,
+                    target=brain.target,
+                    device_fingerprint=fingerprint,
+                    results=in_model_results(
+                        timed, brain.finals.winners[timed.workload], brain.tasks[timed.workload].spec.baseline
+                    ),
+                    job_id=self._sheet.job_id,
+                    created=now,
+                )
+            )
+            for timed in event.kernels
+            if timed.workload in brain.finals.winners and min((*timed.tuned, *timed.default), default=0.0) > 0
+        )
 
     async def benchmark(self, wanted: ins.Benchmark) -> None:
         """Times tuned, untuned and ONNX Runtime in turn on a device, and checks the tuned build's outputs."""
@@ -162,9 +168,13 @@ class PackagingStage:
         put_in_place(draft, path)
 
 
-def _changed_inputs(spec: tuning_pb2.JobSpec) -> dict[str, list[str]]:
-    """Inputs of the user's file that the package does not have, or has with other sizes."""
-    return {"frozen_inputs": sorted(spec.frozen_inputs), "forced_inputs": sorted(spec.forced_inputs)}
+def in_model_results(timed: ev.KernelTiming, winner: str, default: str) -> tuple[tuple[str, Measured], ...]:
+    """The two schedules' seconds in one inference, in rounds that the default one took its median for: as `jobs.finals`
+    compares them, round by round, so that whoever compares medians comes to the same end."""
+    usual = median(timed.default)
+    rounds = zip(timed.tuned, timed.default, strict=False)
+    tuned = tuple(usual * seconds / beside for seconds, beside in rounds)
+    return (winner, Measured(tuned)), (default, Measured((usual,) * len(tuned)))
 
 
 def _latencies(timings: tuple[ev.ModelTiming, ...]) -> dict[str, dict[str, float | None]]:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tunefarm_coordinator.compute.messages import ComputeFailed, ComputeLost
 from tunefarm_coordinator.control import targets
 from tunefarm_coordinator.control.intake import Intake
 from tunefarm_coordinator.control.job import (
@@ -17,12 +16,10 @@ from tunefarm_coordinator.control.job import (
     tuner_of,
     tuning_options,
 )
-from tunefarm_coordinator.control.library import as_sent
 from tunefarm_coordinator.control.pace import MOST_JOBS, FinishedJob, Pace, pace_of
-from tunefarm_coordinator.control.preparing import prepare
+from tunefarm_coordinator.control.preparing import prepare_for_user
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.shape_sets import PreparedSets
-from tunefarm_coordinator.errors import InvalidInput, TunefarmError, Unavailable
 from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.policy import Outlook, outlook
 from tunefarm_coordinator.schedules.job_reads import Job as StoredJob
@@ -64,6 +61,12 @@ class PlannedJob:
         plain = [task.name for task in self.summary.tasks if not self._tunable(task.workload)]
         if plain:
             notes.append(f"no template for {_listed(plain)}: default schedule kept, no trials")
+        tunable = [task for task in self.summary.tasks if self._tunable(task.workload)]
+        if enough := [task.name for task in tunable if not self._wants(task.workload)]:
+            notes.append(
+                f"{_listed(enough)} tuned enough by earlier jobs: their best schedules are measured again, without a"
+                " trial (a larger budget searches on)"
+            )
         first = self.outlook.first_rounds
         missed = [
             task.name
@@ -83,6 +86,8 @@ class PlannedJob:
     def _wants(self, workload: str) -> bool:
         """Whether the task would get trials under a larger budget."""
         options = self.sheet.options
+        if options.tuner != AUTOTVM:
+            return self.outlook.quotas[workload] is None
         return self.known[workload] < options.trials_per_kernel or options.exploration_trials > 0
 
 
@@ -102,10 +107,10 @@ class Planner:
         """What the job would come to. Raises InvalidInput, NotFound, NoDevice, Unavailable."""
         check_spec(spec)
         sheet = await self._intake.sheet("plan", await self._intake.resolved(spec), time.time())
-        summary = await self._prepared(sheet)
+        summary = await prepare_for_user(self._services.compute.ask, sheet, self._services.folders)
         check_templates(sheet.tuner, summary)
         targets.check_memory(summary.memory, summary.target, self._services.farm.devices())
-        known = await self._known(summary)
+        known, seconds = await self._known(summary)
         specs = tuple(
             TaskSpec(
                 workload=task.workload,
@@ -114,6 +119,7 @@ class Planner:
                 flops=task.flops,
                 baseline="",
                 known=known[task.workload],
+                known_seconds=seconds.get(task.workload),
                 template=summary.templates.get(task.workload, ""),
             )
             for task in summary.tasks
@@ -121,21 +127,16 @@ class Planner:
         pace = await asyncio.to_thread(_pace, self._services.store, sheet.tuner, sheet.target)
         return PlannedJob(sheet, summary, known, outlook(sheet.options, specs), pace)
 
-    async def _prepared(self, sheet: JobSheet) -> PreparedSets:
-        try:
-            return await prepare(self._services.compute.ask, sheet, self._services.folders)
-        except ComputeLost as error:
-            raise Unavailable(f"the model could not be prepared now, try again: {error}") from error
-        except ComputeFailed as error:
-            raise TunefarmError(f"the model could not be prepared: {as_sent(str(error), sheet.model)}") from error
-        except InvalidInput as error:
-            raise InvalidInput(as_sent(str(error), sheet.model)) from error
-
-    async def _known(self, summary: PreparedSets) -> dict[str, int]:
+    async def _known(self, summary: PreparedSets) -> tuple[dict[str, int], dict[str, float | None]]:
+        """What the store has for each task: valid records, and seconds of the best."""
         device_class = targets.common_class(summary.target, self._services.farm.devices())
-        workloads = [task.workload for task in summary.tasks]
-        found = await asyncio.to_thread(self._services.store.count_valid, workloads, summary.target, device_class)
-        return {workload: found.get(workload, 0) for workload in workloads}
+        workloads, store = [task.workload for task in summary.tasks], self._services.store
+        counts = await asyncio.to_thread(store.count_valid, workloads, summary.target, device_class)
+        best = await asyncio.to_thread(store.incumbents, workloads, summary.target, device_class)
+        return (
+            {workload: counts.get(workload, 0) for workload in workloads},
+            {workload: record.seconds for workload, (record, _) in best.items()},
+        )
 
 
 def _pace(store: Store, tuner: str, target: str) -> Pace | None:

@@ -1,15 +1,25 @@
 """A model prepared and checked, before anything is spent: by the planner and by every job in the same way."""
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tunefarm_coordinator.compute.messages import Checked, CheckModel, PreparedSummary, PrepareModel, Reference
+from tunefarm_coordinator.compute.messages import (
+    Checked,
+    CheckModel,
+    ComputeFailed,
+    ComputeLost,
+    PreparedSummary,
+    PrepareModel,
+    Reference,
+)
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.job import JobSheet
+from tunefarm_coordinator.control.library import as_sent
 from tunefarm_coordinator.control.shape_sets import PreparedSets, joined
-from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.errors import InvalidInput, TunefarmError, Unavailable
 
 # Input sets on which the model must answer as ONNX Runtime does, before tuning and after.
 REFERENCE_SEEDS = (0, 1, 2)
@@ -43,6 +53,26 @@ async def prepare(ask: Ask, sheet: JobSheet, folders: Folders) -> PreparedSets:
     if not any(one.tasks for one in sets):
         sets[0] = replace(sets[0], notes=(*sets[0].notes, UNTUNABLE))
     return joined(sets)
+
+
+async def prepare_for_user(ask: Ask, sheet: JobSheet, folders: Folders) -> PreparedSets:
+    """As `prepare`, for somebody who waits for the answer. Raises InvalidInput, Unavailable (try again) and
+    TunefarmError."""
+    with told_to_user(sheet.model, "the model could not be prepared"):
+        return await prepare(ask, sheet, folders)
+
+
+@contextlib.contextmanager
+def told_to_user(model: Path, what: str) -> Iterator[None]:
+    """Errors of the compute child as its caller's user should read them. `what`: what did not come about."""
+    try:
+        yield
+    except ComputeLost as error:
+        raise Unavailable(f"{what} now, try again: {error}") from error
+    except ComputeFailed as error:
+        raise TunefarmError(f"{what}: {as_sent(str(error), model)}") from error
+    except InvalidInput as error:
+        raise InvalidInput(as_sent(str(error), model)) from error
 
 
 async def _prepared(ask: Ask, sheet: JobSheet, preparation: PrepareModel, at: int) -> PreparedSummary:

@@ -1,6 +1,8 @@
 """What a user means by a target, on the farm as it is now."""
 
+import json
 import math
+import platform
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -43,6 +45,19 @@ def check_served(target: str, devices: Sequence[FarmDevice]) -> None:
     """Raises NoDevice, naming the devices that there are, if none serves the target (TVM's JSON)."""
     if not any(serves(device, target) for device in devices):
         raise NoDevice(f"no device serves the target {target}{_which(devices)}")
+
+
+def as_measured(target: str, measured: Iterable[str]) -> str:
+    """The target (TVM's JSON) in the words of one that was measured on and means the same, if there is one. Agents say
+    what system their CPU runs ("mtriple"); who leaves it out means this machine's."""
+    wanted = json.loads(target)
+    if "mtriple" in wanted:
+        return target
+    for known in sorted(measured):
+        system = str(json.loads(known).get("mtriple", ""))
+        if {**wanted, "mtriple": system} == json.loads(known) and system.split("-", 1)[0] == platform.machine():
+            return known
+    return target
 
 
 def check_tf32(target: str) -> None:

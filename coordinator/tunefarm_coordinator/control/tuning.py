@@ -30,12 +30,14 @@ from tunefarm_coordinator.control.preparing import prepare
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.shape_sets import PreparedSets
-from tunefarm_coordinator.engines.candidate import BuiltCandidate
+from tunefarm_coordinator.engines.candidate import BuiltCandidate, Neighbour
 from tunefarm_coordinator.errors import InvalidInput, NoDesignSpace
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_coordinator.schedules.changes import AddCandidates, AddWorkloads, CandidateTrace, KnownWorkload
+from tunefarm_coordinator.schedules.nearness import nearest
+from tunefarm_coordinator.schedules.record import Source
 from tunefarm_proto.v1 import farm_pb2
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ BUILD_TIMEOUT_SECONDS = 30.0
 EXPECTED_SEEDS = (0, 1, 2)
 # The same request takes the compute child down at most this often before the job is given up.
 COMPUTE_ATTEMPTS = 4
+# Kernels alike whose best schedules a task begins with of which nothing is known.
+NEIGHBOURS = 3
 # Records of earlier jobs that a task starts from.
 WARM_START_RECORDS = 512
 
@@ -87,6 +91,7 @@ class TuningStage:
                 baseline=identity_of(summary.baselines[task.workload]),
                 incumbents=(incumbents[task.workload][0].identity,) if task.workload in incumbents else (),
                 known=known.get(task.workload, 0),
+                known_seconds=incumbents[task.workload][0].seconds if task.workload in incumbents else None,
                 template=summary.templates.get(task.workload, ""),
                 nodes=task.nodes,
             )
@@ -185,10 +190,11 @@ class TuningStage:
             for record in records
             if record.identity in traces
         )
+        task = await self._task(workload)
         await self.ask(
             OpenTask(
                 key=self._key(workload),
-                task=await self._task(workload),
+                task=task,
                 target=summary.target,
                 engine=self._sheet.tuner,
                 seed=self._sheet.seed,
@@ -197,7 +203,30 @@ class TuningStage:
                 # What is asked for now is not charged yet: all that was charged was proposed before.
                 random_trials=max(0, brain.options.random_trials - brain.tasks[workload].charged),
                 seeds=(summary.baselines[workload],),
+                neighbours=() if history else await asyncio.to_thread(self._neighbours, task, summary.target),
             )
+        )
+
+    def _neighbours(self, task: TuningTask, target: str) -> tuple[Neighbour, ...]:
+        """The best schedules of the kernels nearest to one of which nothing is known, nearest first."""
+        store, device_class = self._services.store, self._runner.brain.device_class
+        if not task.kind:
+            return ()
+        alike = store.alike(task.kind, target, device_class)
+        alike.pop(task.workload, None)
+        names = nearest(task.shapes, alike, NEIGHBOURS)
+        best = {
+            name: record
+            for name, (record, _) in store.incumbents(names, target, device_class).items()
+            # Its own default schedule says nothing of another kernel's.
+            if record.source is not Source.BASELINE
+        }
+        traces = store.traces_of(list(best.values()))
+        modules = store.workloads(list(best))
+        return tuple(
+            Neighbour(modules[name].module, traces[name, best[name].identity])
+            for name in names
+            if name in modules and name in best and (name, best[name].identity) in traces
         )
 
     # ---- build
@@ -257,7 +286,9 @@ def _take_note(done: asyncio.Task[Any]) -> None:
 def known_workloads(tasks: Iterable[TuningTask]) -> tuple[KnownWorkload, ...]:
     """The tasks as the store keeps what their workloads stand for."""
     now = time.time()
-    return tuple(KnownWorkload(task.workload, task.name, task.module, task.flops, now) for task in tasks)
+    return tuple(
+        KnownWorkload(task.workload, task.name, task.module, task.flops, now, task.kind, task.shapes) for task in tasks
+    )
 
 
 def identity_of(trace: str) -> str:

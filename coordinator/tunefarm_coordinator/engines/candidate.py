@@ -21,6 +21,14 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A kernel like a task's (`models.task.TuningTask.kind`): its module, and the trace of its best schedule."""
+
+    module: str
+    trace: str
+
+
+@dataclass(frozen=True)
 class Argument:
     """One tensor argument of a kernel, in call order. `shape` in elements."""
 

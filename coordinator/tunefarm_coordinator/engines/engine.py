@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tunefarm_coordinator.engines.candidate import Proposal
+from tunefarm_coordinator.engines.candidate import Neighbour, Proposal
 from tunefarm_coordinator.engines.cost_model import Sample, ScoreModel
 from tunefarm_coordinator.errors import InvalidInput
 
@@ -62,10 +62,12 @@ class Engine(Protocol):
         forbidden: Collection[str] = (),
         random_trials: int = 0,
         seeds: Sequence[str] = (),
+        neighbours: Sequence[Neighbour] = (),
     ) -> Search:
         """Arguments as in `TuningTask` (`task_module`: IRModule as JSON) and target JSON; `records`: all
         results so far; `forbidden`: identities never to be proposed; `random_trials`: so many of the proposals
-        to come are drawn at random; `seeds`: traces of schedules to start from. Raises `InvalidInput`."""
+        to come are drawn at random; `seeds`: traces of schedules to start from, `neighbours`: likewise, of kernels like
+        this one. Raises `InvalidInput`."""
 
 
 def engine(name: str) -> Engine:

@@ -18,10 +18,11 @@ from tvm.s_tir.schedule import Trace
 from tvm.target import Target
 
 from tunefarm_coordinator.engines import module_text, programs, trace_text
-from tunefarm_coordinator.engines.candidate import Proposal
+from tunefarm_coordinator.engines.candidate import Neighbour, Proposal
 from tunefarm_coordinator.engines.cost_model import Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord
 from tunefarm_coordinator.engines.features import FeatureExtractor, Features
+from tunefarm_coordinator.engines.neighbours import fitted
 from tunefarm_coordinator.engines.ranking import Ranking
 from tunefarm_coordinator.engines.space import DesignSpace, Draft, Space, schedule_identity
 from tunefarm_coordinator.engines.spaces import sketches
@@ -93,6 +94,7 @@ class TaskSearch:
         seeds: Sequence[str] = (),
         random_trials: int = 0,
         space: MakeSpace = DesignSpace,
+        neighbours: Sequence[Neighbour] = (),
     ) -> None:
         """Arguments as in `engine.Engine.open`; `space` makes what is drawn from. Records that no longer replay
         are left out: their schedules can't come up again. Raises `InvalidInput` for a module, target or task that
@@ -115,6 +117,7 @@ class TaskSearch:
             self._restore(record)
         self._seeds = [] if self._space.first is None else [self._space.first.trace]
         self._seeds += [trace for text in seeds if (trace := self._seed(text)) is not None]
+        self._seeds += [trace for each in neighbours if (trace := fitted(each, module, self._target)) is not None]
 
     @property
     def exhausted(self) -> bool:
@@ -327,10 +330,20 @@ class Autoscheduler:
         forbidden: Collection[str] = (),
         random_trials: int = 0,  # noqa: ARG002  AutoTVM's: half of what a round looks at is random anyway
         seeds: Sequence[str] = (),
+        neighbours: Sequence[Neighbour] = (),
     ) -> TaskSearch:
         """See `engine.Engine.open`."""
         return TaskSearch(
-            workload, task_module, target, seed, self._options, records, forbidden, seeds, space=self._space
+            workload,
+            task_module,
+            target,
+            seed,
+            self._options,
+            records,
+            forbidden,
+            seeds,
+            space=self._space,
+            neighbours=neighbours,
         )
 
 

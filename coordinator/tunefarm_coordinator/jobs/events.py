@@ -21,6 +21,7 @@ class TaskSpec:
         baseline: candidate identity of the default schedule, measured beside the first round without a trial.
         incumbents: identities of the best schedules that the store knows, fastest first, measured likewise.
         known: measured trials that the store has for this workload, target and device class.
+        known_seconds: the best of them, or of the default schedule, of one call; None: nothing is known.
         template: name of AutoTVM's template for it; empty: none.
         nodes: ONNX nodes that it computes; empty: not known.
     """
@@ -35,6 +36,7 @@ class TaskSpec:
     template: str = ""
     weights: tuple[int, ...] = ()
     nodes: tuple[str, ...] = ()
+    known_seconds: float | None = None
 
     @property
     def first_weight(self) -> int:

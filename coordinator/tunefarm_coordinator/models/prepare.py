@@ -212,7 +212,7 @@ def load_prepared(directory: str | Path) -> PreparedModel:
         inputs=tuple(_spec(item) for item in summary["inputs"]),
         outputs=tuple(_spec(item) for item in summary["outputs"]),
         kernels=summary["kernels"],
-        tasks=tuple(TuningTask(**{**item, "nodes": tuple(item["nodes"])}) for item in summary["tasks"]),
+        tasks=tuple(_task(item) for item in summary["tasks"]),
         memory=summary["memory"],
         whole_outputs=tuple(summary["whole_outputs"]),
         notes=tuple(summary["notes"]),
@@ -349,3 +349,8 @@ class _ConstantLifter(relax.PyExprMutator):  # type: ignore[misc]
             self._seen[op] = relax.Var(f"w{len(self.lifted)}", op.ty)
             self.lifted.append((self._seen[op], op.value.numpy()))
         return self._seen[op]
+
+
+def _task(item: dict[str, Any]) -> TuningTask:
+    shapes = tuple(tuple(shape) for shape in item.get("shapes", ()))
+    return TuningTask(**{**item, "nodes": tuple(item["nodes"]), "shapes": shapes})

@@ -15,6 +15,8 @@ class TuningTask:
         flops: estimated floating-point operations of one call; 0 where unknown.
         nodes: ONNX nodes that its calls compute, by their names in the file (an unnamed one's first output), in the
             model's order; empty where unknown.
+        kind: of one kind are kernels of the same fused operators, types and ranks; only their sizes differ.
+        shapes: of inputs and outputs, in the order of the kernel's arguments.
     """
 
     workload: str
@@ -23,3 +25,5 @@ class TuningTask:
     module: str
     flops: float
     nodes: tuple[str, ...] = ()
+    kind: str = ""
+    shapes: tuple[tuple[int, ...], ...] = ()

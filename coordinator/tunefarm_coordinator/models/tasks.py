@@ -88,7 +88,16 @@ def kernels_of(mod: Any, origins: Origins = NOT_KNOWN) -> list[Kernel]:
 def tasks_of(kernels: list[Kernel]) -> list[TuningTask]:
     """Tuning tasks, most work first."""
     tasks = [
-        TuningTask(k.workload, k.name, k.calls, str(tvm.ir.save_json(k.module)), k.flops, k.nodes)
+        TuningTask(
+            k.workload,
+            k.name,
+            k.calls,
+            str(tvm.ir.save_json(k.module)),
+            k.flops,
+            k.nodes,
+            _kind(k.function, k.module),
+            _shapes(k.module),
+        )
         for k in kernels
         if k.worth_tuning
     ]
@@ -113,7 +122,7 @@ def _has_reduction(module: Any) -> bool:
 
 def _readable(function: str, module: Any, taken: set[str]) -> str:
     """`conv2d_add_relu_1x55x55x64`: fused operators without the compiler's numbers, then the output's sizes."""
-    name = re.sub(r"(?<=[a-z])\d+(?=_|$)", "", function.removeprefix("fused_").replace("tir_", ""))
+    name = _operators(function)
     if len(name) > _NAME_LENGTH:
         name = f"{name[:_NAME_LENGTH].rsplit('_', 1)[0]}_etc"
     sizes = "x".join(str(int(size)) for size in module["main"].params[-1].shape)
@@ -124,3 +133,18 @@ def _readable(function: str, module: Any, taken: set[str]) -> str:
         name = f"{base}_{count}"
     taken.add(name)
     return name
+
+
+def _operators(function: str) -> str:
+    """The fused operators, without the compiler's numbers."""
+    return re.sub(r"(?<=[a-z])\d+(?=_|$)", "", function.removeprefix("fused_").replace("tir_", ""))
+
+
+def _kind(function: str, module: Any) -> str:
+    """See `TuningTask.kind`: `conv2d_add_relu float32:4 float32:4 float32:1 float32:4`."""
+    arguments = [f"{argument.dtype}:{len(argument.shape)}" for argument in module["main"].params]
+    return " ".join([_operators(function), *arguments])
+
+
+def _shapes(module: Any) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(size) for size in argument.shape) for argument in module["main"].params)

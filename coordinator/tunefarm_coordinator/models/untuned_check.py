@@ -108,14 +108,27 @@ def _compared(
         say("it was compiled untuned")
         library = _library(prepared, path, Path(folder))
         say("it ran untuned")
-        machine = VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
-        for number, inputs in enumerate(sets):
-            started = time.monotonic()
-            found = run_library(path, machine, inputs)
-            names = [spec.name for spec in prepared.outputs]
-            fault = _fault(names, found, expected[number], bounds) if expected else ""
-            if fault or time.monotonic() - started > LONG_RUN:
-                return fault
+        return fault_in_answers(prepared, library, path, sets, expected, bounds)
+
+
+def fault_in_answers(
+    prepared: PreparedModel,
+    library: Path,
+    path: Path,
+    sets: Sequence[Arrays],
+    expected: Sequence[Arrays],
+    bounds: Sequence[Bound],
+) -> str:
+    """What is wrong with the first output of a library, made of the prepared model for this machine, that is; empty
+    where all are right. `expected`: for each set, or empty: then it only has to run."""
+    machine = VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
+    names = [spec.name for spec in prepared.outputs]
+    for number, inputs in enumerate(sets):
+        started = time.monotonic()
+        found = run_library(path, machine, inputs)
+        fault = _fault(names, found, expected[number], bounds) if expected else ""
+        if fault or time.monotonic() - started > LONG_RUN:
+            return fault
     return ""
 
 

@@ -108,6 +108,7 @@ class KnownWorkload:
         module: the kernel's TIR before scheduling (`models.task.TuningTask.module`).
         flops: estimated floating-point operations of one call; 0 where unknown.
         created: Unix time in seconds.
+        kind, shapes: see `models.task.TuningTask`; empty: not known.
     """
 
     workload: str
@@ -115,6 +116,8 @@ class KnownWorkload:
     module: str
     flops: float
     created: float
+    kind: str = ""
+    shapes: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,11 @@ from tunefarm_coordinator.schedules.record import (
     outcome_of,
 )
 
+Shapes = tuple[tuple[int, ...], ...]
+
+# How canonical JSON of `record.Censored` begins.
+_LET_GO = '{"at_least":'
+
 
 @dataclass(frozen=True)
 class RecordFilter:
@@ -41,16 +46,25 @@ class RecordReads(DeviceReads):
     def workloads(self, names: Sequence[str]) -> dict[str, KnownWorkload]:
         """What is known of these workloads; unknown ones are left out."""
         columns = tables.workloads.c
+        query = sa.select(*(column for column in columns if column is not columns.imported))
         with self._backend.reading() as connection:
             rows = [
                 row
                 for part in parts(list(dict.fromkeys(names)))
-                for row in connection.execute(sa.select(tables.workloads).where(columns.workload.in_(part)))
+                for row in connection.execute(query.where(columns.workload.in_(part)))
             ]
-        return {
-            row.workload: KnownWorkload(**{**row._asdict(), "module": zlib.decompress(row.module).decode()})
-            for row in rows
-        }
+        return {row.workload: _workload(row._asdict()) for row in rows}
+
+    def alike(self, kind: str, target: str, device_class: str) -> dict[str, Shapes]:
+        """Workloads of this kind that have a valid record, and the shapes of their arguments."""
+        known, records = tables.workloads.c, tables.records.c
+        with self._backend.reading() as connection:
+            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
+            measured = sa.exists().where(
+                records.workload == known.workload, scope.alone(tables.records), records.median.is_not(None)
+            )
+            rows = connection.execute(sa.select(known.workload, known.shapes).where(known.kind == kind, measured))
+            return {row.workload: _shapes(row.shapes) for row in rows}
 
     def traces(self, workload: str, identities: Sequence[str]) -> dict[str, str]:
         """Traces (JSON text) by identity; unknown ones are left out."""
@@ -127,7 +141,8 @@ class RecordReads(DeviceReads):
             return [_record(row._asdict()) for row in connection.execute(query)]
 
     def count_valid(self, workloads: Sequence[str], target: str, device_class: str) -> dict[str, int]:
-        """How many valid records of candidates, the default schedule left out, each workload has that has any."""
+        """How many records of candidates that work (measured, or let go early), the default schedule left out, each
+        workload has that has any."""
         columns = tables.records.c
         counts: dict[str, int] = {}
         with self._backend.reading() as connection:
@@ -137,13 +152,68 @@ class RecordReads(DeviceReads):
                     sa.select(columns.workload, sa.func.count().label("valid"))
                     .where(
                         scope.of(tables.records, part),
-                        columns.median.is_not(None),
+                        columns.median.is_not(None) | columns.outcome.startswith(_LET_GO),
                         columns.source != Source.BASELINE,
                     )
                     .group_by(columns.workload)
                 )
                 counts.update((row.workload, row.valid) for row in connection.execute(query))
         return counts
+
+    def targets(self) -> list[str]:
+        """Every target that something was measured for, as TVM's JSON."""
+        with self._backend.reading() as connection:
+            return list(connection.scalars(sa.select(tables.targets.c.json)))
+
+    def default_seconds(self, workloads: Sequence[str], target: str, device_class: str) -> dict[str, float]:
+        """The fastest record of each workload's default schedule, seconds of one call; those that have one."""
+        columns = tables.records.c
+        with self._backend.reading() as connection:
+            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
+            return {
+                row.workload: row.seconds
+                for part in parts(list(dict.fromkeys(workloads)))
+                for row in connection.execute(
+                    sa.select(columns.workload, sa.func.min(columns.median).label("seconds"))
+                    .where(
+                        scope.of(tables.records, part),
+                        columns.median.is_not(None),
+                        columns.source == Source.BASELINE,
+                    )
+                    .group_by(columns.workload)
+                )
+            }
+
+    def verified(self, workloads: Sequence[str], target: str, device_class: str) -> dict[str, frozenset[str]]:
+        """Identities of each workload's candidates that are verified; workloads without one are left out."""
+        found: dict[str, list[Verification]] = defaultdict(list)
+        with self._backend.reading() as connection:
+            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
+            for part in parts(list(dict.fromkeys(workloads))):
+                for row in connection.execute(_with_target(tables.verifications, scope, part)):
+                    found[row.workload].append(Verification(**row._asdict()))
+        return {workload: names for workload, all_ in found.items() if (names := ranking.verified_candidates(all_))}
+
+    def classes_with_records(self, workloads: Sequence[str], target: str) -> dict[str, int]:
+        """How many valid records of these workloads for the target each device class has that has any."""
+        columns = tables.records.c
+        counts: dict[str, int] = defaultdict(int)
+        with self._backend.reading() as connection:
+            classes = self._derived(connection)
+            for part in parts(list(dict.fromkeys(workloads))):
+                query = (
+                    sa.select(columns.device_fingerprint, sa.func.count().label("valid"))
+                    .where(
+                        columns.workload.in_(part),
+                        columns.target_id == target_id(canonical_target(target)),
+                        columns.median.is_not(None),
+                    )
+                    .group_by(columns.device_fingerprint)
+                )
+                for row in connection.execute(query):
+                    if row.device_fingerprint in classes:
+                        counts[classes[row.device_fingerprint]] += row.valid
+        return dict(counts)
 
 
 @dataclass(frozen=True)
@@ -154,11 +224,11 @@ class _Scope:
     fingerprints: tuple[str, ...]
 
     def of(self, table: sa.Table, workloads: Sequence[str]) -> sa.ColumnElement[bool]:
-        return sa.and_(
-            table.c.workload.in_(workloads),
-            table.c.target_id == self.target,
-            table.c.device_fingerprint.in_(self.fingerprints),
-        )
+        return sa.and_(table.c.workload.in_(workloads), self.alone(table))
+
+    def alone(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        """Of whatever workload."""
+        return sa.and_(table.c.target_id == self.target, table.c.device_fingerprint.in_(self.fingerprints))
 
 
 def _ranked(connection: sa.Connection, workloads: Sequence[str], scope: _Scope) -> dict[str, tuple[Record, bool]]:
@@ -168,29 +238,28 @@ def _ranked(connection: sa.Connection, workloads: Sequence[str], scope: _Scope) 
     comparisons: dict[str, list[Comparison]] = defaultdict(list)
     for row in connection.execute(_with_target(tables.comparisons, scope, workloads)):
         comparisons[row.workload].append(_comparison(row._asdict()))
-    records: dict[str, list[Record]] = defaultdict(list)
-    for row in connection.execute(_leading(scope, workloads)):
-        records[row.workload].append(_record(row._asdict()))
-    chosen = {
-        workload: ranking.ranked(found, verifications[workload], comparisons[workload])
-        for workload, found in records.items()
-    }
-    return {workload: choice for workload, choice in chosen.items() if choice is not None}
+    chosen = {}
+    for workload in workloads:
+        found = _leading(connection, scope, workload)
+        choice = ranking.ranked(found, verifications[workload], comparisons[workload])
+        if choice is not None:
+            chosen[workload] = choice
+    return chosen
 
 
-def _leading(scope: _Scope, workloads: Sequence[str]) -> sa.Select[Any]:
-    """The records that can be contender or best: each workload's fastest, and all of candidates ever verified."""
+def _leading(connection: sa.Connection, scope: _Scope, workload: str) -> list[Record]:
+    """The records that can be contender or best: the workload's fastest, and all of candidates ever verified.
+
+    One workload at a time: its fastest is the first in an index then, however many there are.
+    """
     columns = tables.records.c
+    valid = _records().where(scope.of(tables.records, [workload]), columns.median.is_not(None))
+    fastest = valid.order_by(columns.median, columns.record_id).limit(1)
     checked = sa.select(tables.verifications.c.identity).where(
-        scope.of(tables.verifications, workloads),
-        tables.verifications.c.workload == columns.workload,
-        tables.verifications.c.ok,
+        scope.of(tables.verifications, [workload]), tables.verifications.c.ok
     )
-    place = sa.func.row_number().over(partition_by=columns.workload, order_by=(columns.median, columns.record_id))
-    valid = sa.and_(scope.of(tables.records, workloads), columns.median.is_not(None))
-    first = sa.select(columns.record_id, place.label("place")).where(valid).subquery()
-    fastest = sa.select(first.c.record_id).where(first.c.place == 1)
-    return _records().where(valid, columns.record_id.in_(fastest) | columns.identity.in_(checked))
+    rows = [*connection.execute(fastest), *connection.execute(valid.where(columns.identity.in_(checked)))]
+    return [_record(row._asdict()) for row in rows]
 
 
 def _with_target(table: sa.Table, scope: _Scope, workloads: Sequence[str]) -> sa.Select[Any]:
@@ -203,6 +272,15 @@ def _records() -> sa.Select[Any]:
     columns = [column for column in tables.records.c if column.name not in ("target_id", "median")]
     query = sa.select(*columns, tables.targets.c.json.label("target"))
     return query.join(tables.targets, tables.targets.c.target_id == tables.records.c.target_id)
+
+
+def _workload(row: Mapping[str, Any]) -> KnownWorkload:
+    read = {"module": zlib.decompress(row["module"]).decode(), "shapes": _shapes(row["shapes"])}
+    return KnownWorkload(**{**row, **read})
+
+
+def _shapes(text: str) -> Shapes:
+    return tuple(tuple(shape) for shape in json.loads(text))
 
 
 def _record(row: Mapping[str, Any]) -> Record:

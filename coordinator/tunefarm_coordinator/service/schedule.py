@@ -9,6 +9,7 @@ from tunefarm_coordinator.errors import InvalidInput, NotFound
 from tunefarm_coordinator.schedules.record import Record
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.exchange import Intake, exported
+from tunefarm_coordinator.service.found import FoundModels
 from tunefarm_coordinator.service.schedule_messages import record_message, stats_message
 from tunefarm_proto.v1 import schedule_pb2, schedule_pb2_grpc
 
@@ -16,8 +17,9 @@ from tunefarm_proto.v1 import schedule_pb2, schedule_pb2_grpc
 class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     """The schedules of one store. Every read runs in a thread."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, models: FoundModels) -> None:
         self._store = store
+        self._models = models
 
     async def QueryBest(
         self, request: schedule_pb2.QueryBestRequest, _: grpc.aio.ServicerContext
@@ -50,6 +52,17 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self, _request: schedule_pb2.GetScheduleStatsRequest, _: grpc.aio.ServicerContext
     ) -> schedule_pb2.ScheduleStats:
         return stats_message(await asyncio.to_thread(self._store.stats))
+
+    async def FindSchedules(
+        self, request: schedule_pb2.FindSchedulesRequest, _: grpc.aio.ServicerContext
+    ) -> schedule_pb2.FoundSchedules:
+        return await self._models.find(request)
+
+    async def CompileModel(
+        self, request: schedule_pb2.CompileModelRequest, _: grpc.aio.ServicerContext
+    ) -> AsyncIterator[schedule_pb2.CompiledModel]:
+        async for part in self._models.compile(request):
+            yield part
 
     def _messages(self, records: Sequence[Record]) -> list[schedule_pb2.ScheduleRecord]:
         traces = self._store.traces_of(records)

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.job import AUTOTVM
@@ -16,9 +14,9 @@ from tunefarm_coordinator.errors import InvalidInput, NotReady
 from tunefarm_coordinator.jobs.events import Resumed
 from tunefarm_coordinator.models.onnx_file import TensorSignature
 from tunefarm_coordinator.models.task import TuningTask
+from tunefarm_coordinator.service.packages import package_chunks
 from tunefarm_proto.v1 import common_pb2, tuning_pb2, tuning_pb2_grpc
 
-CHUNK_BYTES = 256 << 10
 # Several changes of a job within this time reach a watcher as one.
 WATCH_SECONDS = 0.25
 # A watcher hears from a quiet job this often, so that rates and times move.
@@ -105,12 +103,8 @@ class TuningServicer(tuning_pb2_grpc.TuningServiceServicer):
             state = tuning_pb2.JobState.Name(job.state).removeprefix("JOB_STATE_")
             raise NotReady(f"job {request.job_id} has no package: it is {state}")
         folder = self._folders.package(request.job_id)
-        for path in await asyncio.to_thread(lambda: sorted(p for p in folder.rglob("*") if p.is_file())):
-            header = await asyncio.to_thread(_file_header, folder, path)
-            yield tuning_pb2.PackageChunk(file=header)
-            with path.open("rb") as file:
-                while data := await asyncio.to_thread(file.read, CHUNK_BYTES):
-                    yield tuning_pb2.PackageChunk(data=data)
+        async for chunk in package_chunks(folder):
+            yield chunk
 
 
 def _header(header: tuning_pb2.UploadModelHeader) -> UploadHeader:
@@ -184,13 +178,7 @@ def _planned_task(plan: PlannedJob, task: TuningTask) -> tuning_pb2.PlannedTask:
         known_records=plan.known[task.workload],
         first_round_trials=plan.outlook.first_rounds.get(task.workload, 0),
         template=plan.summary.templates.get(task.workload, "") if templated else "",
-        trials=plan.outlook.quotas[task.workload],
+        trials=plan.outlook.quotas[task.workload] if templated else None,
         weights=plan.summary.weights(task.workload),
         nodes=task.nodes,
     )
-
-
-def _file_header(folder: Path, path: Path) -> tuning_pb2.FileHeader:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return tuning_pb2.FileHeader(path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=digest)

@@ -24,9 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tunefarm_proto.v1 import common_pb2 as tunefarm__proto_dot_v1_dot_common__pb2
+from tunefarm_proto.v1 import tuning_pb2 as tunefarm__proto_dot_v1_dot_tuning__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tunefarm_proto/v1/schedule.proto\x12\x0btunefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etunefarm_proto/v1/common.proto\"\xa7\x01\n\x0cScheduleItem\x12\x31\n\x08workload\x18\x01 \x01(\x0b\x32\x1d.tunefarm.v1.ScheduleWorkloadH\x00\x12-\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleDeviceH\x00\x12-\n\x06record\x18\x03 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleRecordH\x00\x42\x06\n\x04item\"~\n\x10ScheduleWorkload\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06module\x18\x03 \x01(\t\x12\r\n\x05\x66lops\x18\x04 \x01(\x01\x12+\n\x07\x63reated\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8a\x01\n\x0eScheduleDevice\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x35\n\x05\x66\x61\x63ts\x18\x02 \x03(\x0b\x32&.tunefarm.v1.ScheduleDevice.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd3\x02\n\x0eScheduleRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x10\n\x08workload\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\r\n\x05trace\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61ndidate_id\x18\x05 \x01(\t\x12\x1a\n\x12\x64\x65vice_fingerprint\x18\x06 \x01(\t\x12\x0f\n\x07seconds\x18\x07 \x03(\x01\x12%\n\x07\x66\x61ilure\x18\x08 \x01(\x0b\x32\x14.tunefarm.v1.Failure\x12\x1d\n\x10\x61t_least_seconds\x18\t \x01(\x01H\x00\x88\x01\x01\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07project\x18\x0b \x01(\t\x12\x0e\n\x06job_id\x18\x0c \x01(\t\x12\x11\n\ttask_name\x18\r \x01(\tB\x13\n\x11_at_least_seconds\"J\n\x10QueryBestRequest\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\"R\n\x11QueryBestResponse\x12+\n\x06record\x18\x01 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleRecord\x12\x10\n\x08verified\x18\x02 \x01(\x08\"B\n\x16ImportSchedulesRequest\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.tunefarm.v1.NumberedItem\"E\n\x0cNumberedItem\x12\x0c\n\x04line\x18\x01 \x01(\x04\x12\'\n\x04item\x18\x02 \x01(\x0b\x32\x19.tunefarm.v1.ScheduleItem\"\xa2\x01\n\x17ImportSchedulesResponse\x12\x15\n\rrecords_added\x18\x01 \x01(\x04\x12\x15\n\rrecords_known\x18\x02 \x01(\x04\x12\x17\n\x0fworkloads_added\x18\x03 \x01(\x04\x12\x15\n\rdevices_added\x18\x04 \x01(\x04\x12)\n\x07refused\x18\x05 \x03(\x0b\x32\x18.tunefarm.v1.RefusedItem\"S\n\x0bRefusedItem\x12\x0c\n\x04line\x18\x01 \x01(\x04\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.tunefarm.v1.RefusalKind\x12\x0e\n\x06reason\x18\x03 \x01(\t\"a\n\x16\x45xportSchedulesRequest\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\"C\n\x17\x45xportSchedulesResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.tunefarm.v1.ScheduleItem\"\x19\n\x17GetScheduleStatsRequest\"\x82\x03\n\rScheduleStats\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\r\n\x05valid\x18\x02 \x01(\x04\x12\x10\n\x08\x63\x65nsored\x18\x03 \x01(\x04\x12\x36\n\x06\x66\x61iled\x18\x04 \x03(\x0b\x32&.tunefarm.v1.ScheduleStats.FailedEntry\x12\x10\n\x08imported\x18\x05 \x01(\x04\x12\x12\n\ncandidates\x18\x06 \x01(\x04\x12\x11\n\tworkloads\x18\x07 \x01(\x04\x12/\n\x06oldest\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12/\n\x06newest\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\'\n\x06scopes\x18\n \x03(\x0b\x32\x17.tunefarm.v1.ScopeStats\x1a-\n\x0b\x46\x61iledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x42\t\n\x07_oldestB\t\n\x07_newest\"w\n\nScopeStats\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x02 \x01(\t\x12\x0f\n\x07records\x18\x03 \x01(\x04\x12\r\n\x05valid\x18\x04 \x01(\x04\x12\x10\n\x08imported\x18\x05 \x01(\x04\x12\x11\n\tworkloads\x18\x06 \x01(\x04*\xbb\x01\n\x0bRefusalKind\x12\x1c\n\x18REFUSAL_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16REFUSAL_KIND_MALFORMED\x10\x01\x12\x18\n\x14REFUSAL_KIND_CHANGED\x10\x02\x12\x1e\n\x1aREFUSAL_KIND_SENTINEL_TIME\x10\x03\x12\x19\n\x15REFUSAL_KIND_CONFLICT\x10\x04\x12\x1d\n\x19REFUSAL_KIND_UNKNOWN_ITEM\x10\x05\x32\xf5\x02\n\x0fScheduleService\x12J\n\tQueryBest\x12\x1d.tunefarm.v1.QueryBestRequest\x1a\x1e.tunefarm.v1.QueryBestResponse\x12`\n\x0fImportSchedules\x12#.tunefarm.v1.ImportSchedulesRequest\x1a$.tunefarm.v1.ImportSchedulesResponse(\x01\x30\x01\x12^\n\x0f\x45xportSchedules\x12#.tunefarm.v1.ExportSchedulesRequest\x1a$.tunefarm.v1.ExportSchedulesResponse0\x01\x12T\n\x10GetScheduleStats\x12$.tunefarm.v1.GetScheduleStatsRequest\x1a\x1a.tunefarm.v1.ScheduleStatsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tunefarm_proto/v1/schedule.proto\x12\x0btunefarm.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etunefarm_proto/v1/common.proto\x1a\x1etunefarm_proto/v1/tuning.proto\"\xa7\x01\n\x0cScheduleItem\x12\x31\n\x08workload\x18\x01 \x01(\x0b\x32\x1d.tunefarm.v1.ScheduleWorkloadH\x00\x12-\n\x06\x64\x65vice\x18\x02 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleDeviceH\x00\x12-\n\x06record\x18\x03 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleRecordH\x00\x42\x06\n\x04item\"\xb0\x01\n\x10ScheduleWorkload\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06module\x18\x03 \x01(\t\x12\r\n\x05\x66lops\x18\x04 \x01(\x01\x12+\n\x07\x63reated\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x06 \x01(\t\x12\"\n\x06shapes\x18\x07 \x03(\x0b\x32\x12.tunefarm.v1.Shape\"\x8a\x01\n\x0eScheduleDevice\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x35\n\x05\x66\x61\x63ts\x18\x02 \x03(\x0b\x32&.tunefarm.v1.ScheduleDevice.FactsEntry\x1a,\n\nFactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xd3\x02\n\x0eScheduleRecord\x12\x11\n\trecord_id\x18\x01 \x01(\t\x12\x10\n\x08workload\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\r\n\x05trace\x18\x04 \x01(\t\x12\x14\n\x0c\x63\x61ndidate_id\x18\x05 \x01(\t\x12\x1a\n\x12\x64\x65vice_fingerprint\x18\x06 \x01(\t\x12\x0f\n\x07seconds\x18\x07 \x03(\x01\x12%\n\x07\x66\x61ilure\x18\x08 \x01(\x0b\x32\x14.tunefarm.v1.Failure\x12\x1d\n\x10\x61t_least_seconds\x18\t \x01(\x01H\x00\x88\x01\x01\x12+\n\x07\x63reated\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07project\x18\x0b \x01(\t\x12\x0e\n\x06job_id\x18\x0c \x01(\t\x12\x11\n\ttask_name\x18\r \x01(\tB\x13\n\x11_at_least_seconds\"J\n\x10QueryBestRequest\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\"R\n\x11QueryBestResponse\x12+\n\x06record\x18\x01 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleRecord\x12\x10\n\x08verified\x18\x02 \x01(\x08\"B\n\x16ImportSchedulesRequest\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.tunefarm.v1.NumberedItem\"E\n\x0cNumberedItem\x12\x0c\n\x04line\x18\x01 \x01(\x04\x12\'\n\x04item\x18\x02 \x01(\x0b\x32\x19.tunefarm.v1.ScheduleItem\"\xa2\x01\n\x17ImportSchedulesResponse\x12\x15\n\rrecords_added\x18\x01 \x01(\x04\x12\x15\n\rrecords_known\x18\x02 \x01(\x04\x12\x17\n\x0fworkloads_added\x18\x03 \x01(\x04\x12\x15\n\rdevices_added\x18\x04 \x01(\x04\x12)\n\x07refused\x18\x05 \x03(\x0b\x32\x18.tunefarm.v1.RefusedItem\"S\n\x0bRefusedItem\x12\x0c\n\x04line\x18\x01 \x01(\x04\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.tunefarm.v1.RefusalKind\x12\x0e\n\x06reason\x18\x03 \x01(\t\"a\n\x16\x45xportSchedulesRequest\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\"C\n\x17\x45xportSchedulesResponse\x12(\n\x05items\x18\x01 \x03(\x0b\x32\x19.tunefarm.v1.ScheduleItem\"\x19\n\x17GetScheduleStatsRequest\"\x82\x03\n\rScheduleStats\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\r\n\x05valid\x18\x02 \x01(\x04\x12\x10\n\x08\x63\x65nsored\x18\x03 \x01(\x04\x12\x36\n\x06\x66\x61iled\x18\x04 \x03(\x0b\x32&.tunefarm.v1.ScheduleStats.FailedEntry\x12\x10\n\x08imported\x18\x05 \x01(\x04\x12\x12\n\ncandidates\x18\x06 \x01(\x04\x12\x11\n\tworkloads\x18\x07 \x01(\x04\x12/\n\x06oldest\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x88\x01\x01\x12/\n\x06newest\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x01\x88\x01\x01\x12\'\n\x06scopes\x18\n \x03(\x0b\x32\x17.tunefarm.v1.ScopeStats\x1a-\n\x0b\x46\x61iledEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x42\t\n\x07_oldestB\t\n\x07_newest\"w\n\nScopeStats\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x02 \x01(\t\x12\x0f\n\x07records\x18\x03 \x01(\x04\x12\r\n\x05valid\x18\x04 \x01(\x04\x12\x10\n\x08imported\x18\x05 \x01(\x04\x12\x11\n\tworkloads\x18\x06 \x01(\x04\"k\n\x14\x46indSchedulesRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.tunefarm.v1.JobSpec\x12\x14\n\x0c\x64\x65vice_class\x18\x02 \x01(\t\x12\x0b\n\x03top\x18\x03 \x01(\r\x12\x0c\n\x04task\x18\x04 \x01(\t\"h\n\rFoundSchedule\x12+\n\x06record\x18\x01 \x01(\x0b\x32\x1b.tunefarm.v1.ScheduleRecord\x12\x10\n\x08verified\x18\x02 \x01(\x08\x12\x18\n\x10\x64\x65\x66\x61ult_schedule\x18\x03 \x01(\x08\"\xcb\x01\n\tFoundTask\x12\x10\n\x08workload\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06weight\x18\x03 \x01(\r\x12\r\n\x05\x66lops\x18\x04 \x01(\x01\x12\r\n\x05nodes\x18\x05 \x03(\t\x12\x0f\n\x07records\x18\x06 \x01(\r\x12\x1c\n\x0f\x64\x65\x66\x61ult_seconds\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12-\n\tschedules\x18\x08 \x03(\x0b\x32\x1a.tunefarm.v1.FoundScheduleB\x12\n\x10_default_seconds\"\x86\x01\n\x0e\x46oundSchedules\x12\x0e\n\x06target\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65vice_class\x18\x02 \x01(\t\x12\x18\n\x10pipeline_version\x18\x03 \x01(\t\x12%\n\x05tasks\x18\x04 \x03(\x0b\x32\x16.tunefarm.v1.FoundTask\x12\r\n\x05notes\x18\x05 \x03(\t\"f\n\x13\x43ompileModelRequest\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.tunefarm.v1.JobSpec\x12\x14\n\x0c\x64\x65vice_class\x18\x02 \x01(\t\x12\x15\n\rverified_only\x18\x03 \x01(\x08\"q\n\rCompiledModel\x12,\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x1b.tunefarm.v1.FoundSchedulesH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.tunefarm.v1.PackageChunkH\x00\x42\x06\n\x04part*\xbb\x01\n\x0bRefusalKind\x12\x1c\n\x18REFUSAL_KIND_UNSPECIFIED\x10\x00\x12\x1a\n\x16REFUSAL_KIND_MALFORMED\x10\x01\x12\x18\n\x14REFUSAL_KIND_CHANGED\x10\x02\x12\x1e\n\x1aREFUSAL_KIND_SENTINEL_TIME\x10\x03\x12\x19\n\x15REFUSAL_KIND_CONFLICT\x10\x04\x12\x1d\n\x19REFUSAL_KIND_UNKNOWN_ITEM\x10\x05\x32\x96\x04\n\x0fScheduleService\x12J\n\tQueryBest\x12\x1d.tunefarm.v1.QueryBestRequest\x1a\x1e.tunefarm.v1.QueryBestResponse\x12`\n\x0fImportSchedules\x12#.tunefarm.v1.ImportSchedulesRequest\x1a$.tunefarm.v1.ImportSchedulesResponse(\x01\x30\x01\x12^\n\x0f\x45xportSchedules\x12#.tunefarm.v1.ExportSchedulesRequest\x1a$.tunefarm.v1.ExportSchedulesResponse0\x01\x12T\n\x10GetScheduleStats\x12$.tunefarm.v1.GetScheduleStatsRequest\x1a\x1a.tunefarm.v1.ScheduleStats\x12O\n\rFindSchedules\x12!.tunefarm.v1.FindSchedulesRequest\x1a\x1b.tunefarm.v1.FoundSchedules\x12N\n\x0c\x43ompileModel\x12 .tunefarm.v1.CompileModelRequest\x1a\x1a.tunefarm.v1.CompiledModel0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,42 +38,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEDULEDEVICE_FACTSENTRY']._serialized_options = b'8\001'
   _globals['_SCHEDULESTATS_FAILEDENTRY']._loaded_options = None
   _globals['_SCHEDULESTATS_FAILEDENTRY']._serialized_options = b'8\001'
-  _globals['_REFUSALKIND']._serialized_start=2150
-  _globals['_REFUSALKIND']._serialized_end=2337
-  _globals['_SCHEDULEITEM']._serialized_start=115
-  _globals['_SCHEDULEITEM']._serialized_end=282
-  _globals['_SCHEDULEWORKLOAD']._serialized_start=284
-  _globals['_SCHEDULEWORKLOAD']._serialized_end=410
-  _globals['_SCHEDULEDEVICE']._serialized_start=413
-  _globals['_SCHEDULEDEVICE']._serialized_end=551
-  _globals['_SCHEDULEDEVICE_FACTSENTRY']._serialized_start=507
-  _globals['_SCHEDULEDEVICE_FACTSENTRY']._serialized_end=551
-  _globals['_SCHEDULERECORD']._serialized_start=554
-  _globals['_SCHEDULERECORD']._serialized_end=893
-  _globals['_QUERYBESTREQUEST']._serialized_start=895
-  _globals['_QUERYBESTREQUEST']._serialized_end=969
-  _globals['_QUERYBESTRESPONSE']._serialized_start=971
-  _globals['_QUERYBESTRESPONSE']._serialized_end=1053
-  _globals['_IMPORTSCHEDULESREQUEST']._serialized_start=1055
-  _globals['_IMPORTSCHEDULESREQUEST']._serialized_end=1121
-  _globals['_NUMBEREDITEM']._serialized_start=1123
-  _globals['_NUMBEREDITEM']._serialized_end=1192
-  _globals['_IMPORTSCHEDULESRESPONSE']._serialized_start=1195
-  _globals['_IMPORTSCHEDULESRESPONSE']._serialized_end=1357
-  _globals['_REFUSEDITEM']._serialized_start=1359
-  _globals['_REFUSEDITEM']._serialized_end=1442
-  _globals['_EXPORTSCHEDULESREQUEST']._serialized_start=1444
-  _globals['_EXPORTSCHEDULESREQUEST']._serialized_end=1541
-  _globals['_EXPORTSCHEDULESRESPONSE']._serialized_start=1543
-  _globals['_EXPORTSCHEDULESRESPONSE']._serialized_end=1610
-  _globals['_GETSCHEDULESTATSREQUEST']._serialized_start=1612
-  _globals['_GETSCHEDULESTATSREQUEST']._serialized_end=1637
-  _globals['_SCHEDULESTATS']._serialized_start=1640
-  _globals['_SCHEDULESTATS']._serialized_end=2026
-  _globals['_SCHEDULESTATS_FAILEDENTRY']._serialized_start=1959
-  _globals['_SCHEDULESTATS_FAILEDENTRY']._serialized_end=2004
-  _globals['_SCOPESTATS']._serialized_start=2028
-  _globals['_SCOPESTATS']._serialized_end=2147
-  _globals['_SCHEDULESERVICE']._serialized_start=2340
-  _globals['_SCHEDULESERVICE']._serialized_end=2713
+  _globals['_REFUSALKIND']._serialized_start=3010
+  _globals['_REFUSALKIND']._serialized_end=3197
+  _globals['_SCHEDULEITEM']._serialized_start=147
+  _globals['_SCHEDULEITEM']._serialized_end=314
+  _globals['_SCHEDULEWORKLOAD']._serialized_start=317
+  _globals['_SCHEDULEWORKLOAD']._serialized_end=493
+  _globals['_SCHEDULEDEVICE']._serialized_start=496
+  _globals['_SCHEDULEDEVICE']._serialized_end=634
+  _globals['_SCHEDULEDEVICE_FACTSENTRY']._serialized_start=590
+  _globals['_SCHEDULEDEVICE_FACTSENTRY']._serialized_end=634
+  _globals['_SCHEDULERECORD']._serialized_start=637
+  _globals['_SCHEDULERECORD']._serialized_end=976
+  _globals['_QUERYBESTREQUEST']._serialized_start=978
+  _globals['_QUERYBESTREQUEST']._serialized_end=1052
+  _globals['_QUERYBESTRESPONSE']._serialized_start=1054
+  _globals['_QUERYBESTRESPONSE']._serialized_end=1136
+  _globals['_IMPORTSCHEDULESREQUEST']._serialized_start=1138
+  _globals['_IMPORTSCHEDULESREQUEST']._serialized_end=1204
+  _globals['_NUMBEREDITEM']._serialized_start=1206
+  _globals['_NUMBEREDITEM']._serialized_end=1275
+  _globals['_IMPORTSCHEDULESRESPONSE']._serialized_start=1278
+  _globals['_IMPORTSCHEDULESRESPONSE']._serialized_end=1440
+  _globals['_REFUSEDITEM']._serialized_start=1442
+  _globals['_REFUSEDITEM']._serialized_end=1525
+  _globals['_EXPORTSCHEDULESREQUEST']._serialized_start=1527
+  _globals['_EXPORTSCHEDULESREQUEST']._serialized_end=1624
+  _globals['_EXPORTSCHEDULESRESPONSE']._serialized_start=1626
+  _globals['_EXPORTSCHEDULESRESPONSE']._serialized_end=1693
+  _globals['_GETSCHEDULESTATSREQUEST']._serialized_start=1695
+  _globals['_GETSCHEDULESTATSREQUEST']._serialized_end=1720
+  _globals['_SCHEDULESTATS']._serialized_start=1723
+  _globals['_SCHEDULESTATS']._serialized_end=2109
+  _globals['_SCHEDULESTATS_FAILEDENTRY']._serialized_start=2042
+  _globals['_SCHEDULESTATS_FAILEDENTRY']._serialized_end=2087
+  _globals['_SCOPESTATS']._serialized_start=2111
+  _globals['_SCOPESTATS']._serialized_end=2230
+  _globals['_FINDSCHEDULESREQUEST']._serialized_start=2232
+  _globals['_FINDSCHEDULESREQUEST']._serialized_end=2339
+  _globals['_FOUNDSCHEDULE']._serialized_start=2341
+  _globals['_FOUNDSCHEDULE']._serialized_end=2445
+  _globals['_FOUNDTASK']._serialized_start=2448
+  _globals['_FOUNDTASK']._serialized_end=2651
+  _globals['_FOUNDSCHEDULES']._serialized_start=2654
+  _globals['_FOUNDSCHEDULES']._serialized_end=2788
+  _globals['_COMPILEMODELREQUEST']._serialized_start=2790
+  _globals['_COMPILEMODELREQUEST']._serialized_end=2892
+  _globals['_COMPILEDMODEL']._serialized_start=2894
+  _globals['_COMPILEDMODEL']._serialized_end=3007
+  _globals['_SCHEDULESERVICE']._serialized_start=3200
+  _globals['_SCHEDULESERVICE']._serialized_end=3734
 # @@protoc_insertion_point(module_scope)

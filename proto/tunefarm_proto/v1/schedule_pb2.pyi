@@ -2,6 +2,7 @@ import datetime
 
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from tunefarm_proto.v1 import common_pb2 as _common_pb2
+from tunefarm_proto.v1 import tuning_pb2 as _tuning_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -37,18 +38,22 @@ class ScheduleItem(_message.Message):
     def __init__(self, workload: _Optional[_Union[ScheduleWorkload, _Mapping]] = ..., device: _Optional[_Union[ScheduleDevice, _Mapping]] = ..., record: _Optional[_Union[ScheduleRecord, _Mapping]] = ...) -> None: ...
 
 class ScheduleWorkload(_message.Message):
-    __slots__ = ("workload", "name", "module", "flops", "created")
+    __slots__ = ("workload", "name", "module", "flops", "created", "kind", "shapes")
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODULE_FIELD_NUMBER: _ClassVar[int]
     FLOPS_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
     workload: str
     name: str
     module: str
     flops: float
     created: _timestamp_pb2.Timestamp
-    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., module: _Optional[str] = ..., flops: _Optional[float] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    kind: str
+    shapes: _containers.RepeatedCompositeFieldContainer[_common_pb2.Shape]
+    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., module: _Optional[str] = ..., flops: _Optional[float] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., kind: _Optional[str] = ..., shapes: _Optional[_Iterable[_Union[_common_pb2.Shape, _Mapping]]] = ...) -> None: ...
 
 class ScheduleDevice(_message.Message):
     __slots__ = ("fingerprint", "facts")
@@ -219,3 +224,77 @@ class ScopeStats(_message.Message):
     imported: int
     workloads: int
     def __init__(self, target: _Optional[str] = ..., device_class: _Optional[str] = ..., records: _Optional[int] = ..., valid: _Optional[int] = ..., imported: _Optional[int] = ..., workloads: _Optional[int] = ...) -> None: ...
+
+class FindSchedulesRequest(_message.Message):
+    __slots__ = ("spec", "device_class", "top", "task")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    TOP_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    spec: _tuning_pb2.JobSpec
+    device_class: str
+    top: int
+    task: str
+    def __init__(self, spec: _Optional[_Union[_tuning_pb2.JobSpec, _Mapping]] = ..., device_class: _Optional[str] = ..., top: _Optional[int] = ..., task: _Optional[str] = ...) -> None: ...
+
+class FoundSchedule(_message.Message):
+    __slots__ = ("record", "verified", "default_schedule")
+    RECORD_FIELD_NUMBER: _ClassVar[int]
+    VERIFIED_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    record: ScheduleRecord
+    verified: bool
+    default_schedule: bool
+    def __init__(self, record: _Optional[_Union[ScheduleRecord, _Mapping]] = ..., verified: _Optional[bool] = ..., default_schedule: _Optional[bool] = ...) -> None: ...
+
+class FoundTask(_message.Message):
+    __slots__ = ("workload", "name", "weight", "flops", "nodes", "records", "default_seconds", "schedules")
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FLOPS_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULES_FIELD_NUMBER: _ClassVar[int]
+    workload: str
+    name: str
+    weight: int
+    flops: float
+    nodes: _containers.RepeatedScalarFieldContainer[str]
+    records: int
+    default_seconds: float
+    schedules: _containers.RepeatedCompositeFieldContainer[FoundSchedule]
+    def __init__(self, workload: _Optional[str] = ..., name: _Optional[str] = ..., weight: _Optional[int] = ..., flops: _Optional[float] = ..., nodes: _Optional[_Iterable[str]] = ..., records: _Optional[int] = ..., default_seconds: _Optional[float] = ..., schedules: _Optional[_Iterable[_Union[FoundSchedule, _Mapping]]] = ...) -> None: ...
+
+class FoundSchedules(_message.Message):
+    __slots__ = ("target", "device_class", "pipeline_version", "tasks", "notes")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    NOTES_FIELD_NUMBER: _ClassVar[int]
+    target: str
+    device_class: str
+    pipeline_version: str
+    tasks: _containers.RepeatedCompositeFieldContainer[FoundTask]
+    notes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, target: _Optional[str] = ..., device_class: _Optional[str] = ..., pipeline_version: _Optional[str] = ..., tasks: _Optional[_Iterable[_Union[FoundTask, _Mapping]]] = ..., notes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CompileModelRequest(_message.Message):
+    __slots__ = ("spec", "device_class", "verified_only")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    VERIFIED_ONLY_FIELD_NUMBER: _ClassVar[int]
+    spec: _tuning_pb2.JobSpec
+    device_class: str
+    verified_only: bool
+    def __init__(self, spec: _Optional[_Union[_tuning_pb2.JobSpec, _Mapping]] = ..., device_class: _Optional[str] = ..., verified_only: _Optional[bool] = ...) -> None: ...
+
+class CompiledModel(_message.Message):
+    __slots__ = ("found", "chunk")
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    found: FoundSchedules
+    chunk: _tuning_pb2.PackageChunk
+    def __init__(self, found: _Optional[_Union[FoundSchedules, _Mapping]] = ..., chunk: _Optional[_Union[_tuning_pb2.PackageChunk, _Mapping]] = ...) -> None: ...

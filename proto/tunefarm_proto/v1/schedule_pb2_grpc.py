@@ -57,6 +57,16 @@ class ScheduleServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.GetScheduleStatsRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleStats.FromString,
                 _registered_method=True)
+        self.FindSchedules = channel.unary_unary(
+                '/tunefarm.v1.ScheduleService/FindSchedules',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.FindSchedulesRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.FoundSchedules.FromString,
+                _registered_method=True)
+        self.CompileModel = channel.unary_stream(
+                '/tunefarm.v1.ScheduleService/CompileModel',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.CompileModelRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.CompiledModel.FromString,
+                _registered_method=True)
 
 
 class ScheduleServiceServicer:
@@ -97,6 +107,24 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindSchedules(self, request, context):
+        """What the store has for the kernels of a model on a target; prepares the model as a job would, spends nothing, and
+        needs no device. INVALID_ARGUMENT (also: records of several device classes, and none was named), NOT_FOUND (model,
+        values, device class).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompileModel(self, request, context):
+        """Compiles a model with the best schedules that the store has, and with default ones where it has none: no trial, no
+        device. The first message says what was found; the package follows as FetchPackage sends one.
+        INVALID_ARGUMENT (also: the compiled model's outputs are wrong), NOT_FOUND, as FindSchedules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScheduleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -119,6 +147,16 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.GetScheduleStats,
                     request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.GetScheduleStatsRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleStats.SerializeToString,
+            ),
+            'FindSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindSchedules,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.FindSchedulesRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.FoundSchedules.SerializeToString,
+            ),
+            'CompileModel': grpc.unary_stream_rpc_method_handler(
+                    servicer.CompileModel,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.CompileModelRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.CompiledModel.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -232,6 +270,60 @@ class ScheduleService:
             '/tunefarm.v1.ScheduleService/GetScheduleStats',
             tunefarm__proto_dot_v1_dot_schedule__pb2.GetScheduleStatsRequest.SerializeToString,
             tunefarm__proto_dot_v1_dot_schedule__pb2.ScheduleStats.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunefarm.v1.ScheduleService/FindSchedules',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.FindSchedulesRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.FoundSchedules.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompileModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tunefarm.v1.ScheduleService/CompileModel',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.CompileModelRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.CompiledModel.FromString,
             options,
             channel_credentials,
             insecure,

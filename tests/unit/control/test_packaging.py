@@ -2,18 +2,24 @@
 
 import asyncio
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tunefarm_coordinator.compute.messages import Package, Packaged
 from tunefarm_coordinator.control.benchmarking import MANIFEST
 from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.job import JobSheet
 from tunefarm_coordinator.control.measuring import MeasuringStage
-from tunefarm_coordinator.control.packaging import PackagingStage
+from tunefarm_coordinator.control.packaging import PackagingStage, in_model_results
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
+from tunefarm_coordinator.jobs.events import KernelTiming
 from tunefarm_proto.v1 import tuning_pb2
 
 GPU, CPU = '{"kind": "cuda", "arch": "sm_90"}', '{"kind": "llvm"}'
@@ -55,3 +61,12 @@ async def test_a_cpu_that_measures_is_left_alone(tmp_path: Path) -> None:
     compute = Compute()
     await stage(Folders(tmp_path), compute, CPU).begin()
     assert compute.asked == []
+
+
+@given(st.lists(st.tuples(st.floats(1e-7, 1e-2), st.floats(1e-7, 1e-2)), min_size=1, max_size=30))
+def test_medians_of_what_is_stored_decide_as_finals_do(rounds: list[tuple[float, float]]) -> None:
+    timing = KernelTiming("w", tuple(tuned for tuned, _ in rounds), tuple(default for _, default in rounds))
+    (winner, tuned), (other, default) = in_model_results(timing, "c1", "default:w")
+    assert (winner, other) == ("c1", "default:w")
+    ratio = median(tuned / default for tuned, default in rounds)
+    assert tuned.median / default.median == pytest.approx(ratio)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.jobs.scenarios import spec
 from tunefarm_coordinator.jobs.allotment import allot
+from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.options import JobOptions
 
 TEMPLATED = replace(spec(0), template="conv2d.x86")
@@ -50,3 +51,74 @@ def test_quotas_add_up_to_the_budget(tasks: list[tuple[int, bool]], cap: int | N
     if short:
         assert max(short) - min(short) <= 1, "not even"
         assert max(quotas) <= max(short) + 1
+
+
+POOL = JobOptions(trials_per_kernel=8, early_stopping=5)
+
+
+def _measured(at: int, known: int, seconds: float | None, weight: int = 1) -> TaskSpec:
+    return replace(spec(at, weight), known=known, known_seconds=seconds)
+
+
+def test_a_pool_is_whole_where_nothing_was_ever_measured() -> None:
+    allotment = allot(POOL, [spec(0), spec(1)])
+    assert (allotment.budget, allotment.quotas) == (16, {"task0": None, "task1": None})
+
+
+def test_tasks_that_earlier_jobs_gave_their_shares_get_nothing() -> None:
+    """By weight times seconds, less one trial each: 12.5 and 3.5 of 16."""
+    allotment = allot(POOL, [_measured(0, 12, 3e-3), _measured(1, 4, 0.5e-3, weight=2)])
+    assert (allotment.budget, allotment.quotas) == (0, {"task0": 0, "task1": 0})
+
+
+def test_what_one_has_had_too_many_of_another_may_lack_by_a_round() -> None:
+    assert allot(POOL, [_measured(0, 5, 3e-3), _measured(1, 11, 1e-3)]).budget == 0
+    allotment = allot(POOL, [_measured(0, 6, 3e-3), _measured(1, 4, 1e-3)])
+    assert (allotment.budget, allotment.quotas) == (6, {"task0": None, "task1": None})
+
+
+def test_far_too_few_are_made_up_for_by_no_other() -> None:
+    """Of 16, 12.5 are the heavy kernel's."""
+    allotment = allot(POOL, [_measured(0, 4, 3e-3), _measured(1, 500, 1e-3)])
+    assert (allotment.budget, allotment.quotas) == (9, {"task0": None, "task1": 0})
+
+
+def test_a_few_trials_that_failed_are_not_made_again() -> None:
+    assert allot(POOL, [_measured(0, 8, 1e-3), _measured(1, 7, 1e-3)]).budget == 0
+
+
+def test_twice_the_budget_is_half_of_it_again() -> None:
+    tasks = [_measured(0, 13, 3e-3), _measured(1, 3, 1e-3)]
+    assert allot(POOL, tasks).budget == 0
+    assert allot(replace(POOL, trials_per_kernel=16), tasks).budget == 16
+
+
+def test_a_new_kernel_among_known_ones_gets_the_share_of_the_slowest() -> None:
+    allotment = allot(POOL, [_measured(0, 500, 1e-3), _measured(1, 500, 1e-3), spec(2)])
+    assert (allotment.budget, allotment.quotas) == (8, {"task0": 0, "task1": 0, "task2": None})
+
+
+def test_a_larger_budget_searches_on() -> None:
+    tasks = [_measured(0, 8, 1e-3), _measured(1, 8, 1e-3)]
+    assert allot(POOL, tasks).budget == 0
+    assert allot(replace(POOL, trials_per_kernel=64), tasks).budget == 2 * (64 - 8)
+
+
+def test_a_kernel_that_costs_next_to_nothing_is_tried_once() -> None:
+    assert allot(POOL, [_measured(0, 16, 1.0), _measured(1, 0, 1e-9)]).quotas == {"task0": 0, "task1": None}
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 40), st.none() | st.floats(1e-7, 1.0), st.integers(1, 9)), min_size=1, max_size=8
+    ),
+    st.none() | st.integers(1, 90),
+)
+def test_a_pool_is_never_more_than_what_was_asked_for(
+    tasks: list[tuple[int, float | None, int]], cap: int | None
+) -> None:
+    specs = [_measured(at, known, seconds, weight) for at, (known, seconds, weight) in enumerate(tasks)]
+    options = replace(POOL, max_trials=cap)
+    allotment = allot(options, specs)
+    assert 0 <= allotment.budget <= min(8 * len(specs), 8 * len(specs) if cap is None else cap)
+    assert (allotment.budget == 0) == all(quota == 0 for quota in allotment.quotas.values())

@@ -105,10 +105,12 @@ FARM = st.lists(_claims(), max_size=6)
 
 
 def _keep(store: Store, claims: Sequence[tuple[Record, str]]) -> None:
-    """As a farm's own."""
+    """As a farm's own; it met the workloads with its first claim, under names of its own."""
+    met = claims[0][0].created if claims else 0.0
+    names = f'{{"names": {len(claims)}}}'
     store.write(
         DEVICES,
-        AddWorkloads(tuple(KnownWorkload(name, name, f'{{"of": "{name}"}}', 1.0, 1.0) for name in WORKLOADS)),
+        AddWorkloads(tuple(KnownWorkload(name, f"{name} {len(claims)}", names, 1.0, met) for name in WORKLOADS)),
         AddCandidates(tuple(CandidateTrace(made.workload, made.identity, trace) for made, trace in claims)),
         AddRecords(tuple(made for made, _ in claims)),
     ).result()

@@ -39,9 +39,21 @@ def _offered(ours: Record, trace: str = "[]") -> OfferedRecord:
 
 class TestWorkloads:
     def test_what_a_workload_stands_for_comes_back(self, store: Store) -> None:
-        known = KnownWorkload("5-abc", "matmul_8x8", '{"module": "\N{SNOWMAN}"}', 1024.0, 1763862000.5)
+        known = KnownWorkload("5-abc", "matmul", '{"a": "\N{SNOWMAN}"}', 1024.0, 1763862000.5, "matmul", ((8, 8), ()))
         store.write(AddWorkloads((known,))).result()
         assert store.workloads(["5-abc", "5-other", "5-abc"]) == {"5-abc": known}
+
+    def test_kernels_alike_are_found_where_they_were_measured(self, store: Store) -> None:
+        kernels = [
+            KnownWorkload(name, name, "{}", 1.0, 1.0, kind, ((1, size), (size, 8)))
+            for name, kind, size in (("w1", "dense", 4), ("w2", "dense", 8), ("w3", "conv", 4), ("w4", "dense", 2))
+        ]
+        records = [record(workload="w1"), record(workload="w2", device="pi", target=ARM), record(workload="w3")]
+        failed = record(workload="w4", outcome=Failed("RUN_ERROR", ""))
+        store.write(DEVICES, AddWorkloads(tuple(kernels)), AddRecords((*records, failed))).result()
+        assert store.alike("dense", X86, ZEN_CLASS) == {"w1": ((1, 4), (4, 8))}
+        assert store.alike("dense", ARM, PI_CLASS) == {"w2": ((1, 8), (8, 8))}
+        assert store.alike("pool", X86, ZEN_CLASS) == {}
 
     def test_the_first_that_was_met_stays(self, store: Store) -> None:
         first = KnownWorkload("5-abc", "matmul_8x8", "{}", 1024.0, 1.0)
@@ -226,4 +238,5 @@ class TestBest:
         store.write(DEVICES, AddRecords(tuple(records))).result()
         assert store.history(WORKLOAD, X86, ZEN_CLASS, 10) == [records[1], records[2]]
         assert store.history(WORKLOAD, X86, ZEN_CLASS, 1) == [records[1]]
-        assert store.count_valid([WORKLOAD, "other"], X86, ZEN_CLASS) == {WORKLOAD: 3}
+        # One that was let go is a trial like another.
+        assert store.count_valid([WORKLOAD, "other"], X86, ZEN_CLASS) == {WORKLOAD: 4}

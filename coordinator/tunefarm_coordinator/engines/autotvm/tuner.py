@@ -4,6 +4,7 @@ import random
 from collections.abc import Collection, Sequence
 
 from tunefarm_coordinator.engines.autotvm.space import TemplateSpace
+from tunefarm_coordinator.engines.candidate import Neighbour
 from tunefarm_coordinator.engines.engine import TaskRecord
 from tunefarm_coordinator.engines.search import SearchOptions, TaskSearch, load
 from tunefarm_coordinator.engines.spaces import templates
@@ -27,10 +28,21 @@ class AutoTVM:
         forbidden: Collection[str] = (),
         random_trials: int = 0,
         seeds: Sequence[str] = (),
+        neighbours: Sequence[Neighbour] = (),
     ) -> TaskSearch:
         """See `engine.Engine.open`."""
         return TaskSearch(
-            workload, task_module, target, seed, self._options, records, forbidden, seeds, random_trials, templates
+            workload,
+            task_module,
+            target,
+            seed,
+            self._options,
+            records,
+            forbidden,
+            seeds,
+            random_trials,
+            templates,
+            neighbours,
         )
 
 

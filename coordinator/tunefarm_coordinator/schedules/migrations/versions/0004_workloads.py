@@ -15,9 +15,12 @@ def upgrade() -> None:
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("flops", sa.Double(), nullable=False),
         sa.Column("module", sa.LargeBinary(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("shapes", sa.Text(), nullable=False),
         sa.Column("created", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("workload", name="pk_workloads"),
     )
+    op.create_index("ix_workloads_kind", "workloads", ["kind"])
 
 
 def downgrade() -> None:

@@ -1,4 +1,4 @@
-"""Traces that only another store vouches for."""
+"""Workloads and traces that only another store vouches for."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,8 @@ down_revision = "0004"
 
 def upgrade() -> None:
     """Adds the mark. What a store holds by now is its own: nothing could be imported by a command before."""
-    op.add_column("candidates", sa.Column("imported", sa.Boolean(), nullable=False, server_default=sa.false()))
+    for table in ("workloads", "candidates"):
+        op.add_column(table, sa.Column("imported", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:
