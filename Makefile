@@ -24,7 +24,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-again bench-templates bench-kernels bench-replay bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check math-table conformance cases clean
+.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-again bench-near bench-store bench-templates bench-kernels bench-replay bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check math-table conformance cases clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -90,6 +90,12 @@ bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter
 
 bench-again: setup ## the same job once more, and compiled from the store alone; five minutes, and nothing else should run
 	$(BIN)/python tests/benchmarks/second_job.py $(BENCH_ARGS)
+
+bench-near: setup ## a network at another size, with the schedules of its kernels' neighbours and without; an hour (BENCH_ARGS="--seeds 1 --pairs squeezenet:192": five minutes)
+	$(BIN)/python tests/benchmarks/near_hits.py $(BENCH_ARGS)
+
+bench-store: setup ## the schedule store at up to a million records, beside TVM's JSONDatabase; ten minutes, and nothing else should run
+	$(BIN)/python tests/benchmarks/store_scale.py $(BENCH_ARGS)
 
 bench-templates: setup ## each template against Auto-scheduler on one kernel, at equal trials; half an hour
 	$(BIN)/python tests/benchmarks/templates.py $(BENCH_ARGS)

@@ -102,14 +102,12 @@ def plan_document(plan: Plan) -> Document:
     return dataclasses.asdict(plan)
 
 
-def found_document(found: FoundSchedules, package: str | None = None) -> Document:
-    """What the store has for a model; seconds are of one call. `package`: the folder that it was compiled into."""
+def found_document(found: FoundSchedules) -> Document:
+    """What the store has for a model; seconds are of one call."""
     document = dataclasses.asdict(found)
     for task in document["tasks"]:
         for schedule in task["schedules"]:
             schedule["measured"] = _moment(schedule["measured"])
-    if package is not None:
-        document["package"] = package
     return document
 
 

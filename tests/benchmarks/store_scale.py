@@ -53,18 +53,26 @@ _PROGRESS = Console(stderr=True)
 Row = tuple[int, str, CandidateTrace]
 
 
-def a_trace() -> str:
-    """A generated schedule of a convolution, as search proposes it."""
+def kernel(number: int) -> Any:
+    """A convolution that differs from others by a constant, as an IRModule."""
     import tvm
     from tvm import te, topi
 
-    from tunefarm_coordinator.engines.engine import engine
-
     image = te.placeholder((1, 28, 28, 64), name="image")
     weight = te.placeholder((3, 3, 64, 64), name="weight")
-    convolved = topi.nn.conv(image, weight, 1, 1, 1, 1, "NHWC", "HWIO")
-    function = te.create_prim_func([image, weight, topi.nn.relu(convolved)]).with_attr("global_symbol", "main")
-    module = str(tvm.ir.save_json(tvm.IRModule({"main": function})))
+    convolved = topi.nn.relu(topi.nn.conv(image, weight, 1, 1, 1, 1, "NHWC", "HWIO"))
+    scaled = topi.multiply(convolved, tvm.tirx.const(1.0 + number, "float32"))
+    function = te.create_prim_func([image, weight, scaled]).with_attr("global_symbol", "main")
+    return tvm.IRModule({"main": function})
+
+
+def a_trace() -> str:
+    """A generated schedule of it, as search proposes one."""
+    import tvm
+
+    from tunefarm_coordinator.engines.engine import engine
+
+    module = str(tvm.ir.save_json(kernel(0)))
     return engine("autoscheduler").open("w", module, TARGET, 1).propose(4, None)[-1].trace
 
 
@@ -142,28 +150,14 @@ def fill_store(url: str, held: int, size: int, each: int, trace: str) -> float:
 
 def measure_jsondatabase(folder: Path, size: int, each: int, trace: str) -> dict[str, Any]:
     """TVM's own database, the same records: as many workloads, which differ in a constant."""
-    import tvm
-    from tvm import te, topi
     from tvm.s_tir import meta_schedule as ms
-    from tvm.s_tir.schedule import Trace
     from tvm.target import Target
 
     from tunefarm_coordinator.engines import trace_text
 
-    image = te.placeholder((1, 28, 28, 64), name="image")
-    weight = te.placeholder((3, 3, 64, 64), name="weight")
-    convolved = topi.nn.conv(image, weight, 1, 1, 1, 1, "NHWC", "HWIO")
-
-    def module(number: int) -> Any:
-        scaled = topi.multiply(topi.nn.relu(convolved), tvm.tirx.const(1.0 + number, "float32"))
-        function = te.create_prim_func([image, weight, scaled]).with_attr("global_symbol", "main")
-        return tvm.IRModule({"main": function})
-
-    modules = [module(number) for number in range(max(1, size // each))]
+    modules = [kernel(number) for number in range(max(1, size // each))]
     target = Target(TARGET)
-    schedule = trace_text.replay(tvm.IRModule({"main": te.create_prim_func(
-        [image, weight, topi.nn.relu(convolved)]).with_attr("global_symbol", "main")}), trace, target)  # fmt: skip
-    plain: Trace = schedule.trace
+    plain = trace_text.replay(modules[0], trace, target).trace
     files = (str(folder / "workload.json"), str(folder / "record.json"))
     dice = random.Random(0)
 

@@ -74,9 +74,11 @@ def check_compiled(home: Path, model: Path, first: Path, out: Path) -> None:
     """The same schedules, and so the same outputs to the bit; default ones for a target of which nothing is known."""
     done = tunefarm(home, "compile", str(model), "--out", str(out), "--json")
     assert done.returncode == 0, done.stderr
-    assert document(done)["package"] == str(out)
+    said = document(done)
+    assert said["package"] == str(out)
+    assert said["checked_here"]
     job, compiled = (json.loads((folder / "manifest.json").read_text()) for folder in (first, out))
-    assert compiled["checked_here"]
+    assert {task["workload"]: task["schedule"] for task in compiled["tasks"]} == said["schedules"]
     kept = ("workload", "schedule", "record")
     assert [{key: task[key] for key in kept} for task in compiled["tasks"]] == [
         {key: task[key] for key in kept} for task in job["tasks"]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +15,11 @@ from tunefarm.cli.output import open_view, output_folder, print_document, print_
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token, run_command
 from tunefarm.documents import found_document
 from tunefarm.printable import printable_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tunefarm.found import FoundSchedules
 
 Out = Annotated[
     Path | None,
@@ -80,9 +86,29 @@ def compile_model(
                 exact_math=exact_math,
                 without_reference=without_reference,
             )
+        made = json.loads((folder / "manifest.json").read_text())
         if as_json:
-            print_document(found_document(found, str(folder.absolute())))
+            schedules = {task["workload"]: task["schedule"] for task in made["tasks"]}
+            package = {"package": str(folder.absolute()), "checked_here": made["checked_here"], "schedules": schedules}
+            print_document({**found_document(found), **package})
         else:
             print_rendered(best_table(printable_value(found)))
+            for note in _notes(found, made, verified_only=verified_only):
+                print_rendered(f"note: {note}")
             print_rendered(f"package: {folder.absolute()}\nnext: {run_command(folder)}")
     return DONE
+
+
+def _notes(found: FoundSchedules, made: dict[str, Any], *, verified_only: bool) -> Iterator[str]:
+    """What the package does not have of what was found, and what nobody has checked."""
+    yield from found.notes
+    default = {task["workload"] for task in made["tasks"] if task["schedule"] == "default"}
+    known = [task for task in found.tasks if task.best is not None and not task.best.default_schedule]
+    missing = [task for task in known if task.workload in default]
+    if verified_only and (left := [task for task in missing if task.best is not None and not task.best.verified]):
+        yield f"{len(left)} schedules that are not verified were left out: default ones in their place"
+        missing = [task for task in missing if task not in left]
+    if missing:
+        yield f"{len(missing)} schedules no longer fit their kernels: default ones in their place"
+    if not made["checked_here"]:
+        yield "the package was not run: the coordinator's machine is of another kind. Compare its outputs on a device"

@@ -12,6 +12,11 @@ from tunefarm_coordinator.schedules.backend import Backend
 from tunefarm_coordinator.schedules.changes import DeviceFacts
 from tunefarm_coordinator.schedules.device_class import KnownDevice, device_classes
 
+_NEWEST = sa.select(
+    sa.select(sa.func.max(tables.devices.c.number)).scalar_subquery(),
+    sa.select(sa.func.max(tables.calibrations.c.number)).scalar_subquery(),
+)
+
 
 class DeviceReads:
     """The part of the store that knows devices. Raises StoreError where the store can't be read."""
@@ -21,7 +26,7 @@ class DeviceReads:
     def __init__(self) -> None:
         self._classes: dict[str, str] = {}
         # Newest row of each table that classes derive from: while it is the same, so are they.
-        self._classes_of: tuple[int | None, int | None] | None = None
+        self._classes_of: tuple[int | None, ...] | None = None
         self._classes_lock = threading.Lock()
 
     def device_facts(self, fingerprint: str) -> Mapping[str, str] | None:
@@ -64,10 +69,7 @@ class DeviceReads:
     def _derived(self, connection: sa.Connection) -> dict[str, str]:
         devices, times = tables.devices.c, tables.calibrations.c
         with self._classes_lock:
-            newest = (
-                connection.scalar(sa.select(sa.func.max(devices.number))),
-                connection.scalar(sa.select(sa.func.max(times.number))),
-            )
+            newest: tuple[int | None, ...] = tuple(connection.execute(_NEWEST).one())
             if newest != self._classes_of:
                 references: dict[str, dict[str, float]] = {}
                 for row in connection.execute(sa.select(times.fingerprint, times.reference, times.seconds)):

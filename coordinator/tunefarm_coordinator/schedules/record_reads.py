@@ -11,15 +11,13 @@ import sqlalchemy as sa
 
 from tunefarm_coordinator.schedules import ranking, tables
 from tunefarm_coordinator.schedules.apply import parts, target_id
+from tunefarm_coordinator.schedules.best_reads import Scope, ranked, record_of, verifications_of
 from tunefarm_coordinator.schedules.changes import KnownWorkload
 from tunefarm_coordinator.schedules.device_reads import DeviceReads
 from tunefarm_coordinator.schedules.record import (
-    Comparison,
     Record,
     Source,
-    Verification,
     canonical_target,
-    outcome_of,
 )
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -59,7 +57,7 @@ class RecordReads(DeviceReads):
         """Workloads of this kind that have a valid record, and the shapes of their arguments."""
         known, records = tables.workloads.c, tables.records.c
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
+            scope = Scope.of_devices(target, self.of_class(connection, device_class))
             measured = sa.exists().where(
                 records.workload == known.workload, scope.alone(tables.records), records.median.is_not(None)
             )
@@ -105,7 +103,7 @@ class RecordReads(DeviceReads):
                 query = query.where(columns.device_fingerprint.in_(self.of_class(connection, wanted.device_class)))
             if wanted.valid_only:
                 query = query.where(columns.median.is_not(None))
-            return [_record(row._asdict()) for row in connection.execute(query)]
+            return [record_of(row._asdict()) for row in connection.execute(query)]
 
     def best(self, workload: str, target: str, device_class: str) -> tuple[Record, bool] | None:
         """(best, True); before anything is verified (contender, False); None where no record is valid."""
@@ -113,18 +111,15 @@ class RecordReads(DeviceReads):
 
     def incumbents(self, workloads: Sequence[str], target: str, device_class: str) -> dict[str, tuple[Record, bool]]:
         """`best` of each workload that has one, in one view of the store."""
-        chosen: dict[str, tuple[Record, bool]] = {}
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
-            for part in parts(list(dict.fromkeys(workloads))):
-                chosen |= _ranked(connection, part, scope)
-        return chosen
+            scope = Scope.of_devices(target, self.of_class(connection, device_class))
+            return ranked(connection, list(dict.fromkeys(workloads)), scope)
 
     def history(self, workload: str, target: str, device_class: str, limit: int) -> list[Record]:
         """The fastest valid record of each candidate, fastest candidate first, at most `limit` of them."""
         columns = tables.records.c
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
+            scope = Scope.of_devices(target, self.of_class(connection, device_class))
             place = sa.func.row_number().over(
                 partition_by=columns.identity, order_by=(columns.median, columns.record_id)
             )
@@ -138,7 +133,7 @@ class RecordReads(DeviceReads):
                 .order_by(columns.median, columns.record_id)
                 .limit(limit)
             )
-            return [_record(row._asdict()) for row in connection.execute(query)]
+            return [record_of(row._asdict()) for row in connection.execute(query)]
 
     def count_valid(self, workloads: Sequence[str], target: str, device_class: str) -> dict[str, int]:
         """How many records of candidates that work (measured, or let go early), the default schedule left out, each
@@ -146,7 +141,7 @@ class RecordReads(DeviceReads):
         columns = tables.records.c
         counts: dict[str, int] = {}
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
+            scope = Scope.of_devices(target, self.of_class(connection, device_class))
             for part in parts(list(dict.fromkeys(workloads))):
                 query = (
                     sa.select(columns.workload, sa.func.count().label("valid"))
@@ -169,7 +164,7 @@ class RecordReads(DeviceReads):
         """The fastest record of each workload's default schedule, seconds of one call; those that have one."""
         columns = tables.records.c
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
+            scope = Scope.of_devices(target, self.of_class(connection, device_class))
             return {
                 row.workload: row.seconds
                 for part in parts(list(dict.fromkeys(workloads)))
@@ -186,12 +181,9 @@ class RecordReads(DeviceReads):
 
     def verified(self, workloads: Sequence[str], target: str, device_class: str) -> dict[str, frozenset[str]]:
         """Identities of each workload's candidates that are verified; workloads without one are left out."""
-        found: dict[str, list[Verification]] = defaultdict(list)
         with self._backend.reading() as connection:
-            scope = _Scope(target_id(canonical_target(target)), self.of_class(connection, device_class))
-            for part in parts(list(dict.fromkeys(workloads))):
-                for row in connection.execute(_with_target(tables.verifications, scope, part)):
-                    found[row.workload].append(Verification(**row._asdict()))
+            scope = Scope.of_devices(target, self.of_class(connection, device_class))
+            found = verifications_of(connection, list(dict.fromkeys(workloads)), scope)
         return {workload: names for workload, all_ in found.items() if (names := ranking.verified_candidates(all_))}
 
     def classes_with_records(self, workloads: Sequence[str], target: str) -> dict[str, int]:
@@ -216,58 +208,6 @@ class RecordReads(DeviceReads):
         return dict(counts)
 
 
-@dataclass(frozen=True)
-class _Scope:
-    """One target and device class. Every read of a best goes through it (design.md, invariant 5)."""
-
-    target: str
-    fingerprints: tuple[str, ...]
-
-    def of(self, table: sa.Table, workloads: Sequence[str]) -> sa.ColumnElement[bool]:
-        return sa.and_(table.c.workload.in_(workloads), self.alone(table))
-
-    def alone(self, table: sa.Table) -> sa.ColumnElement[bool]:
-        """Of whatever workload."""
-        return sa.and_(table.c.target_id == self.target, table.c.device_fingerprint.in_(self.fingerprints))
-
-
-def _ranked(connection: sa.Connection, workloads: Sequence[str], scope: _Scope) -> dict[str, tuple[Record, bool]]:
-    verifications: dict[str, list[Verification]] = defaultdict(list)
-    for row in connection.execute(_with_target(tables.verifications, scope, workloads)):
-        verifications[row.workload].append(Verification(**row._asdict()))
-    comparisons: dict[str, list[Comparison]] = defaultdict(list)
-    for row in connection.execute(_with_target(tables.comparisons, scope, workloads)):
-        comparisons[row.workload].append(_comparison(row._asdict()))
-    chosen = {}
-    for workload in workloads:
-        found = _leading(connection, scope, workload)
-        choice = ranking.ranked(found, verifications[workload], comparisons[workload])
-        if choice is not None:
-            chosen[workload] = choice
-    return chosen
-
-
-def _leading(connection: sa.Connection, scope: _Scope, workload: str) -> list[Record]:
-    """The records that can be contender or best: the workload's fastest, and all of candidates ever verified.
-
-    One workload at a time: its fastest is the first in an index then, however many there are.
-    """
-    columns = tables.records.c
-    valid = _records().where(scope.of(tables.records, [workload]), columns.median.is_not(None))
-    fastest = valid.order_by(columns.median, columns.record_id).limit(1)
-    checked = sa.select(tables.verifications.c.identity).where(
-        scope.of(tables.verifications, [workload]), tables.verifications.c.ok
-    )
-    rows = [*connection.execute(fastest), *connection.execute(valid.where(columns.identity.in_(checked)))]
-    return [_record(row._asdict()) for row in rows]
-
-
-def _with_target(table: sa.Table, scope: _Scope, workloads: Sequence[str]) -> sa.Select[Any]:
-    columns = [column for column in table.c if column.name != "target_id"]
-    query = sa.select(*columns, tables.targets.c.json.label("target"))
-    return query.join(tables.targets, tables.targets.c.target_id == table.c.target_id).where(scope.of(table, workloads))
-
-
 def _records() -> sa.Select[Any]:
     columns = [column for column in tables.records.c if column.name not in ("target_id", "median")]
     query = sa.select(*columns, tables.targets.c.json.label("target"))
@@ -281,17 +221,3 @@ def _workload(row: Mapping[str, Any]) -> KnownWorkload:
 
 def _shapes(text: str) -> Shapes:
     return tuple(tuple(shape) for shape in json.loads(text))
-
-
-def _record(row: Mapping[str, Any]) -> Record:
-    read = {
-        "outcome": outcome_of(json.loads(row["outcome"])),
-        "conditions": json.loads(row["conditions"]),
-        "source": Source(row["source"]),
-    }
-    return Record(**{**row, **read})
-
-
-def _comparison(row: Mapping[str, Any]) -> Comparison:
-    results = tuple((identity, outcome_of(outcome)) for identity, outcome in json.loads(row["results"]))
-    return Comparison(**{**row, "results": results})

@@ -65,9 +65,7 @@ def test_a_store_that_knows_nothing_says_what_to_do() -> None:
 
 
 def test_the_document_survives_json() -> None:
-    document = json.loads(json.dumps(found_document(FOUND, "out")))
+    document = json.loads(json.dumps(found_document(FOUND)))
     first = document["tasks"][0]["schedules"][0]
     assert first["seconds"] == 1e-3
     assert datetime.datetime.fromisoformat(first["measured"]) == NOW - datetime.timedelta(days=40)
-    assert document["package"] == "out"
-    assert "package" not in found_document(FOUND)
