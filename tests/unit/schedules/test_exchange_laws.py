@@ -149,7 +149,7 @@ def _joined(new_store: NewStore, *exports: Items) -> Items:
         return _exported(store)
 
 
-@examples(10)
+@examples(6)
 @given(farms=st.tuples(FARM, FARM, FARM))
 def test_merging_is_idempotent_commutative_and_associative(
     new_store: NewStore, farms: tuple[list[tuple[Record, str]], ...]
@@ -168,7 +168,7 @@ def test_merging_is_idempotent_commutative_and_associative(
     assert _after(new_store, a, _joined(new_store, b, c)) == whole
 
 
-@examples(8)
+@examples(5)
 @given(own=FARM, farms=st.tuples(FARM, FARM))
 def test_what_a_farm_found_itself_stays_its_own_whatever_it_takes_in(
     new_store: NewStore, own: list[tuple[Record, str]], farms: tuple[list[tuple[Record, str]], ...]

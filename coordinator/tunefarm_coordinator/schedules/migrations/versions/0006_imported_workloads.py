@@ -1,16 +1,15 @@
-"""Workloads and traces that only another store vouches for."""
+"""Workloads that only another store vouches for."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade() -> None:
     """Adds the mark. What a store holds by now is its own: nothing could be imported by a command before."""
-    for table in ("workloads", "candidates"):
-        op.add_column(table, sa.Column("imported", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("workloads", sa.Column("imported", sa.Boolean(), nullable=False, server_default=sa.false()))
 
 
 def downgrade() -> None:

@@ -1,0 +1,16 @@
+"""Traces that only another store vouches for."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Adds the mark. What a store holds by now is its own: nothing could be imported by a command before."""
+    op.add_column("candidates", sa.Column("imported", sa.Boolean(), nullable=False, server_default=sa.false()))
+
+
+def downgrade() -> None:
+    raise NotImplementedError("a store is not downgraded: put a backup in its place")
