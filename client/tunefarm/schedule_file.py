@@ -360,7 +360,7 @@ def _workload(data: dict[str, Any]) -> schedule_pb2.ScheduleItem:
         module=_text(data, "module"),
         flops=_number(data.get("flops", 0.0), "flops"),
         created=_moment(data),
-        kind=str(data.get("kind", "")),
+        kind=_text(data, "kind"),
         shapes=[common_pb2.Shape(dims=dims) for dims in data.get("shapes", [])],
     )
     return schedule_pb2.ScheduleItem(workload=workload)

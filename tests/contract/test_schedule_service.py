@@ -326,13 +326,20 @@ class TestExportAndImport:
         answers = await _import(schedules, items[3:4], items[4:6])
         assert [item.line for answer in answers for item in answer.refused] == [1, 2]
 
-    async def test_a_workload_under_another_name_is_no_error_and_the_first_stays(
+    async def test_a_workload_under_other_names_is_no_error_and_our_own_stays(
         self, store: Store, schedules: Stub
     ) -> None:
-        other = replace(KNOWN, name="other", module='{"names": "differ"}')
-        (answer,) = await _import(schedules, [workload_item(KNOWN), workload_item(other)])
-        assert (answer.workloads_added, list(answer.refused)) == (1, [])
-        assert store.workloads([WORKLOAD]) == {WORKLOAD: KNOWN}
+        ours = replace(KNOWN, name="ours", module='{"our": "names"}', created=2e9)
+        older = replace(KNOWN, name="older", module='{"names": "differ"}', created=1.0)
+        for order in ([KNOWN, older], [older, KNOWN]):
+            (answer,) = await _import(schedules, [workload_item(known) for known in order])
+            assert list(answer.refused) == []
+            assert store.workloads([WORKLOAD]) == {WORKLOAD: older}
+        for first in (ours, replace(ours, name="later")):
+            store.write(AddWorkloads((first,))).result()
+        (answer,) = await _import(schedules, [workload_item(older)])
+        assert (answer.workloads_added, list(answer.refused)) == (0, [])
+        assert store.workloads([WORKLOAD]) == {WORKLOAD: ours}
 
     async def test_our_own_trace_of_a_candidate_stays_and_the_claim_is_kept(
         self, store: Store, schedules: Stub
@@ -422,7 +429,13 @@ def _any_items(draw: st.DrawFn) -> schedule_pb2.ScheduleItem:
     record_like.created.seconds = draw(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 2**32))
     record_like.created.nanos = draw(st.integers(-(2**31), 2**31 - 1) | st.just(0))
     workload = schedule_pb2.ScheduleWorkload(
-        workload=draw(TEXTS), name=draw(TEXTS), module=draw(TEXTS), flops=draw(st.floats()), created=record_like.created
+        workload=draw(TEXTS),
+        name=draw(TEXTS),
+        module=draw(TEXTS),
+        flops=draw(st.floats()),
+        created=record_like.created,
+        kind=draw(TEXTS | st.just("k" * 2001)),
+        shapes=[common_pb2.Shape(dims=draw(st.lists(st.integers(-(2**63), 2**63 - 1))))],
     )
     facts = draw(st.dictionaries(TEXTS, TEXTS, max_size=2))
     device = schedule_pb2.ScheduleDevice(fingerprint=draw(TEXTS | st.just("sha256:")), facts=facts)

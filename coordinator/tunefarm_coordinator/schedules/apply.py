@@ -27,6 +27,7 @@ from tunefarm_coordinator.schedules.changes import (
     Calibrate,
     CandidateTrace,
     DrainDevices,
+    KnownWorkload,
     ReopenJob,
     ResumeDevices,
     RevokeAgent,
@@ -111,11 +112,7 @@ def _(change: AppendEvents, connection: sa.Connection) -> None:
 
 @apply.register
 def _(change: AddWorkloads, connection: sa.Connection) -> None:
-    rows = [
-        _row(workload, module=zlib.compress(workload.module.encode()), shapes=canonical_json(workload.shapes))
-        for workload in change.workloads
-    ]
-    _insert_new(connection, tables.workloads, rows)
+    add_workloads(connection, change.workloads, imported=False)
 
 
 @apply.register
@@ -245,6 +242,36 @@ def add_records(connection: sa.Connection, records: Sequence[Record]) -> int:
             rows,
         )
     return len(new)
+
+
+def add_workloads(connection: sa.Connection, workloads: Sequence[KnownWorkload], *, imported: bool) -> None:
+    """Adds workloads. Of texts that stand for one, which differ in names, our own first one stays, and takes the place
+    of an imported one. Of imported ones the oldest stays, whatever the order in which they come."""
+    rows = [
+        _row(
+            workload,
+            module=zlib.compress(workload.module.encode()),
+            shapes=canonical_json(workload.shapes),
+            imported=imported,
+        )
+        for workload in workloads
+    ]
+    _refuse_nul(rows)
+    if not rows:
+        return
+    statement = _insert_statement(connection, tables.workloads)
+    stored, offered = tables.workloads.c, statement.excluded
+    older = sa.tuple_(offered.created, offered.module, offered.name) < sa.tuple_(
+        stored.created, stored.module, stored.name
+    )
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[stored.workload],
+            set_={name: offered[name] for name in rows[0] if name != "workload"},
+            where=stored.imported & older if imported else stored.imported,
+        ),
+        rows,
+    )
 
 
 def add_traces(connection: sa.Connection, candidates: Sequence[CandidateTrace], *, imported: bool) -> None:

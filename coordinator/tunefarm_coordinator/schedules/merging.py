@@ -1,8 +1,8 @@
 """Facts from another store, taken in as far as they can be believed.
 
-Taking in is idempotent, commutative and associative: records and devices are named by their content, of a candidate's
-traces one is chosen whatever the order (`apply.add_traces`), and of a workload's texts, which say the same, the first
-stays.
+Taking in is idempotent, commutative and associative: records and devices are named by their content, and of a
+candidate's traces and a workload's texts, of which several may say the same, one is chosen whatever the order
+(`apply`).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.schedules import tables
-from tunefarm_coordinator.schedules.apply import add_records, add_traces, apply, parts
-from tunefarm_coordinator.schedules.changes import AddDevices, AddWorkloads, CandidateTrace, DeviceFacts, KnownWorkload
+from tunefarm_coordinator.schedules.apply import add_records, add_traces, add_workloads, apply, parts
+from tunefarm_coordinator.schedules.changes import AddDevices, CandidateTrace, DeviceFacts, KnownWorkload
 from tunefarm_coordinator.schedules.record import Record, Source
 
 
@@ -61,7 +61,7 @@ def taking(offers: Sequence[Offer]) -> Callable[[sa.Connection], Taken]:
             raise InvalidInput("a record of another store's is to be marked as imported")
         new_workloads = _new(connection, tables.workloads.c.workload, [offer.workload for offer in workloads])
         new_devices = _new(connection, tables.devices.c.fingerprint, [offer.fingerprint for offer in devices])
-        apply(AddWorkloads(tuple(workloads)), connection)
+        add_workloads(connection, workloads, imported=True)
         apply(AddDevices(tuple(devices)), connection)
         traces = [CandidateTrace(offer.record.workload, offer.record.identity, offer.trace) for offer in records]
         add_traces(connection, traces, imported=True)

@@ -44,11 +44,12 @@ class RecordReads(DeviceReads):
     def workloads(self, names: Sequence[str]) -> dict[str, KnownWorkload]:
         """What is known of these workloads; unknown ones are left out."""
         columns = tables.workloads.c
+        query = sa.select(*(column for column in columns if column is not columns.imported))
         with self._backend.reading() as connection:
             rows = [
                 row
                 for part in parts(list(dict.fromkeys(names)))
-                for row in connection.execute(sa.select(tables.workloads).where(columns.workload.in_(part)))
+                for row in connection.execute(query.where(columns.workload.in_(part)))
             ]
         return {row.workload: _workload(row._asdict()) for row in rows}
 

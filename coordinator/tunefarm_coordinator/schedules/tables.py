@@ -24,6 +24,11 @@ def _seconds(name: str, *, nullable: bool = False) -> sa.Column[float]:
     return sa.Column(name, sa.Double, nullable=nullable)
 
 
+def _imported() -> sa.Column[bool]:
+    """Only another store has said so: what is found here takes its place."""
+    return sa.Column("imported", sa.Boolean, nullable=False, server_default=sa.false())
+
+
 meta = sa.Table("meta", metadata, _key("name"), sa.Column("value", sa.BigInteger, nullable=False))
 
 models = sa.Table(
@@ -78,6 +83,7 @@ workloads = sa.Table(
     _text("kind"),
     _text("shapes"),
     _seconds("created"),
+    _imported(),
     sa.Index(None, "kind"),
 )
 
@@ -87,8 +93,7 @@ candidates = sa.Table(
     _key("workload"),
     _key("identity"),
     sa.Column("trace", sa.LargeBinary, nullable=False),  # zlib
-    # Only another store has said that this trace makes this candidate.
-    sa.Column("imported", sa.Boolean, nullable=False, server_default=sa.false()),
+    _imported(),
 )
 
 # A target's JSON is long and stands in every record: kept once, named by its digest.

@@ -27,6 +27,7 @@ from tunefarm_proto.v1 import common_pb2, schedule_pb2
 _FAILURE_PREFIX = "FAILURE_KIND_"
 # Names stand in indices: PostgreSQL takes some 2,700 bytes in one row of an index, for two of them and a digest.
 LONGEST_NAME_BYTES = 500
+LONGEST_KIND_BYTES = 2000
 LONGEST_REASON = 400  # characters: a batch has hundreds, and they may quote what came
 _LAST_MOMENT = 253_402_300_799  # the end of the year 9999, as a proto timestamp has it
 _DIGEST = "sha256:"
@@ -168,7 +169,7 @@ def _workload_of(item: schedule_pb2.ScheduleItem) -> KnownWorkload:
         module=message.module,
         flops=message.flops,
         created=_moment(message),
-        kind=printable(message.kind),
+        kind=_kind(message.kind),
         shapes=tuple(tuple(shape.dims) for shape in message.shapes),
     )
 
@@ -221,6 +222,11 @@ def _moment(message: schedule_pb2.ScheduleRecord | schedule_pb2.ScheduleWorkload
     if not (0 <= stamp.seconds < _LAST_MOMENT and 0 <= stamp.nanos < 10**9):
         raise InvalidInput("created is not between the years 1970 and 9999")
     return unix_seconds(stamp)
+
+
+def _kind(value: str) -> str:
+    """A kind that can't be kept is not known: only nearness is found by it."""
+    return value if value.isprintable() and len(value.encode()) <= LONGEST_KIND_BYTES else ""
 
 
 def _without_nul(what: str, value: str) -> str:
