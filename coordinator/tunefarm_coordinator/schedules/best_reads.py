@@ -87,7 +87,7 @@ def verifications_of(
 def _leading(
     connection: sa.Connection, given: Mapping[str, Any], verifications: Iterable[Verification], target: str
 ) -> list[Record]:
-    """The records that can be contender or best: the workload's fastest, and all of candidates ever verified.
+    """The records among which are contender and best: the workload's fastest, and all of candidates ever verified.
 
     One workload at a time: its fastest is the first in an index then, however many there are.
     """
@@ -128,10 +128,12 @@ def _facts(table: sa.Table) -> sa.Select[Any]:
 
 
 _RECORDS = tables.records.c
-_VALID = sa.select(*_columns(tables.records, "median")).where(
-    _RECORDS.workload == sa.bindparam("workload"), _in_scope(tables.records), _RECORDS.median.is_not(None)
+_OF_ONE = sa.select(*_columns(tables.records, "median")).where(
+    _RECORDS.workload == sa.bindparam("workload"), _in_scope(tables.records)
 )
-_FASTEST = _VALID.order_by(_RECORDS.median, _RECORDS.record_id).limit(1)
-_OF_CANDIDATES = _VALID.where(_RECORDS.identity.in_(sa.bindparam("identities", expanding=True)))
+_FASTEST = _OF_ONE.where(_RECORDS.median.is_not(None)).order_by(_RECORDS.median, _RECORDS.record_id).limit(1)
+# Also those that are not valid, which `ranking` leaves out: asked for valid ones, SQLite takes the index of medians and
+# reads all records of the workload.
+_OF_CANDIDATES = _OF_ONE.where(_RECORDS.identity.in_(sa.bindparam("identities", expanding=True)))
 _VERIFICATIONS = _facts(tables.verifications)
 _COMPARISONS = _facts(tables.comparisons)
