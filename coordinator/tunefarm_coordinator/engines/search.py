@@ -115,9 +115,10 @@ class TaskSearch:
         self._breathe: Callable[[], None] = _go_on
         for record in records:
             self._restore(record)
-        self._seeds = [] if self._space.first is None else [self._space.first.trace]
+        # Of a kernel alike first: the default schedule, as it stands, is measured without a trial.
+        self._seeds = [trace for each in neighbours if (trace := fitted(each, module, self._target)) is not None]
+        self._seeds += [] if self._space.first is None else [self._space.first.trace]
         self._seeds += [trace for text in seeds if (trace := self._seed(text)) is not None]
-        self._seeds += [trace for each in neighbours if (trace := fitted(each, module, self._target)) is not None]
 
     @property
     def exhausted(self) -> bool:
