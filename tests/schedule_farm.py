@@ -34,6 +34,7 @@ from tunefarm_coordinator.schedules.changes import (
 from tunefarm_coordinator.schedules.record import Censored, Failed, Measured, Record, facts_digest, new_record
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
 from tunefarm_coordinator.schedules.store import Store
+from tunefarm_coordinator.service.databases import Databases
 from tunefarm_coordinator.service.errors import ErrorInterceptor
 from tunefarm_coordinator.service.found import FoundModels
 from tunefarm_coordinator.service.schedule import ScheduleService
@@ -42,6 +43,7 @@ from tunefarm_proto.v1 import schedule_pb2_grpc
 X86 = '{"kind":"llvm","mcpu":"znver4"}'
 # Nothing here is asked about a model.
 NO_MODELS = cast(FoundModels, None)
+NO_DATABASES = cast(Databases, None)
 
 ARM = '{"kind":"llvm","mcpu":"cortex-a72"}'
 
@@ -77,7 +79,7 @@ class ScheduleFarm:
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 16 << 20)]
         server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=options)
         cast(Any, schedule_pb2_grpc).add_ScheduleServiceServicer_to_server(
-            ScheduleService(self.store, NO_MODELS), server
+            ScheduleService(self.store, NO_MODELS, NO_DATABASES), server
         )
         self.address = f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{self._port}')}"
         await server.start()

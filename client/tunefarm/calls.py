@@ -197,6 +197,17 @@ class Calls:
         runs in gRPC's own thread, and has to end."""
         return self._stream(self._schedules().ImportSchedules, requests, STATUS_ERRORS)
 
+    def import_metaschedule(
+        self, requests: Iterator[schedule_pb2.ImportMetaScheduleRequest]
+    ) -> Generator[schedule_pb2.ImportMetaScheduleResponse]:
+        """One stream; it may break with Unavailable. `requests` runs in gRPC's own thread, and has to end."""
+        return self._stream(self._schedules().ImportMetaSchedule, requests, STATUS_ERRORS)
+
+    def export_metaschedule(
+        self, request: schedule_pb2.ExportSchedulesRequest
+    ) -> Generator[schedule_pb2.ExportedMetaSchedule]:
+        return self._stream(self._schedules().ExportMetaSchedule, request, STATUS_ERRORS)
+
     def schedule_stats(self) -> schedule_pb2.ScheduleStats:
         request = schedule_pb2.GetScheduleStatsRequest()
         answer = self._unary(self._schedules().GetScheduleStats, request, STATS_SECONDS)

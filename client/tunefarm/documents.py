@@ -12,6 +12,7 @@ from tunefarm.found import FoundSchedules
 from tunefarm.job import Device, Job, Metrics, Plan, ShapeSetResult
 
 if TYPE_CHECKING:
+    from tunefarm.metaschedule import ExportedDatabases
     from tunefarm.schedules import Exported, Imported, ScheduleStats
 
 Document = dict[str, Any]
@@ -124,6 +125,12 @@ def devices_document(devices: Sequence[Device]) -> Document:
 def exported_document(exported: Exported) -> Document:
     """What an export wrote; `size` in bytes."""
     return {**dataclasses.asdict(exported), "path": str(exported.path)}
+
+
+def exported_databases_document(exported: ExportedDatabases) -> Document:
+    """What an export for TVM wrote, and what it left out."""
+    folders = [{**dataclasses.asdict(of), "path": str(of.path)} for of in exported.folders]
+    return {**dataclasses.asdict(exported), "path": str(exported.path), "folders": folders}
 
 
 def imported_document(imported: Imported) -> Document:

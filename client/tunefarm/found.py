@@ -15,6 +15,7 @@ class FoundSchedule:
         seconds: median of its samples, by its fastest record.
         verified: in a job's finals, on several inputs; otherwise its outputs were checked on one, or it was imported.
         default_schedule: what an untuned build has.
+        measured: None: not known, as of what TVM's own tuner measured.
     """
 
     record_id: str
@@ -23,7 +24,7 @@ class FoundSchedule:
     seconds: float
     verified: bool
     default_schedule: bool
-    measured: datetime.datetime
+    measured: datetime.datetime | None
     job_id: str
     project: str
     device_fingerprint: str

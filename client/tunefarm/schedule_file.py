@@ -34,6 +34,8 @@ _LARGEST_LINE_BYTES = 2 * LARGEST_ITEM_BYTES
 _FAILURE_PREFIX = "FAILURE_KIND_"
 _GZIP = b"\x1f\x8b"
 _SUFFIXES = (".jsonl", ".jsonl.gz")
+_DATABASE_FILE = "database_tuning_record.json"
+_DATABASE = "TVM's MetaSchedule (JSONDatabase): import its folder with --format metaschedule"
 
 
 class RefusalKind(enum.StrEnum):
@@ -206,6 +208,8 @@ def find_files(paths: list[Path]) -> list[ScheduleFile]:
         if path.is_dir():
             inside = sorted(entry for entry in path.iterdir() if entry.name.endswith(_SUFFIXES) and entry.is_file())
             if not inside:
+                if any(path.rglob(_DATABASE_FILE)):
+                    raise InvalidInput(f"{path} holds tuning records of {_DATABASE}")
                 raise InvalidInput(f"no file in the folder {path} ends in {' or '.join(_SUFFIXES)}: name the files")
             found += inside
         else:
@@ -451,9 +455,9 @@ def _what_it_is(data: object) -> str:
     """What a line, or a file that begins with it, is instead of ours."""
     match data:
         case [int(), list()]:
-            found = "a tuning record of TVM's MetaSchedule (JSONDatabase)"
+            return f"a tuning record of {_DATABASE}"
         case [str(), str()]:
-            found = "a workload of TVM's MetaSchedule (JSONDatabase)"
+            return f"a workload of {_DATABASE}"
         case {"input": _, "config": _, "result": _}:
             found = "a log of AutoTVM"
         case {"i": _, "r": _}:

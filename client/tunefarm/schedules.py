@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tunefarm.calls import Calls
 from tunefarm.errors import TunefarmError, Unavailable, Unreachable
+from tunefarm.metaschedule import ExportedDatabases, delivered, exported, find_databases
 from tunefarm.schedule_file import Numbered, RefusalKind, Refuse, Refused, ScheduleWriter, find_files
 from tunefarm.watching import Outage
 from tunefarm_proto.v1 import schedule_pb2
@@ -184,6 +185,51 @@ class Schedules:
         named = [paths] if isinstance(paths, str | Path) else paths
         return self._import(find_files([Path(path) for path in named]), progress)
 
+    def import_metaschedule(
+        self,
+        paths: Sequence[str | Path] | str | Path,
+        *,
+        device_class: str = "",
+        progress: ImportProgress | None = None,
+    ) -> Imported:
+        """Takes in databases of TVM's MetaSchedule (JSONDatabase), from these folders and those below. Role: admin.
+
+        `device_class`: of the device that they were measured on, as `devices()` has it; empty: that of the farm's
+        devices that serve their target, else the only one that the store has records of for it. Each schedule is
+        replayed; otherwise as `import_from`. Raises InvalidInput (no database, no class to be found), NotFound (class).
+        """
+        named = [paths] if isinstance(paths, str | Path) else paths
+        databases = find_databases([Path(path) for path in named])
+        tally = _Tally()
+        before, total = 0, sum(database.size for database in databases)
+        for database in databases:
+            for answer in delivered(self._calls, database, device_class):
+                tally.count(str(database.records), answer.taken)
+                if progress is not None:
+                    progress(tally.so_far(), before + answer.bytes, total)
+            before += database.size
+        return tally.so_far()
+
+    def export_metaschedule(
+        self,
+        folder: str | Path,
+        *,
+        workload: str = "",
+        target: str = "",
+        device_class: str = "",
+        project: str = "",
+        progress: ExportProgress | None = None,
+    ) -> ExportedDatabases:
+        """Writes the valid records that match as databases that stock TVM loads, a folder for each target.
+
+        Filters as `export_to`. TVM's databases know no device: name a class where the store has several for a target.
+        Role: submitter. Raises InvalidInput, NotFound (nothing matches).
+        """
+        wanted = schedule_pb2.ExportSchedulesRequest(
+            workload=workload, target=target, device_class=device_class, project=project
+        )
+        return exported(self._calls, wanted, Path(folder), progress)
+
     def merge_from(self, other: Schedules, *, name: str = "", progress: ImportProgress | None = None) -> Imported:
         """Takes in all that another coordinator has, as `import_from` does. Role: admin here, viewer there.
 
@@ -222,7 +268,7 @@ class Schedules:
         total = sum(source.size for source in sources)
         try:
             for batch, answer in _delivered(self._calls, _batches(sources, tally)):
-                tally.count(batch, answer)
+                tally.count(batch.source, answer)
                 if progress is not None:
                     progress(tally.so_far(), sum(source.position for source in sources), total)
         except _SourceFailed as failed:
@@ -293,7 +339,7 @@ class _Tally:
         if len(self._refused) < MOST_REFUSED:
             self._refused.append(Refused(source, line, kind, reason))
 
-    def count(self, batch: _Batch, answer: schedule_pb2.ImportSchedulesResponse) -> None:
+    def count(self, source: str, answer: schedule_pb2.ImportSchedulesResponse) -> None:
         self._counts.update(
             added=answer.records_added,
             known=answer.records_known,
@@ -301,7 +347,7 @@ class _Tally:
             devices=answer.devices_added,
         )
         for item in answer.refused:
-            self.refuse(batch.source, item.line, _kind(item.kind), item.reason)
+            self.refuse(source, item.line, _kind(item.kind), item.reason)
 
     def so_far(self) -> Imported:
         counts = {name: self._counts[name] for name in ("added", "known", "workloads", "devices")}

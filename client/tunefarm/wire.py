@@ -112,7 +112,8 @@ def _found_schedule(wire: schedule_pb2.FoundSchedule) -> FoundSchedule:
         seconds=statistics.median(record.seconds),
         verified=wire.verified,
         default_schedule=wire.default_schedule,
-        measured=record.created.ToDatetime(datetime.UTC),
+        # What came from TVM's own databases says no time: it is of the Unix epoch.
+        measured=record.created.ToDatetime(datetime.UTC) if record.created.seconds > 0 else None,
         job_id=record.job_id,
         project=record.project,
         device_fingerprint=record.device_fingerprint,

@@ -23,6 +23,7 @@ from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.store_watch import StoreWatch
 from tunefarm_coordinator.fault_points import FaultPoints
 from tunefarm_coordinator.schedules.store import Store
+from tunefarm_coordinator.service.databases import Databases
 from tunefarm_coordinator.service.farm import FarmServicer
 from tunefarm_coordinator.service.found import FoundModels
 from tunefarm_coordinator.service.schedule import ScheduleService
@@ -57,7 +58,8 @@ async def _serve_with(
     intake = Intake(services, library)
     registry = JobRegistry(services, intake)
     tuning = TuningServicer(registry, Planner(services, intake), library, folders)
-    schedules = ScheduleService(store, FoundModels(store, Lookup(services, intake), Compiler(services)))
+    models = FoundModels(store, Lookup(services, intake), Compiler(services))
+    schedules = ScheduleService(store, models, Databases(services))
     access = await _access(settings, folders, store, farm)
     server = await open_server(tuning, FarmServicer(farm, artifacts, maintenance), schedules, access)
     watch = asyncio.create_task(StoreWatch(store, farm, server.tell_health).run(), name="store watch")

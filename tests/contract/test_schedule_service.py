@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.schedule_farm import NO_MODELS, ScheduleFarm
+from tests.schedule_farm import NO_DATABASES, NO_MODELS, ScheduleFarm
 from tests.unit.schedules.schedule_examples import (
     ARM,
     DEVICES,
@@ -63,7 +63,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 async def schedules(store: Store) -> AsyncIterator[Stub]:
     server = grpc.aio.server(interceptors=[ErrorInterceptor()])
-    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(store, NO_MODELS), server)
+    schedule_pb2_grpc.add_ScheduleServiceServicer_to_server(ScheduleService(store, NO_MODELS, NO_DATABASES), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -195,8 +195,11 @@ def _origin(schedule: FoundSchedule) -> str:
     words = ["verified" if schedule.verified else "not verified"]
     if schedule.default_schedule:
         words.append("default schedule")
-    age = datetime.datetime.now(datetime.UTC) - schedule.measured
-    words.append(f"{_age(age.total_seconds())} ago")
+    if schedule.measured is None:
+        words.append("time unknown")
+    else:
+        age = datetime.datetime.now(datetime.UTC) - schedule.measured
+        words.append(f"{_age(age.total_seconds())} ago")
     if schedule.job_id:
         words.append(schedule.job_id)
     return ", ".join(words)

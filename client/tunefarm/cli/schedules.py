@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import enum
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from tunefarm.cli import known
 from tunefarm.cli.exits import DONE, INTERRUPTED, SET_ASIDE
 from tunefarm.cli.output import console, open_view, print_document, print_error, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
-from tunefarm.documents import exported_document, imported_document, stats_document
+from tunefarm.documents import exported_databases_document, exported_document, imported_document, stats_document
 from tunefarm.errors import InvalidInput, TunefarmError
 from tunefarm.formats import failures, size
 from tunefarm.printable import printable
@@ -34,8 +35,35 @@ _PLAIN_TICK_SECONDS = 5.0
 _SHOWN_REFUSALS = 20
 _BAR_WIDTH = 20
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines; packed where its name ends in .gz.")]
+
+class Format(enum.StrEnum):
+    """What files of schedules are written as."""
+
+    TUNEFARM = "tunefarm"
+    METASCHEDULE = "metaschedule"
+
+
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE|DIR", help="JSON lines, packed where its name ends in .gz; with --format metaschedule a folder."
+    ),
+]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE|DIR...", help="Exports; of a folder, all in it.")]
+FileFormat = Annotated[
+    Format,
+    typer.Option(
+        "--format", help="tunefarm: between farms. metaschedule: folders with TVM's database_tuning_record.json."
+    ),
+]
+MeasuredOn = Annotated[
+    str,
+    typer.Option(
+        "--class",
+        metavar="NAME",
+        help="Of the device that a database of TVM was measured on (default: that of the devices of its target).",
+    ),
+]
 Sources = Annotated[
     list[str], typer.Argument(metavar="FILE|HOST:PORT...", help="Exports, or other farms' coordinators.")
 ]
@@ -68,6 +96,7 @@ def export(
     target: Target = "",
     device_class: DeviceClass = "",
     project: Project = "",
+    file_format: FileFormat = Format.TUNEFARM,
     connect: Connect = None,
     token: Token = None,
     insecure: Insecure = False,
@@ -75,7 +104,11 @@ def export(
     as_json: AsJson = False,
 ) -> int:
     """Write records, with the kernels and the devices that they are of, to FILE: another farm takes them in with
-    `tunefarm schedules import`."""
+    `tunefarm schedules import`. With --format metaschedule write those that have a time below DIR, a database for each
+    target that plain TVM loads: ms.database.JSONDatabase(work_dir=...)."""
+    if file_format is Format.METASCHEDULE:
+        filters = {"workload": workload, "target": target, "device_class": device_class, "project": project}
+        return _export_databases(Reach(connect, token, insecure, data_dir), file, filters, as_json)
     with _session(Reach(connect, token, insecure, data_dir)) as (client, telling):
         written = client.schedules.export_to(
             file,
@@ -95,21 +128,66 @@ def export(
 
 def import_(
     files: Files,
+    file_format: FileFormat = Format.TUNEFARM,
+    device_class: MeasuredOn = "",
     connect: Connect = None,
     token: Token = None,
     insecure: Insecure = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> int:
-    """Take in schedules that `tunefarm schedules export` wrote.
+    """Take in schedules that `tunefarm schedules export` wrote, or with --format metaschedule plain TVM.
 
     What is known already is kept once: run it again after it was broken off. Lines that can't be taken are set aside,
     with the reason; exits with 3 then. Taken in, a record is a hint: it becomes best when it was measured and checked
     here.
     """
-    _check(files)
     reach = Reach(connect, token, insecure, data_dir)
+    if file_format is Format.METASCHEDULE:
+        return _import_databases(reach, files, device_class, as_json)
+    if device_class:
+        raise InvalidInput("--class is for --format metaschedule: other exports say what they were measured on")
+    _check(files)
     return _take(reach, lambda client, tell: [client.schedules.import_from(files, progress=tell)], as_json)
+
+
+def _import_databases(reach: Reach, folders: list[Path], device_class: str, as_json: bool) -> int:
+    from tunefarm.metaschedule import find_databases
+
+    find_databases(folders)  # before anything is started
+    # This machine's own device says which class is meant.
+    agent = reach.connect is None and not device_class
+
+    def take(client: Client, tell: Callable[[Imported, int, int], None]) -> Iterator[Imported]:
+        if agent:
+            client.devices()  # waits for it
+        yield client.schedules.import_metaschedule(folders, device_class=device_class, progress=tell)
+
+    return _take(reach, take, as_json, agent=agent)
+
+
+def _export_databases(reach: Reach, folder: Path, filters: dict[str, str], as_json: bool) -> int:
+    with _session(reach) as (client, telling):
+        written = client.schedules.export_metaschedule(
+            folder, **filters, progress=lambda count: telling(lambda: f"writing {folder.name}: {count:,} records")
+        )
+    if as_json:
+        print_document(exported_databases_document(written))
+        return DONE
+    for of in written.folders:
+        print_rendered(f"{_count(of.records, 'record')} of {_count(of.workloads, 'workload')} in {of.path}")
+        if len(of.device_classes) > 1:
+            names = ", ".join(of.device_classes)
+            print_error(f"  its times are of several device classes, which TVM can't tell apart: {names}")
+            print_error("  export one of them with --class")
+    for count, reason in (
+        (written.other_algorithm, "of another algorithm than the kernel's own, which TVM has no trace of"),
+        (written.without_module, "of kernels whose code the store does not have: tune or import the model once more"),
+        (written.unfit, "without a trace that fits the kernel"),
+    ):
+        if count:
+            print_error(f"left out: {_count(count, 'record')} {reason}")
+    return DONE
 
 
 def merge(
@@ -166,11 +244,11 @@ def stats(
 _Take = Callable[["Client", Callable[["Imported", int, int], None]], "Iterator[Imported] | list[Imported]"]
 
 
-def _take(reach: Reach, take: _Take, as_json: bool) -> int:
+def _take(reach: Reach, take: _Take, as_json: bool, *, agent: bool = False) -> int:
     """Takes in, tells what came of it, and returns the exit code."""
     total = _Total()
     try:
-        with _session(reach) as (client, telling):
+        with _session(reach, agent=agent) as (client, telling):
 
             def tell(so_far: Imported, done: int, size: int) -> None:
                 total.now(so_far)
@@ -211,14 +289,14 @@ class _Total:
 
 
 @contextlib.contextmanager
-def _session(reach: Reach) -> Iterator[tuple[Client, Callable[[Callable[[], str]], None]]]:
+def _session(reach: Reach, *, agent: bool = False) -> Iterator[tuple[Client, Callable[[Callable[[], str]], None]]]:
     """A client, and what tells of its progress once that is worth it."""
     with contextlib.ExitStack() as opened:
         view = open_view(as_json=True)
         embedded = reach.connect is None  # then there is something to tell at once
         if embedded:
             opened.enter_context(view)
-        client = opened.enter_context(reach.client(agent=False, view=view if embedded else None))
+        client = opened.enter_context(reach.client(agent=agent, view=view if embedded else None))
         yield client, _Telling(view, opened, shown=embedded)
 
 
@@ -290,7 +368,10 @@ def _shown(stats: ScheduleStats, width: int) -> Iterator[RenderableType]:
     yield f"{_count(stats.records, 'record')}: {', '.join(parts)}; {stats.imported:,} of them imported"
     yield f"{_count(stats.candidates, 'candidate')} of {_count(stats.workloads, 'workload')}"
     if stats.oldest is not None and stats.newest is not None:
-        yield f"measured from {stats.oldest.astimezone():%Y-%m-%d %H:%M} to {stats.newest.astimezone():%Y-%m-%d %H:%M}"
+        # What came from TVM's databases says no time: it is of the Unix epoch.
+        since = f"{stats.oldest.astimezone():%Y-%m-%d %H:%M}" if stats.oldest.timestamp() > 0 else "a time unknown"
+        until = f"{stats.newest.astimezone():%Y-%m-%d %H:%M}" if stats.newest.timestamp() > 0 else "a time unknown"
+        yield f"measured from {since} to {until}"
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("target", overflow="fold", min_width=12)
     table.add_column("device class", overflow="fold", min_width=12)

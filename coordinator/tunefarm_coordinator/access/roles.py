@@ -70,6 +70,9 @@ _SCHEDULE: dict[str, Role | str] = {
     # Both import the model and take the coordinator's cores for it, as planning does.
     "FindSchedules": Role.SUBMITTER,
     "CompileModel": Role.SUBMITTER,
+    "ImportMetaSchedule": Role.ADMIN,
+    # Replays every schedule that it writes, on the coordinator's cores.
+    "ExportMetaSchedule": Role.SUBMITTER,
 }
 _ACCESS: dict[str, Role | str] = {
     "GetAuthority": OPEN,

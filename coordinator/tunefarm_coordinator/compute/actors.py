@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from tunefarm_coordinator.compute.gate import HostGates
 from tunefarm_coordinator.compute.messages import (
+    AppendDatabase,
     Build,
     BuildFailed,
     BuildReference,
@@ -30,6 +31,7 @@ from tunefarm_coordinator.compute.messages import (
     PrepareModel,
     Propose,
     Proposed,
+    ReadDatabase,
     Reference,
     ResolveTarget,
     TaskKey,
@@ -43,6 +45,7 @@ from tunefarm_coordinator.engines.cuda.options import CudaOptions
 from tunefarm_coordinator.engines.engine import Observation as Result
 from tunefarm_coordinator.engines.engine import Search, TaskRecord, engine
 from tunefarm_coordinator.errors import InvalidInput
+from tunefarm_coordinator.models.log_lines import ReadSlice, Written
 
 
 class Worker:
@@ -280,3 +283,15 @@ class ModelWorker(Worker):
         from tunefarm_coordinator.compute.model_work import reference_of
 
         return reference_of(request)
+
+    def read_database(self, request: ReadDatabase) -> ReadSlice:
+        """See `ReadDatabase`."""
+        from tunefarm_coordinator.compute.model_work import read_database
+
+        return read_database(request)
+
+    def append_database(self, request: AppendDatabase) -> Written:
+        """See `AppendDatabase`."""
+        from tunefarm_coordinator.compute.model_work import append_database
+
+        return append_database(request)

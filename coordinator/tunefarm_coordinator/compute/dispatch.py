@@ -10,6 +10,7 @@ from tunefarm_coordinator.compute import actors
 from tunefarm_coordinator.compute.check_desk import check
 from tunefarm_coordinator.compute.cluster import Cluster, make_actor
 from tunefarm_coordinator.compute.messages import (
+    AppendDatabase,
     Build,
     BuildFailed,
     BuildReference,
@@ -25,6 +26,7 @@ from tunefarm_coordinator.compute.messages import (
     Package,
     PrepareModel,
     Propose,
+    ReadDatabase,
     Reference,
     ResolveTarget,
     SetGates,
@@ -47,6 +49,7 @@ _MODEL_METHODS: dict[type, str] = {
     Package: "package",
     CheckPackage: "check_package",
     Reference: "reference",
+    AppendDatabase: "append_database",
 }
 
 
@@ -79,6 +82,7 @@ class Dispatcher:
         self._rest: asyncio.TimerHandle | None = None
         self._handlers: dict[type, Callable[[Any], Awaitable[object]]] = {
             CheckModel: lambda request: check(self._models, request),
+            ReadDatabase: lambda request: self._models.call("read_database", request, limit=request.timeout),
             Build: lambda request: self._build("build", request),
             BuildReference: lambda request: self._build("build_reference", request),
             OpenTask: self._search.open,

@@ -9,6 +9,7 @@ from pathlib import Path
 from tunefarm_coordinator.engines.candidate import BuiltCandidate, Neighbour, Proposal
 from tunefarm_coordinator.models.compare import Bound
 from tunefarm_coordinator.models.input_values import SEEDED, InputValues
+from tunefarm_coordinator.models.log_lines import Written
 from tunefarm_coordinator.models.task import TuningTask
 
 
@@ -282,6 +283,44 @@ class CheckPackage:
 
 
 @dataclass(frozen=True)
+class ReadDatabase:
+    """Read a slice of a MetaSchedule database and replay its records. Answer: ReadSlice.
+
+    Attributes:
+        workloads, records: its two files.
+        offset, line: where the slice begins in the records' file: a byte, and the number (from 1) of the line there.
+        count: lines, at most.
+        longest_seconds: a time as long stands for a failure.
+        timeout: seconds; a trace that takes TVM for ever is ComputeFailed, as is one that ends its process.
+    """
+
+    workloads: Path
+    records: Path
+    offset: int
+    line: int
+    count: int
+    longest_seconds: float
+    timeout: float
+
+
+@dataclass(frozen=True)
+class AppendDatabase:
+    """Add records to a MetaSchedule database that is written as far as `before` says. Answer: Written.
+
+    Attributes:
+        folder: of its two files, which are made where there are none.
+        modules: IR of each of the records' workloads.
+        records: (workload, trace, seconds of one call).
+    """
+
+    folder: Path
+    target: str
+    modules: dict[str, str]
+    records: tuple[tuple[str, str, float], ...]
+    before: Written
+
+
+@dataclass(frozen=True)
 class ResolveTarget:
     """What the user asked to compile for ("host", a name, TVM's JSON) as TVM's JSON. Raises InvalidInput."""
 
@@ -328,6 +367,8 @@ Request = (
     | Reference
     | CheckModel
     | CheckPackage
+    | ReadDatabase
+    | AppendDatabase
     | WarmUp
     | CloseJob
     | SetGates

@@ -11,12 +11,14 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from tunefarm_coordinator.compute.messages import (
+    AppendDatabase,
     Expected,
     ExpectedOf,
     Package,
     Packaged,
     PreparedSummary,
     PrepareModel,
+    ReadDatabase,
     Reference,
     Tensor,
 )
@@ -27,11 +29,14 @@ from tunefarm_coordinator.engines.gpu.contraction import is_marked
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.best_reference import best_answers
+from tunefarm_coordinator.models.database import append
+from tunefarm_coordinator.models.database_reading import read_slice
 from tunefarm_coordinator.models.default_schedule import default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
 from tunefarm_coordinator.models.footprint import footprint_note
 from tunefarm_coordinator.models.foreign import FOREIGN_FAILURES
 from tunefarm_coordinator.models.input_sets import input_sets
+from tunefarm_coordinator.models.log_lines import ReadSlice, Written
 from tunefarm_coordinator.models.matching import tolerance
 from tunefarm_coordinator.models.onnx_graph import with_sizes
 from tunefarm_coordinator.models.package import LIBRARY_FILE, MANIFEST_FILE
@@ -99,6 +104,24 @@ def reference_of(request: Reference) -> tuple[bytes, bytes]:
     for number, answer in enumerate(best.outputs):
         outputs |= {f"s{number}_out{index}": value for index, value in enumerate(answer)}
     return npz_bytes(inputs), npz_bytes(outputs)
+
+
+def read_database(request: ReadDatabase) -> ReadSlice:
+    """See `ReadDatabase`."""
+    return read_slice(
+        request.workloads,
+        request.records,
+        offset=request.offset,
+        line=request.line,
+        count=request.count,
+        longest_seconds=request.longest_seconds,
+    )
+
+
+def append_database(request: AppendDatabase) -> Written:
+    """See `AppendDatabase`."""
+    request.folder.mkdir(parents=True, exist_ok=True)
+    return append(request.folder, request.target, request.modules, request.records, request.before)
 
 
 def _copied(request: Package) -> bool:

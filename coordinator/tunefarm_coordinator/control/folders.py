@@ -25,7 +25,8 @@ class Folders:
 
     @property
     def uploads(self) -> Path:
-        """Models on their way in, and packages on their way out that no job owns; emptied at start."""
+        """Models and databases on their way in, packages and databases on their way out that no job owns; emptied at
+        start."""
         return self.root / "uploads"
 
     @property

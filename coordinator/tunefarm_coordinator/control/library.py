@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -79,7 +79,7 @@ class ModelLibrary:
         model_id = "model-" + hashlib.sha256(f"{header.project}\n{digest}".encode()).hexdigest()[:16]
         folder = self._folders.uploads / uuid.uuid4().hex
         try:
-            await self._receive(folder, header, chunks)
+            await receive(folder, header.files, chunks)
             # Read before it is kept: a file that is no model leaves nothing behind.
             await asyncio.to_thread(self._read, folder / header.files[0].path)
             await asyncio.to_thread(_move, folder, self._folders.model(model_id))
@@ -134,23 +134,25 @@ class ModelLibrary:
         except InvalidInput as error:
             raise InvalidInput(as_sent(str(error), path)) from error
 
-    async def _receive(self, folder: Path, header: UploadHeader, chunks: AsyncIterator[Chunk]) -> None:
-        hashes = [hashlib.sha256() for _ in header.files]
-        sizes = [0] * len(header.files)
-        for file in header.files:
-            (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file.path).touch()
-        async for chunk in chunks:
-            if chunk.file >= len(header.files) or chunk.offset != sizes[chunk.file]:
-                raise InvalidInput(f"chunk at {chunk.offset} of file {chunk.file} is out of order: send it again")
-            sizes[chunk.file] += len(chunk.data)
-            if sizes[chunk.file] > header.files[chunk.file].size:
-                raise InvalidInput(f"{header.files[chunk.file].path} is longer than its header says")
-            hashes[chunk.file].update(chunk.data)
-            await asyncio.to_thread(_append, folder / header.files[chunk.file].path, chunk.data)
-        for file, size, digest in zip(header.files, sizes, hashes, strict=True):
-            if size != file.size or digest.hexdigest() != file.sha256:
-                raise InvalidInput(f"{file.path} did not arrive whole ({size} of {file.size} bytes): send it again")
+
+async def receive(folder: Path, files: Sequence[ModelFile], chunks: AsyncIterator[Chunk]) -> None:
+    """Writes the files below `folder`. Raises InvalidInput where one does not arrive as its header says."""
+    hashes = [hashlib.sha256() for _ in files]
+    sizes = [0] * len(files)
+    for file in files:
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file.path).touch()
+    async for chunk in chunks:
+        if chunk.file >= len(files) or chunk.offset != sizes[chunk.file]:
+            raise InvalidInput(f"chunk at {chunk.offset} of file {chunk.file} is out of order: send it again")
+        sizes[chunk.file] += len(chunk.data)
+        if sizes[chunk.file] > files[chunk.file].size:
+            raise InvalidInput(f"{files[chunk.file].path} is longer than its header says")
+        hashes[chunk.file].update(chunk.data)
+        await asyncio.to_thread(_append, folder / files[chunk.file].path, chunk.data)
+    for file, size, digest in zip(files, sizes, hashes, strict=True):
+        if size != file.size or digest.hexdigest() != file.sha256:
+            raise InvalidInput(f"{file.path} did not arrive whole ({size} of {file.size} bytes): send it again")
 
 
 def as_sent(message: str, model: Path) -> str:

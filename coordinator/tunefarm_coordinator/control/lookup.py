@@ -99,7 +99,7 @@ class Lookup:
         if wanted:
             known = sorted(set((await asyncio.to_thread(store.device_classes)).values()))
             if wanted not in known:
-                raise NotFound(f"no device of class {wanted!r} is known; {_classes(known)}")
+                raise NotFound(f"no device of class {wanted!r} is known; {named_classes(known)}")
             return wanted
         try:
             return targets.common_class(target, self._services.farm.devices())
@@ -115,7 +115,8 @@ class Lookup:
         return next(iter(records), "")
 
 
-def _classes(names: list[str]) -> str:
+def named_classes(names: list[str]) -> str:
+    """The classes that there are, in words."""
     return f"known are {', '.join(names)}" if names else "no device was ever measured on"
 
 

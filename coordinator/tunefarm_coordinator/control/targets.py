@@ -49,15 +49,23 @@ def check_served(target: str, devices: Sequence[FarmDevice]) -> None:
 
 def as_measured(target: str, measured: Iterable[str]) -> str:
     """The target (TVM's JSON) in the words of one that was measured on and means the same, if there is one. Agents say
-    what system their CPU runs ("mtriple"); who leaves it out means this machine's."""
-    wanted = json.loads(target)
-    if "mtriple" in wanted:
+    what system their CPU runs ("mtriple"); who leaves it out means this machine's, and who writes it may write it
+    otherwise (x86_64-unknown-linux-gnu)."""
+    wanted, known_targets = json.loads(target), sorted(measured)
+    if "mtriple" in wanted and target in known_targets:
         return target
-    for known in sorted(measured):
+    here = _system(str(wanted["mtriple"])) if "mtriple" in wanted else (platform.machine(), "linux")
+    for known in known_targets:
         system = str(json.loads(known).get("mtriple", ""))
-        if {**wanted, "mtriple": system} == json.loads(known) and system.split("-", 1)[0] == platform.machine():
+        if {**wanted, "mtriple": system} == json.loads(known) and _system(system) == here:
             return known
     return target
+
+
+def _system(triple: str) -> tuple[str, str]:
+    """Architecture, and the system if it is Linux."""
+    architecture, *rest = triple.split("-")
+    return architecture, "linux" if "linux" in rest else triple
 
 
 def check_tf32(target: str) -> None:

@@ -95,8 +95,8 @@ def tasks_of(kernels: list[Kernel]) -> list[TuningTask]:
             str(tvm.ir.save_json(k.module)),
             k.flops,
             k.nodes,
-            _kind(k.function, k.module),
-            _shapes(k.module),
+            kind_of(k.function, k.module),
+            shapes_of(k.module),
         )
         for k in kernels
         if k.worth_tuning
@@ -121,12 +121,8 @@ def _has_reduction(module: Any) -> bool:
 
 
 def _readable(function: str, module: Any, taken: set[str]) -> str:
-    """`conv2d_add_relu_1x55x55x64`: fused operators without the compiler's numbers, then the output's sizes."""
-    name = _operators(function)
-    if len(name) > _NAME_LENGTH:
-        name = f"{name[:_NAME_LENGTH].rsplit('_', 1)[0]}_etc"
-    sizes = "x".join(str(int(size)) for size in module["main"].params[-1].shape)
-    name = base = f"{name}_{sizes}" if sizes else name
+    """`readable_name`, with a number where it is taken."""
+    name = base = readable_name(function, module)
     count = 1
     while name in taken:
         count += 1
@@ -135,16 +131,26 @@ def _readable(function: str, module: Any, taken: set[str]) -> str:
     return name
 
 
+def readable_name(function: str, module: Any) -> str:
+    """`conv2d_add_relu_1x55x55x64`: fused operators without the compiler's numbers, then the output's sizes."""
+    name = _operators(function)
+    if len(name) > _NAME_LENGTH:
+        name = f"{name[:_NAME_LENGTH].rsplit('_', 1)[0]}_etc"
+    sizes = "x".join(str(int(size)) for size in module["main"].params[-1].shape)
+    return f"{name}_{sizes}" if sizes else name
+
+
 def _operators(function: str) -> str:
     """The fused operators, without the compiler's numbers."""
     return re.sub(r"(?<=[a-z])\d+(?=_|$)", "", function.removeprefix("fused_").replace("tir_", ""))
 
 
-def _kind(function: str, module: Any) -> str:
+def kind_of(function: str, module: Any) -> str:
     """See `TuningTask.kind`: `conv2d_add_relu float32:4 float32:4 float32:1 float32:4`."""
     arguments = [f"{argument.dtype}:{len(argument.shape)}" for argument in module["main"].params]
     return " ".join([_operators(function), *arguments])
 
 
-def _shapes(module: Any) -> tuple[tuple[int, ...], ...]:
+def shapes_of(module: Any) -> tuple[tuple[int, ...], ...]:
+    """Of the kernel's arguments. Raises what TVM raises where one is not a number."""
     return tuple(tuple(int(size) for size in argument.shape) for argument in module["main"].params)

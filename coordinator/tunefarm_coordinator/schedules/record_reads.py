@@ -160,6 +160,15 @@ class RecordReads(DeviceReads):
         with self._backend.reading() as connection:
             return list(connection.scalars(sa.select(tables.targets.c.json)))
 
+    def classes_of_target(self, target: str) -> list[str]:
+        """The device classes that have a valid record for the target, of whatever workload; in order."""
+        columns = tables.records.c
+        query = sa.select(columns.device_fingerprint).distinct()
+        query = query.where(columns.target_id == target_id(canonical_target(target)), columns.median.is_not(None))
+        with self._backend.reading() as connection:
+            classes = self._derived(connection)
+            return sorted({classes[name] for name in connection.scalars(query) if name in classes})
+
     def fastest_seconds(
         self, workloads: Sequence[str], target: str, device_class: str, *, default: bool = False
     ) -> dict[str, float]:

@@ -34,7 +34,12 @@ class Intake:
 
     async def take(self, request: schedule_pb2.ImportSchedulesRequest) -> schedule_pb2.ImportSchedulesResponse:
         """Writes the batch, without what can't be taken; returns once it is durable. Raises StoreError."""
-        offers, refused = await asyncio.to_thread(_checked, request)
+        return await self.take_offers(*await asyncio.to_thread(_checked, request))
+
+    async def take_offers(
+        self, offers: Sequence[_Numbered], refused: list[schedule_pb2.RefusedItem]
+    ) -> schedule_pb2.ImportSchedulesResponse:
+        """Writes a batch that was checked already; `refused`: what was found then. Otherwise as `take`."""
         taken = await self._write(offers, refused)
         refused.sort(key=lambda item: item.line)
         return schedule_pb2.ImportSchedulesResponse(

@@ -8,6 +8,7 @@ import grpc
 from tunefarm_coordinator.errors import InvalidInput, NotFound
 from tunefarm_coordinator.schedules.record import Record
 from tunefarm_coordinator.schedules.store import Store
+from tunefarm_coordinator.service.databases import Databases
 from tunefarm_coordinator.service.exchange import Intake, exported
 from tunefarm_coordinator.service.found import FoundModels
 from tunefarm_coordinator.service.schedule_messages import record_message, stats_message
@@ -17,9 +18,10 @@ from tunefarm_proto.v1 import schedule_pb2, schedule_pb2_grpc
 class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     """The schedules of one store. Every read runs in a thread."""
 
-    def __init__(self, store: Store, models: FoundModels) -> None:
+    def __init__(self, store: Store, models: FoundModels, databases: Databases) -> None:
         self._store = store
         self._models = models
+        self._databases = databases
 
     async def QueryBest(
         self, request: schedule_pb2.QueryBestRequest, _: grpc.aio.ServicerContext
@@ -63,6 +65,18 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     ) -> AsyncIterator[schedule_pb2.CompiledModel]:
         async for part in self._models.compile(request):
             yield part
+
+    async def ImportMetaSchedule(
+        self, requests: AsyncIterator[schedule_pb2.ImportMetaScheduleRequest], _: grpc.aio.ServicerContext
+    ) -> AsyncIterator[schedule_pb2.ImportMetaScheduleResponse]:
+        async for response in self._databases.take(requests):
+            yield response
+
+    async def ExportMetaSchedule(
+        self, request: schedule_pb2.ExportSchedulesRequest, _: grpc.aio.ServicerContext
+    ) -> AsyncIterator[schedule_pb2.ExportedMetaSchedule]:
+        async for response in self._databases.give(request):
+            yield response
 
     def _messages(self, records: Sequence[Record]) -> list[schedule_pb2.ScheduleRecord]:
         traces = self._store.traces_of(records)

@@ -298,3 +298,69 @@ class CompiledModel(_message.Message):
     found: FoundSchedules
     chunk: _tuning_pb2.PackageChunk
     def __init__(self, found: _Optional[_Union[FoundSchedules, _Mapping]] = ..., chunk: _Optional[_Union[_tuning_pb2.PackageChunk, _Mapping]] = ...) -> None: ...
+
+class ImportMetaScheduleRequest(_message.Message):
+    __slots__ = ("header", "chunk")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    header: ImportMetaScheduleHeader
+    chunk: _tuning_pb2.FileChunk
+    def __init__(self, header: _Optional[_Union[ImportMetaScheduleHeader, _Mapping]] = ..., chunk: _Optional[_Union[_tuning_pb2.FileChunk, _Mapping]] = ...) -> None: ...
+
+class ImportMetaScheduleHeader(_message.Message):
+    __slots__ = ("workloads", "records", "device_class", "after_line")
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    AFTER_LINE_FIELD_NUMBER: _ClassVar[int]
+    workloads: _tuning_pb2.FileHeader
+    records: _tuning_pb2.FileHeader
+    device_class: str
+    after_line: int
+    def __init__(self, workloads: _Optional[_Union[_tuning_pb2.FileHeader, _Mapping]] = ..., records: _Optional[_Union[_tuning_pb2.FileHeader, _Mapping]] = ..., device_class: _Optional[str] = ..., after_line: _Optional[int] = ...) -> None: ...
+
+class ImportMetaScheduleResponse(_message.Message):
+    __slots__ = ("taken", "lines", "bytes")
+    TAKEN_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    BYTES_FIELD_NUMBER: _ClassVar[int]
+    taken: ImportSchedulesResponse
+    lines: int
+    bytes: int
+    def __init__(self, taken: _Optional[_Union[ImportSchedulesResponse, _Mapping]] = ..., lines: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
+
+class ExportedMetaSchedule(_message.Message):
+    __slots__ = ("counts", "chunk")
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    counts: MetaScheduleCounts
+    chunk: _tuning_pb2.PackageChunk
+    def __init__(self, counts: _Optional[_Union[MetaScheduleCounts, _Mapping]] = ..., chunk: _Optional[_Union[_tuning_pb2.PackageChunk, _Mapping]] = ...) -> None: ...
+
+class MetaScheduleCounts(_message.Message):
+    __slots__ = ("records", "other_algorithm", "without_module", "unfit", "folders")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    OTHER_ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_MODULE_FIELD_NUMBER: _ClassVar[int]
+    UNFIT_FIELD_NUMBER: _ClassVar[int]
+    FOLDERS_FIELD_NUMBER: _ClassVar[int]
+    records: int
+    other_algorithm: int
+    without_module: int
+    unfit: int
+    folders: _containers.RepeatedCompositeFieldContainer[MetaScheduleFolder]
+    def __init__(self, records: _Optional[int] = ..., other_algorithm: _Optional[int] = ..., without_module: _Optional[int] = ..., unfit: _Optional[int] = ..., folders: _Optional[_Iterable[_Union[MetaScheduleFolder, _Mapping]]] = ...) -> None: ...
+
+class MetaScheduleFolder(_message.Message):
+    __slots__ = ("folder", "target", "records", "workloads", "device_classes")
+    FOLDER_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    folder: str
+    target: str
+    records: int
+    workloads: int
+    device_classes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, folder: _Optional[str] = ..., target: _Optional[str] = ..., records: _Optional[int] = ..., workloads: _Optional[int] = ..., device_classes: _Optional[_Iterable[str]] = ...) -> None: ...

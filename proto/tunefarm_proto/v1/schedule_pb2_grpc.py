@@ -67,6 +67,16 @@ class ScheduleServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.CompileModelRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.CompiledModel.FromString,
                 _registered_method=True)
+        self.ImportMetaSchedule = channel.stream_stream(
+                '/tunefarm.v1.ScheduleService/ImportMetaSchedule',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportMetaScheduleRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportMetaScheduleResponse.FromString,
+                _registered_method=True)
+        self.ExportMetaSchedule = channel.unary_stream(
+                '/tunefarm.v1.ScheduleService/ExportMetaSchedule',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportedMetaSchedule.FromString,
+                _registered_method=True)
 
 
 class ScheduleServiceServicer:
@@ -125,6 +135,25 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportMetaSchedule(self, request_iterator, context):
+        """Takes in a database of TVM's MetaSchedule (JSONDatabase): its two files first, whole, and then what came of its
+        records, slice by slice, each once it is durable. A record is replayed on its workload; one that can't be is named
+        in the answer, and its neighbours are written. The same database twice is kept once.
+        INVALID_ARGUMENT (also: no device class was named, and none follows from the target), NOT_FOUND (device class).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportMetaSchedule(self, request, context):
+        """The valid records that match as databases of TVM's MetaSchedule, a folder for each target. First how many were
+        written so far, several times; what was said before the first chunk is of all of them. Then the files.
+        INVALID_ARGUMENT, NOT_FOUND (no valid record matches).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScheduleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -157,6 +186,16 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.CompileModel,
                     request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.CompileModelRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.CompiledModel.SerializeToString,
+            ),
+            'ImportMetaSchedule': grpc.stream_stream_rpc_method_handler(
+                    servicer.ImportMetaSchedule,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportMetaScheduleRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ImportMetaScheduleResponse.SerializeToString,
+            ),
+            'ExportMetaSchedule': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportMetaSchedule,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportedMetaSchedule.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -324,6 +363,60 @@ class ScheduleService:
             '/tunefarm.v1.ScheduleService/CompileModel',
             tunefarm__proto_dot_v1_dot_schedule__pb2.CompileModelRequest.SerializeToString,
             tunefarm__proto_dot_v1_dot_schedule__pb2.CompiledModel.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportMetaSchedule(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/tunefarm.v1.ScheduleService/ImportMetaSchedule',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ImportMetaScheduleRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ImportMetaScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportMetaSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tunefarm.v1.ScheduleService/ExportMetaSchedule',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.ExportedMetaSchedule.FromString,
             options,
             channel_credentials,
             insecure,

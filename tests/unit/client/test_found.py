@@ -1,5 +1,6 @@
 """What the store has for a model, as people and scripts see it."""
 
+import dataclasses
 import datetime
 import io
 import json
@@ -51,6 +52,13 @@ def test_every_kernel_is_there_with_its_origin_and_age() -> None:
     assert "nothing known" in lines[3]
     assert "2 of 3 tasks are known, 1 of them verified; their kernels take 2.50 ms in one inference" in lines[4]
     assert "device class: v1:zen" in lines[-1]
+
+
+def test_who_does_not_say_when_has_no_age() -> None:
+    plain = dataclasses.replace(_schedule(1e-3, verified=False), measured=None, job_id="")
+    found = dataclasses.replace(FOUND, tasks=(_task("conv", plain),))
+    assert "not verified, time unknown" in _shown(found, 120)
+    assert found_document(found)["tasks"][0]["schedules"][0]["measured"] is None
 
 
 def test_a_narrow_terminal_breaks_nothing() -> None:

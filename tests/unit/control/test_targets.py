@@ -46,6 +46,22 @@ def test_a_kind_names_the_devices_of_it() -> None:
         targets.by_name("cuda", [gpu, other])
 
 
+@pytest.mark.parametrize(
+    ("system", "same"),
+    [(None, True), ("x86_64-unknown-linux-gnu", True), ("x86_64-linux-gnu", True), ("x86_64-apple-darwin", False)],
+)
+def test_a_target_is_put_in_the_words_of_what_is_measured(
+    system: str | None, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    said = json.loads(ZEN)
+    written = {**said, "mtriple": system}
+    if system is None:
+        del written["mtriple"]
+    assert (json.loads(targets.as_measured(json.dumps(written), [PI, ZEN])) == said) is same
+    assert targets.as_measured(json.dumps({**written, "num-cores": 3}), [PI, ZEN]) != ZEN
+
+
 @pytest.mark.parametrize("arch", ["sm_80", "sm_89", "sm_90a", "sm_100", "sm_120f"])
 def test_tf32_is_there_from_capability_8_on(arch: str) -> None:
     targets.check_tf32(json.dumps({"kind": "cuda", "arch": arch}))
