@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -80,11 +80,13 @@ class ReplayingCompute:
 
     @staticmethod
     def _append(request: AppendDatabase) -> Written:
+        if any("fatal" in trace for _, trace, _ in request.records):
+            raise ComputeFailed("append_database ended its process: SIGSEGV")
         request.folder.mkdir(exist_ok=True)
         with (request.folder / RECORD_FILE).open("a") as file:
             file.writelines(f"{workload} {trace} {seconds}\n" for workload, trace, seconds in request.records)
         records = request.before.records + len(request.records)
-        return Written(dict.fromkeys(request.modules, 0), (0, records), records)
+        return replace(request.before, places=dict.fromkeys(request.modules, 0), records=records)
 
 
 @dataclass
@@ -263,12 +265,13 @@ async def _given(served: Served, **wanted: str) -> tuple[schedule_pb2.MetaSchedu
 async def test_each_target_has_a_folder_and_what_is_left_out_is_counted(served: Served) -> None:
     known = KnownWorkload("5-w", "conv", '{"of": "w"}', 1e6, 5.0)
     records = [record(f"c{number}", 1e-3 * (number + 1), workload="5-w") for number in range(450)]
+    records += [record("fatal", 0.9, workload="5-w")]
     records += [record("arm", workload="5-w", target=ARM, device="pi"), record("gone", workload="5-gone")]
     records += [record("slow", workload="5-w", outcome=Censored(1.0))]
     traces = [CandidateTrace("5-w", one.identity, f'["{one.identity}"]') for one in records]
     served.store.write(AddWorkloads((known,)), AddCandidates(tuple(traces)), AddRecords(tuple(records))).result()
     counts, files = await _given(served)
-    assert (counts.records, counts.without_module) == (451, 1)
+    assert (counts.records, counts.without_module, counts.unfit) == (451, 1, 1)
     folders = {of.target: of for of in counts.folders}
     assert {target: (of.records, list(of.device_classes)) for target, of in folders.items()} == {
         X86: (450, [ZEN_CLASS]),

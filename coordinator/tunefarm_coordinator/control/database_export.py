@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tunefarm_coordinator.compute.messages import AppendDatabase, ComputeFailed, ComputeLost
+from tunefarm_coordinator.control.database_import import MOST_FATAL
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.errors import NotFound, TunefarmError, Unavailable
 from tunefarm_coordinator.models.log_lines import Written
@@ -40,6 +41,7 @@ class DatabaseExport:
     def __init__(self, services: Services, wanted: RecordFilter) -> None:
         self._services = services
         self._wanted = replace(wanted, valid_only=True)
+        self._fatal = 0
 
     async def write(self, folder: Path) -> AsyncIterator[tuple[OfTarget, ...]]:
         """Writes them below `folder`; tells how far it is after each page, and at last what there is.
@@ -82,12 +84,20 @@ class DatabaseExport:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
 
     async def _ask(self, request: AppendDatabase) -> Written:
+        """Where a record ends the process that replays it, in halves, until it stands alone and is left out."""
         try:
             written: Written = await self._services.compute.ask(request)
         except ComputeLost as error:
             raise Unavailable(f"the databases can't be written now, try again: {error}") from error
         except ComputeFailed as error:
-            raise TunefarmError(f"the database of target {request.target} could not be written: {error}") from error
+            if len(request.records) > 1:
+                middle = len(request.records) // 2
+                first = await self._ask(replace(request, records=request.records[:middle]))
+                return await self._ask(replace(request, records=request.records[middle:], before=first))
+            self._fatal += 1
+            if self._fatal > MOST_FATAL:
+                raise TunefarmError(f"the database of target {request.target} can't be written: {error}") from error
+            return replace(request.before, unfit=request.before.unfit + 1)
         return written
 
 

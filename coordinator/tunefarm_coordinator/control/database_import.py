@@ -33,8 +33,8 @@ MACHINE = "imported from TVM MetaSchedule"
 # A worker replays so many records without a pause for those who measure.
 _SLICE_LINES = 200
 _SLICE_SECONDS = 600.0
-# Each costs the start of a process.
-_MOST_FATAL_LINES = 20
+# Records that end the process that replays them: each costs the start of another.
+MOST_FATAL = 20
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class DatabaseImport:
 
     def _fatal_line(self, error: ComputeFailed) -> InvalidInput:
         self._fatal += 1
-        if self._fatal > _MOST_FATAL_LINES:
+        if self._fatal > MOST_FATAL:
             raise InvalidInput(
                 f"{self._fatal} records ended the process that read them, the last one so: {error}; is the database of"
                 " another version of TVM? What came before is kept"
