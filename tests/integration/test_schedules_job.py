@@ -111,5 +111,7 @@ def check_second_job(home: Path, model: Path, out: Path) -> None:
     result = document(again)
     assert result["trials"]["charged"] == result["trials"]["budget"] == 0
     assert result["measurements"] >= len(result["tasks"])
+    notes = json.loads((out / "manifest.json").read_text())["notes"]
+    assert any("tuned enough by earlier jobs" in note for note in notes)
     # What was found is not lost by finding nothing new.
     assert result["latency_ms"]["tuned"] < 2 * result["latency_ms"]["untuned"]

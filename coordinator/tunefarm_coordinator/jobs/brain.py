@@ -127,6 +127,12 @@ class JobBrain:
         for spec in event.tasks:
             self.tasks[spec.workload] = TaskState.of(spec, self.options, allotment.quotas[spec.workload])
         self.ledger = Ledger(allotment.budget)
+        enough = sum(quota == 0 for quota in allotment.quotas.values())
+        if enough and self.options.tuner != "autotvm":
+            self._note(
+                f"{enough} of {len(event.tasks)} tasks were tuned enough by earlier jobs: their best schedules are"
+                " measured again, without a trial (a larger budget searches on)"
+            )
         if self.options.tuner == "autotvm" and event.tasks and not any(spec.template for spec in event.tasks):
             return self._end_with_error("INVALID_INPUT", NO_TEMPLATE)
         self._enter(JobState.TUNING)

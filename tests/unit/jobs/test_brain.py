@@ -373,6 +373,15 @@ def test_a_task_that_is_tuned_enough_gets_its_incumbents_measured_and_no_first_r
     assert job.brain.tasks["task1"].charged == 1
 
 
+def test_a_job_whose_budget_earlier_jobs_have_spent_says_so() -> None:
+    known = [replace(spec(at, incumbents=(f"old/{at}",), known=8), known_seconds=1e-3) for at in range(2)]
+    job = farm(*known, trials=8)
+    job.measured = {"old/0": 1e-5, "old/1": 1e-5}
+    assert winners_of(job) == {"task0": "old/0", "task1": "old/1"}
+    assert (job.brain.ledger.budget, job.brain.ledger.charged) == (0, 0)
+    assert any(note.startswith("2 of 2 tasks were tuned enough by earlier jobs") for note in job.brain.notes)
+
+
 def test_incumbents_are_kept_where_time_is_spent_before_a_first_round() -> None:
     job = farm(spec(0, incumbents=("old/0",)))
     job.measured = {"old/0": 1e-5}
