@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,15 +32,10 @@ class Compiler:
         `verified_only`: schedules that no finals have verified are left out. Raises InvalidInput (wrong outputs),
         Unavailable, TunefarmError.
         """
-        home = self._services.folders.uploads
-        await asyncio.to_thread(home.mkdir, parents=True, exist_ok=True)
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="compiled-", dir=home))
-        try:
+        async with self._services.folders.scratch("compiled-") as folder:
             with told_to_user(found.sheet.model, "the model could not be compiled"):
                 await self._compile(found, _chosen(found.tasks, verified_only=verified_only), folder)
             yield folder
-        finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _compile(self, found: Found, chosen: Sequence[KnownTask], folder: Path) -> None:
         ask, sheet = self._services.compute.ask, found.sheet

@@ -1,16 +1,13 @@
 """MetaSchedule databases on their way in: which device their times count for, and what of them can be believed."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tunefarm_coordinator.compute.messages import ComputeFailed, ComputeLost, ReadDatabase
 from tunefarm_coordinator.control import targets
-from tunefarm_coordinator.control.folders import Folders
 from tunefarm_coordinator.control.lookup import named_classes
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.errors import InvalidInput, NoDevice, NotFound, Unavailable
@@ -57,17 +54,6 @@ class Checked:
 
 class _WrongTarget(InvalidInput):
     """A record's target is of another kind of device than its database was said to be of."""
-
-
-@asynccontextmanager
-async def folder_for_files(folders: Folders, prefix: str) -> AsyncIterator[Path]:
-    """A folder that goes when the caller is done."""
-    await asyncio.to_thread(folders.uploads.mkdir, parents=True, exist_ok=True)
-    folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=prefix, dir=folders.uploads))
-    try:
-        yield folder
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 class DatabaseImport:

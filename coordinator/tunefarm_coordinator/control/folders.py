@@ -1,8 +1,12 @@
 """Where the coordinator keeps its files."""
 
+import asyncio
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +42,16 @@ class Folders:
     def images(self) -> Path:
         """CUDA kernels that were compiled, by what they were compiled from; may be deleted at any time."""
         return self.root / "images"
+
+    @asynccontextmanager
+    async def scratch(self, prefix: str) -> AsyncIterator[Path]:
+        """A new folder that goes when the caller is done; at the next start, where the coordinator dies before."""
+        await asyncio.to_thread(self.uploads.mkdir, parents=True, exist_ok=True)
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix=prefix, dir=self.uploads))
+        try:
+            yield folder
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def model(self, model_id: str) -> Path:
         return self.root / "models" / model_id

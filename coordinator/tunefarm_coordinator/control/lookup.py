@@ -13,7 +13,7 @@ from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.shape_sets import PreparedSets
 from tunefarm_coordinator.errors import InvalidInput, NoDevice, NotFound
 from tunefarm_coordinator.models.task import TuningTask
-from tunefarm_coordinator.schedules.record import Record
+from tunefarm_coordinator.schedules.record import Record, Source
 from tunefarm_proto.v1 import tuning_pb2
 
 
@@ -79,7 +79,7 @@ class Lookup:
         workloads = [task.workload for task in summary.tasks]
         best = store.incumbents(workloads, target, device_class)
         counts = store.count_valid(workloads, target, device_class)
-        defaults = store.fastest_seconds(workloads, target, device_class, default=True)
+        defaults = store.fastest_seconds(workloads, target, device_class, (Source.BASELINE,))
         verified = store.verified(workloads, target, device_class) if top > 1 else {}
         found = []
         for task in summary.tasks:

@@ -20,6 +20,7 @@ from tunefarm_coordinator.control.pace import MOST_JOBS, FinishedJob, Pace, pace
 from tunefarm_coordinator.control.preparing import prepare_for_user
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.shape_sets import PreparedSets
+from tunefarm_coordinator.control.spent import spent_on
 from tunefarm_coordinator.jobs.events import TaskSpec
 from tunefarm_coordinator.jobs.policy import Outlook, outlook
 from tunefarm_coordinator.schedules.job_reads import Job as StoredJob
@@ -131,8 +132,7 @@ class Planner:
         """What the store has for each task: how many trials, and seconds of the fastest."""
         device_class = targets.common_class(summary.target, self._services.farm.devices())
         workloads, store = [task.workload for task in summary.tasks], self._services.store
-        counts = await asyncio.to_thread(store.count_valid, workloads, summary.target, device_class)
-        seconds = await asyncio.to_thread(store.fastest_seconds, workloads, summary.target, device_class)
+        counts, seconds = await asyncio.to_thread(spent_on, store, workloads, summary.target, device_class)
         return {workload: counts.get(workload, 0) for workload in workloads}, seconds
 
 

@@ -30,6 +30,7 @@ from tunefarm_coordinator.control.preparing import prepare
 from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.shape_sets import PreparedSets
+from tunefarm_coordinator.control.spent import spent_on
 from tunefarm_coordinator.engines.candidate import BuiltCandidate, Neighbour
 from tunefarm_coordinator.errors import InvalidInput, NoDesignSpace
 from tunefarm_coordinator.jobs import events as ev
@@ -77,8 +78,7 @@ class TuningStage:
         workloads = [task.workload for task in summary.tasks]
         store = self._services.store
         incumbents = await asyncio.to_thread(store.incumbents, workloads, summary.target, device_class)
-        known = await asyncio.to_thread(store.count_valid, workloads, summary.target, device_class)
-        seconds = await asyncio.to_thread(store.fastest_seconds, workloads, summary.target, device_class)
+        known, seconds = await asyncio.to_thread(spent_on, store, workloads, summary.target, device_class)
         candidates = [
             CandidateTrace(workload, identity_of(trace), trace) for workload, trace in summary.baselines.items()
         ]

@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,9 +135,11 @@ class RecordReads(DeviceReads):
             )
             return [record_of(row._asdict()) for row in connection.execute(query)]
 
-    def count_valid(self, workloads: Sequence[str], target: str, device_class: str) -> dict[str, int]:
+    def count_valid(
+        self, workloads: Sequence[str], target: str, device_class: str, *, own: bool = False
+    ) -> dict[str, int]:
         """How many records of candidates that work (measured, or let go early), the default schedule left out, each
-        workload has that has any."""
+        workload has that has any. `own`: what was imported does not count."""
         columns = tables.records.c
         counts: dict[str, int] = {}
         with self._backend.reading() as connection:
@@ -148,7 +150,7 @@ class RecordReads(DeviceReads):
                     .where(
                         scope.of(tables.records, part),
                         columns.median.is_not(None) | columns.outcome.startswith(_LET_GO),
-                        columns.source != Source.BASELINE,
+                        columns.source == Source.TUNED if own else columns.source != Source.BASELINE,
                     )
                     .group_by(columns.workload)
                 )
@@ -170,10 +172,10 @@ class RecordReads(DeviceReads):
             return sorted({classes[name] for name in connection.scalars(query) if name in classes})
 
     def fastest_seconds(
-        self, workloads: Sequence[str], target: str, device_class: str, *, default: bool = False
+        self, workloads: Sequence[str], target: str, device_class: str, sources: Collection[Source]
     ) -> dict[str, float]:
-        """The fastest record of each workload that has a valid one, seconds of one call; with `default`, of its default
-        schedule. Who asks how long a kernel takes wants this: one slow moment of a device makes no record faster."""
+        """The fastest record from these sources of each workload that has a valid one, seconds of one call. Who asks
+        how long a kernel takes wants this: one slow moment of a device makes no record faster."""
         columns = tables.records.c
         with self._backend.reading() as connection:
             scope = Scope.of_devices(target, self.of_class(connection, device_class))
@@ -183,9 +185,7 @@ class RecordReads(DeviceReads):
                 for row in connection.execute(
                     sa.select(columns.workload, sa.func.min(columns.median).label("seconds"))
                     .where(
-                        scope.of(tables.records, part),
-                        columns.median.is_not(None),
-                        columns.source == Source.BASELINE if default else sa.true(),
+                        scope.of(tables.records, part), columns.median.is_not(None), columns.source.in_(list(sources))
                     )
                     .group_by(columns.workload)
                 )

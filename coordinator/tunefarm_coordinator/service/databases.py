@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from tunefarm_coordinator.control.database_export import DatabaseExport, OfTarget, counted
-from tunefarm_coordinator.control.database_import import DatabaseFiles, DatabaseImport, folder_for_files
+from tunefarm_coordinator.control.database_import import DatabaseFiles, DatabaseImport
 from tunefarm_coordinator.control.library import LARGEST_MODEL_BYTES, Chunk, ModelFile, receive
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.errors import InvalidInput
@@ -29,7 +29,7 @@ class Databases:
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidInput("the first message of a database is its header")
         files = _files(first.header)
-        async with folder_for_files(self._services.folders, "database-") as folder:
+        async with self._services.folders.scratch("database-") as folder:
             await receive(folder, files, _chunks(requests))
             database = DatabaseFiles(*(folder / file.path for file in files))
             reading = DatabaseImport(self._services, database, first.header.device_class)
@@ -49,7 +49,7 @@ class Databases:
             device_class=request.device_class,
             project=request.project,
         )
-        async with folder_for_files(self._services.folders, "databases-") as folder:
+        async with self._services.folders.scratch("databases-") as folder:
             async for databases in DatabaseExport(self._services, wanted).write(folder):
                 yield schedule_pb2.ExportedMetaSchedule(counts=_counts(databases))
             async for chunk in package_chunks(folder):

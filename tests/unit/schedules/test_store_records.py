@@ -72,8 +72,16 @@ class TestSeconds:
             record("c", outcome=Censored(1e-4)),
         ]
         store.write(DEVICES, AddRecords(tuple(records))).result()
-        assert store.fastest_seconds([WORKLOAD, "other"], X86, ZEN_CLASS) == {WORKLOAD: 2e-3}
-        assert store.fastest_seconds([WORKLOAD], X86, ZEN_CLASS, default=True) == {WORKLOAD: 5e-3}
+        own = (Source.TUNED, Source.BASELINE)
+        assert store.fastest_seconds([WORKLOAD, "other"], X86, ZEN_CLASS, own) == {WORKLOAD: 2e-3}
+        assert store.fastest_seconds([WORKLOAD], X86, ZEN_CLASS, (Source.BASELINE,)) == {WORKLOAD: 5e-3}
+
+    def test_what_was_imported_can_be_told_from_what_was_spent_here(self, store: Store) -> None:
+        foreign = record("b", 1e-9, source=Source.IMPORTED)
+        store.write(DEVICES, AddRecords((record("a", 2e-3), foreign))).result()
+        assert store.count_valid([WORKLOAD], X86, ZEN_CLASS) == {WORKLOAD: 2}
+        assert store.count_valid([WORKLOAD], X86, ZEN_CLASS, own=True) == {WORKLOAD: 1}
+        assert store.fastest_seconds([WORKLOAD], X86, ZEN_CLASS, (Source.TUNED,)) == {WORKLOAD: 2e-3}
 
     def test_classes_with_records_are_counted_by_their_devices(self, store: Store) -> None:
         records = [record("a"), record("b", device="zen-b"), record("c", device="pi"), record("d", device="nobody")]
