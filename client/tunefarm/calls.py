@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import grpc
 
 from tunefarm.address import Address
+from tunefarm.aside import aside, items_of, result_of
 from tunefarm.channel import open_channel, serves
 from tunefarm.errors import (
     JOB_STATE_ERRORS,
@@ -71,7 +72,8 @@ class Calls:
         with self._lock:
             self._check_open()
             if self._channel is None:
-                self._channel = open_channel(self.coordinator.address(), token=self._token, insecure=self._insecure)
+                address = self.coordinator.address()
+                self._channel = aside(lambda: open_channel(address, token=self._token, insecure=self._insecure))
             return self._channel
 
     def healthy(self) -> bool:
@@ -79,7 +81,7 @@ class Calls:
         channel = self._open()
         with self._translated(STATUS_ERRORS):
             try:
-                return serves(channel)
+                return aside(lambda: serves(channel))
             except grpc.RpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
                     return True
@@ -98,7 +100,7 @@ class Calls:
             channel, self._channel = self._channel, None
             self._closed = True
         if channel is not None:
-            channel.close()
+            aside(channel.close)
         self.coordinator.close()
 
     # ---- calls; what each may answer stands in the contract's comments
@@ -261,17 +263,14 @@ class Calls:
         seconds: float = QUICK_SECONDS,
         errors: Mapping[str, type[TunefarmError]] = STATUS_ERRORS,
     ) -> Any:
-        # A future rather than a blocking call: waiting for it wakes up for Ctrl-C.
-        call = method.future(request, timeout=seconds, metadata=self._metadata)
-        with self._translated(errors), _cancelled_on_leaving(call):
-            return call.result()
+        with self._translated(errors):
+            return result_of(lambda: method.future(request, timeout=seconds, metadata=self._metadata))
 
     def _stream(
         self, method: Any, request: Any, errors: Mapping[str, type[TunefarmError]] = STATUS_ERRORS
     ) -> Generator[Any]:
-        call = method(request, metadata=self._metadata)
-        with self._translated(errors), _cancelled_on_leaving(call):
-            yield from call
+        with self._translated(errors):
+            yield from items_of(lambda: method(request, metadata=self._metadata))
 
     @contextlib.contextmanager
     def _translated(self, errors: Mapping[str, type[TunefarmError]]) -> Iterator[None]:
@@ -281,14 +280,6 @@ class Calls:
             self._check_open()  # its coordinator has no address any more
             self.coordinator.check()
             raise _translate(cast(grpc.Call, error), self.coordinator.address(), errors) from error
-
-
-@contextlib.contextmanager
-def _cancelled_on_leaving(call: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        call.cancel()  # no effect on a call that has ended
 
 
 def _translate(error: grpc.Call, address: Address, errors: Mapping[str, type[TunefarmError]]) -> TunefarmError:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import grpc
 import psutil
-import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
@@ -135,16 +134,15 @@ def test_ctrl_c_leaves_nothing(home: Path, model: Path) -> None:
         start_new_session=True,
     )
     assert program.stdout is not None
-    lines = []
-    for line in program.stdout:
-        lines.append(line)
-        if "TUNING" in line.upper():
-            break
-    else:
-        pytest.fail("".join(lines))
-    os.kill(program.pid, signal.SIGINT)
-    assert program.wait(60) == 130, program.stdout.read()
-    program.stdout.close()
+    with program.stdout:
+        try:
+            said = iter(program.stdout.readline, "")
+            assert any("TUNING" in line.upper() for line in said)
+            os.kill(program.pid, signal.SIGINT)
+            assert program.wait(60) == 130, program.stdout.read()
+        finally:
+            program.kill()
+            program.wait()
     assert_nothing_left(home)
 
 
