@@ -215,6 +215,10 @@ class Calls:
         answer = self._unary(self._schedules().GetScheduleStats, request, STATS_SECONDS)
         return cast(schedule_pb2.ScheduleStats, answer)
 
+    def retract_schedules(self, request: schedule_pb2.RetractSchedulesRequest) -> schedule_pb2.RetractedSchedules:
+        answer = self._unary(self._schedules().RetractSchedules, request, STATS_SECONDS)
+        return cast(schedule_pb2.RetractedSchedules, answer)
+
     # ---- who may do what
 
     def _access(self) -> Any:

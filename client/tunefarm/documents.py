@@ -13,6 +13,7 @@ from tunefarm.job import Device, Job, Metrics, Plan, ShapeSetResult
 
 if TYPE_CHECKING:
     from tunefarm.metaschedule import ExportedDatabases
+    from tunefarm.retracting import Retracted
     from tunefarm.schedules import Exported, Imported, ScheduleStats
 
 Document = dict[str, Any]
@@ -151,6 +152,11 @@ def imported_document(imported: Imported) -> Document:
 def stats_document(stats: ScheduleStats) -> Document:
     """What a store holds, in numbers."""
     return {**dataclasses.asdict(stats), "oldest": _moment(stats.oldest), "newest": _moment(stats.newest)}
+
+
+def retracted_document(retracted: Retracted) -> Document:
+    """How much was taken back, or would be."""
+    return dataclasses.asdict(retracted)
 
 
 def finite(value: Any) -> Any:

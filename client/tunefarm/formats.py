@@ -52,3 +52,8 @@ def failures(failed: dict[str, int]) -> str:
     """RUN_ERROR 3, BUILD_ERROR 1: the most frequent first."""
     ordered = sorted(failed.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{kind} {count}" for kind, count in ordered if count)
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 record", "1,300 records"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

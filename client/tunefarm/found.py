@@ -16,6 +16,7 @@ class FoundSchedule:
         verified: in a job's finals, on several inputs; otherwise its outputs were checked on one, or it was imported.
         default_schedule: what an untuned build has.
         measured: None: not known, as of what TVM's own tuner measured.
+        agent_id: that reported it; empty: not known, or another farm's.
     """
 
     record_id: str
@@ -28,6 +29,7 @@ class FoundSchedule:
     job_id: str
     project: str
     device_fingerprint: str
+    agent_id: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tunefarm.calls import Calls
 from tunefarm.errors import TunefarmError, Unavailable, Unreachable
 from tunefarm.metaschedule import ExportedDatabases, delivered, exported, find_databases
+from tunefarm.retracting import Retracted, retract_request, retracted_from
 from tunefarm.schedule_file import Numbered, RefusalKind, Refuse, Refused, ScheduleWriter, find_files
 from tunefarm.watching import Outage
 from tunefarm_proto.v1 import schedule_pb2
@@ -100,6 +101,7 @@ class ScheduleStats:
         imported: were measured elsewhere.
         candidates, workloads: that have a record.
         oldest, newest: None where there is no record.
+        retracted: records that were taken back; they are not among the others.
     """
 
     records: int
@@ -112,6 +114,7 @@ class ScheduleStats:
     oldest: datetime.datetime | None
     newest: datetime.datetime | None
     scopes: tuple[ScopeStats, ...]
+    retracted: int
 
 
 # (items so far)
@@ -261,7 +264,29 @@ class Schedules:
                 )
                 for scope in found.scopes
             ),
+            retracted=found.retracted,
         )
+
+    def retract(
+        self,
+        *,
+        agent: str = "",
+        device: str = "",
+        job: str = "",
+        since: datetime.datetime | None = None,
+        until: datetime.datetime | None = None,
+        reason: str = "",
+        dry_run: bool = False,
+    ) -> Retracted:
+        """Takes back what an agent, a device (its fingerprint) or a job brought, from `since` on and before `until`.
+
+        All that is given has to hold; `dry_run` only says how much it would be. It is put aside, with the reason: it is
+        best of nothing any more, and not taken in from other farms. Role: admin. Raises InvalidInput (nothing named).
+        """
+        request = retract_request(
+            agent=agent, device=device, job=job, since=since, until=until, reason=reason, dry_run=dry_run
+        )
+        return retracted_from(self._calls.retract_schedules(request))
 
     def _import(self, sources: Sequence[_Source], progress: ImportProgress | None) -> Imported:
         tally = _Tally()

@@ -117,6 +117,7 @@ def _found_schedule(wire: schedule_pb2.FoundSchedule) -> FoundSchedule:
         job_id=record.job_id,
         project=record.project,
         device_fingerprint=record.device_fingerprint,
+        agent_id=record.agent_id,
     )
 
 

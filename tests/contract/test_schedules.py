@@ -28,6 +28,7 @@ from tunefarm.schedule_file import RefusalKind
 from tunefarm.schedules import Imported
 from tunefarm_coordinator.schedules.record import Record, Source
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
+from tunefarm_coordinator.schedules.retracting import Facts
 from tunefarm_coordinator.schedules.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -344,9 +345,51 @@ def test_stats_read_well_at_sixty_columns(
 
 
 def test_help_reads_well_at_sixty_columns() -> None:
-    for command in ("export", "import", "merge", "stats"):
+    for command in ("export", "import", "merge", "retract", "stats"):
         ran = _narrow(command, "--help")
         assert max(len(line) for line in ran.stdout.splitlines()) <= 60
+
+
+# ---- taken back
+
+
+def test_what_a_device_measured_is_taken_back(full: ScheduleFarm, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["schedules", "retract", "--connect", full.address, "--device", HERE.fingerprint]
+    assert main([*command, "--dry-run", "--json"]) == 0
+    said = _document(capsys)
+    assert (said["records"], said["dry_run"]) == (_count_of(full.store, HERE.fingerprint), True)
+    assert said["records"] > 0
+    assert main(command) == 2  # nobody at a keyboard
+    assert "--yes" in capsys.readouterr().err
+    assert _count(full.store) == COUNT
+    assert main([*command, "--yes", "--reason", "a loose heat sink"]) == 0
+    assert capsys.readouterr().out.startswith(f"took back {said['records']:,} records of 7 workloads")
+    assert _count(full.store) == COUNT - said["records"]
+    assert main([*command, "--yes"]) == 0
+    assert "nothing matches" in capsys.readouterr().out
+    assert main(["schedules", "stats", "--connect", full.address]) == 0
+    assert f"{said['records']:,} records taken back" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "Give --agent"),
+        (["--since", "yesterday"], "is no time"),
+    ],
+)
+def test_what_is_to_be_taken_back_has_to_be_said(
+    options: list[str], message: str, full: ScheduleFarm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["schedules", "retract", "--connect", full.address, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert _count(full.store) == COUNT
+
+
+def test_times_are_written_as_people_write_them(full: ScheduleFarm, capsys: pytest.CaptureFixture[str]) -> None:
+    for since, count in (("2023-01-01", COUNT), ("2d", 0), ("2100-01-01 10:30+02:00", 0)):
+        assert main(["schedules", "retract", "--connect", full.address, "--since", since, "--dry-run", "--json"]) == 0
+        assert _document(capsys)["records"] == count
 
 
 # ---- without a coordinator
@@ -393,6 +436,10 @@ def _slowed(store: Store, seconds: float) -> None:
         return merge(offers)
 
     store.merge = slow  # type: ignore[method-assign]
+
+
+def _count_of(store: Store, fingerprint: str) -> int:
+    return store.would_retract(Facts(device_fingerprint=fingerprint)).records
 
 
 def _count(store: Store) -> int:

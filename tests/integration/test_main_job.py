@@ -107,7 +107,25 @@ def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
         assert 0 < later["trials"]["charged"] <= later["trials"]["budget"] < 40
         # Of each task: the default schedule, and the best of the first job, measured again without a trial.
         assert later["measurements"] >= 2 * len(later["tasks"])
+        check_taking_back(home, model, address)
     assert_nothing_left(home)
+
+
+def check_taking_back(home: Path, model: Path, address: str) -> None:
+    """What the agent reported bears its name, and without it nothing is known of the model."""
+    (device,) = document(tunefarm(home, "devices", "--connect", address, "--json"))["devices"]
+    command = ("schedules", "retract", "--connect", address, "--json")
+    retract = (*command, "--agent", device["agent_id"])
+    found = document(tunefarm(home, *retract, "--dry-run"))
+    by_device = ("--device", f"{device['agent_id']}/{device['device_id']}")
+    assert document(tunefarm(home, *command, *by_device, "--dry-run")) == found
+    assert tunefarm(home, *command, "--device", "board-7/cpu0", "--yes").returncode == 2
+    assert found["records"] > 0
+    assert found["verifications"] > 0
+    assert found["comparisons"] > 0
+    assert document(tunefarm(home, *retract, "--yes")) == {**found, "dry_run": False}
+    planned = document(tunefarm(home, "plan", str(model), "--connect", address, "--json"))
+    assert {task["known_records"] for task in planned["tasks"]} == {0}
 
 
 def check_what_tools_read(address: str, metrics: str) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from tunefarm.cli import devices
 from tunefarm.cli.exits import DONE
-from tunefarm.cli.output import print_document, print_rendered
+from tunefarm.cli.output import print_document, print_error, print_rendered
 from tunefarm.cli.parameters import AsJson, Insecure, Reach, Token
 from tunefarm.errors import InvalidInput
 from tunefarm.printable import printable
@@ -102,6 +102,8 @@ def revoke(
         print_document(_plain(agent))
     else:
         print_rendered(f"agent {agent.agent_id} is revoked")
+        again = Reach(connect, token, insecure, None).command("schedules", "retract", "--agent", agent.agent_id)
+        print_error(f"what it measured is still believed; to take it back: {again}")
     return DONE
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunefarm.cli import known
+from tunefarm.cli import known, retracting
 from tunefarm.cli.exits import DONE, INTERRUPTED, SET_ASIDE
 from tunefarm.cli.output import console, open_view, print_document, print_error, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
 from tunefarm.documents import exported_databases_document, exported_document, imported_document, stats_document
 from tunefarm.errors import InvalidInput, TunefarmError
-from tunefarm.formats import failures, size
+from tunefarm.formats import counted, failures, size
 from tunefarm.printable import printable
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def build() -> typer.Typer:
     group.command("export", short_help="Write schedules to a file.")(export)
     group.command("import", short_help="Take in schedules from files.")(import_)
     group.command("merge", short_help="Take in what other farms have.")(merge)
+    group.command("retract", short_help="Take back what an agent, a device or a job brought.")(retracting.retract)
     group.command("stats", short_help="What the store holds, in numbers.")(stats)
     return group
 
@@ -121,8 +122,8 @@ def export(
     if as_json:
         print_document(exported_document(written))
     else:
-        of = f"{_count(written.workloads, 'workload')} and {_count(written.devices, 'device')}"
-        print_rendered(f"{_count(written.records, 'record')} of {of} in {file} ({size(written.size)})")
+        of = f"{counted(written.workloads, 'workload')} and {counted(written.devices, 'device')}"
+        print_rendered(f"{counted(written.records, 'record')} of {of} in {file} ({size(written.size)})")
     return DONE
 
 
@@ -175,7 +176,7 @@ def _export_databases(reach: Reach, folder: Path, filters: dict[str, str], as_js
         print_document(exported_databases_document(written))
         return DONE
     for of in written.folders:
-        print_rendered(f"{_count(of.records, 'record')} of {_count(of.workloads, 'workload')} in {of.path}")
+        print_rendered(f"{counted(of.records, 'record')} of {counted(of.workloads, 'workload')} in {of.path}")
         if len(of.device_classes) > 1:
             names = ", ".join(of.device_classes)
             print_error(f"  its times are of several device classes, which TVM can't tell apart: {names}")
@@ -186,7 +187,7 @@ def _export_databases(reach: Reach, folder: Path, filters: dict[str, str], as_js
         (written.unfit, "without a trace that fits the kernel"),
     ):
         if count:
-            print_error(f"left out: {_count(count, 'record')} {reason}")
+            print_error(f"left out: {counted(count, 'record')} {reason}")
     return DONE
 
 
@@ -257,12 +258,12 @@ def _take(reach: Reach, take: _Take, as_json: bool, *, agent: bool = False) -> i
             for part in take(client, tell):
                 total.ended(part)
     except KeyboardInterrupt:
-        came = _count(total.sum.added, "record")
+        came = counted(total.sum.added, "record")
         print_error(f"interrupted: {came} taken in, and kept. The same command goes on where it stopped")
         return INTERRUPTED
     except TunefarmError:
         if total.sum.added:
-            print_error(f"{_count(total.sum.added, 'record')} taken in, and kept. The same command goes on there")
+            print_error(f"{counted(total.sum.added, 'record')} taken in, and kept. The same command goes on there")
         raise
     if as_json:
         print_document(imported_document(total.sum))
@@ -338,14 +339,14 @@ def _progress(so_far: Imported, done: int, size: int) -> str:
 
 
 def _came(imported: Imported) -> str:
-    came = f"{_count(imported.added, 'record')} taken in, {imported.known:,} known already"
-    return f"{came}; new: {_count(imported.workloads, 'workload')}, {_count(imported.devices, 'device')}"
+    came = f"{counted(imported.added, 'record')} taken in, {imported.known:,} known already"
+    return f"{came}; new: {counted(imported.workloads, 'workload')}, {counted(imported.devices, 'device')}"
 
 
 def _print_refused(imported: Imported) -> None:
     if not imported.refused_count:
         return
-    print_error(f"{_count(imported.refused_count, 'line')} set aside ({failures(_by_name(imported))}):")
+    print_error(f"{counted(imported.refused_count, 'line')} set aside ({failures(_by_name(imported))}):")
     for item in imported.refused[:_SHOWN_REFUSALS]:
         print_error(f"  {printable(item.source)}:{item.line}: {printable(item.reason)}")
     if imported.refused_count > _SHOWN_REFUSALS:
@@ -365,8 +366,10 @@ def _shown(stats: ScheduleStats, width: int) -> Iterator[RenderableType]:
     parts = [f"{stats.valid:,} valid", f"{stats.censored:,} let go early", f"{sum(stats.failed.values()):,} failed"]
     if stats.failed:
         parts[-1] += f" ({failures(dict(stats.failed))})"
-    yield f"{_count(stats.records, 'record')}: {', '.join(parts)}; {stats.imported:,} of them imported"
-    yield f"{_count(stats.candidates, 'candidate')} of {_count(stats.workloads, 'workload')}"
+    yield f"{counted(stats.records, 'record')}: {', '.join(parts)}; {stats.imported:,} of them imported"
+    if stats.retracted:
+        yield f"{counted(stats.retracted, 'record')} taken back, beside these"
+    yield f"{counted(stats.candidates, 'candidate')} of {counted(stats.workloads, 'workload')}"
     if stats.oldest is not None and stats.newest is not None:
         # What came from TVM's databases says no time: it is of the Unix epoch.
         since = f"{stats.oldest.astimezone():%Y-%m-%d %H:%M}" if stats.oldest.timestamp() > 0 else "a time unknown"
@@ -383,10 +386,6 @@ def _shown(stats: ScheduleStats, width: int) -> Iterator[RenderableType]:
         counts = [f"{getattr(scope, number):,}" for number in numbers]
         table.add_row(printable(scope.target), printable(name), *counts)
     yield table
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _check(files: list[Path]) -> None:

@@ -198,6 +198,7 @@ class MeasuringStage:
             task_name=task.name,
             source=rec.Source.BASELINE if item.identity == task.baseline else rec.Source.TUNED,
             conditions=leases.conditions(report, delivered.slowed),
+            agent_id=delivered.agent_id,
         )
         return (self._device(delivered), AddRecords((record,)))
 
@@ -218,6 +219,7 @@ class MeasuringStage:
                 message="" if result.failure is None else f"{result.failure.kind}: {result.failure.message}",
                 job_id=self._sheet.job_id,
                 created=now,
+                agent_id=delivered.agent_id,
             )
             for at, result in enumerate(event.results)
             if result.failure is None or result.failure.kind in rec.RECORDED_FAILURES
@@ -230,6 +232,7 @@ class MeasuringStage:
             results=tuple((identity, outcome) for identity, outcome in outcomes if outcome is not None),
             job_id=self._sheet.job_id,
             created=now,
+            agent_id=delivered.agent_id,
         )
         return self._device(delivered), AddVerifications(verifications), AddComparison(comparison)
 

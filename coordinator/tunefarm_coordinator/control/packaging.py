@@ -16,6 +16,7 @@ from tunefarm_coordinator.control.runner import JobRunner
 from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.tuning import TuningStage
 from tunefarm_coordinator.durable_files import put_in_place
+from tunefarm_coordinator.farm.messages import Deliver
 from tunefarm_coordinator.farm.placement import parse_target
 from tunefarm_coordinator.fault_points import FaultPoint
 from tunefarm_coordinator.jobs import events as ev
@@ -114,10 +115,10 @@ class PackagingStage:
     async def time_kernels(self, wanted: ins.TimeKernels) -> None:
         """Times the packaged models' kernels, tuned and default, in turn on a device."""
         event, delivered = await self._benchmarks.kernels(wanted, self._folder, self._untuned)
-        compared = () if delivered is None else self._compared(event, delivered.device.fingerprint)
+        compared = () if delivered is None else self._compared(event, delivered)
         await self._runner.record(event, *compared)
 
-    def _compared(self, event: ev.KernelsTimed, fingerprint: str) -> tuple[Change, ...]:
+    def _compared(self, event: ev.KernelsTimed, delivered: Deliver) -> tuple[Change, ...]:
         """What was timed inside the model as the store keeps it, so that its best schedules are the package's."""
         brain = self._runner.brain
         now = time.time()
@@ -126,12 +127,13 @@ class PackagingStage:
                 new_comparison(
                     workload=timed.workload,
                     target=brain.target,
-                    device_fingerprint=fingerprint,
+                    device_fingerprint=delivered.device.fingerprint,
                     results=in_model_results(
                         timed, brain.finals.winners[timed.workload], brain.tasks[timed.workload].spec.baseline
                     ),
                     job_id=self._sheet.job_id,
                     created=now,
+                    agent_id=delivered.agent_id,
                 )
             )
             for timed in event.kernels

@@ -235,8 +235,9 @@ def add_records(connection: sa.Connection, records: Sequence[Record]) -> int:
         statement = _insert_statement(connection, tables.records)
         stored, offered = tables.records.c, statement.excluded
         stronger = _strength(offered.source) > _strength(stored.source)
-        same = (offered.source == stored.source) & (offered.conditions > stored.conditions)
-        changed = {"source": offered.source, "conditions": offered.conditions}
+        told = [sa.tuple_(row.conditions, row.agent_id) for row in (offered, stored)]
+        same = (offered.source == stored.source) & (told[0] > told[1])
+        changed = {name: offered[name] for name in ("source", "conditions", "agent_id")}
         connection.execute(
             statement.on_conflict_do_update(index_elements=[stored.record_id], set_=changed, where=stronger | same),
             rows,

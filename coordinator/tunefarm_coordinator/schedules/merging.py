@@ -15,6 +15,7 @@ from tunefarm_coordinator.schedules import tables
 from tunefarm_coordinator.schedules.apply import add_records, add_traces, add_workloads, apply, parts
 from tunefarm_coordinator.schedules.changes import AddDevices, CandidateTrace, DeviceFacts, KnownWorkload
 from tunefarm_coordinator.schedules.record import Record, Source
+from tunefarm_coordinator.schedules.retracting import retracted_records
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,11 @@ def taking(offers: Sequence[Offer]) -> Callable[[sa.Connection], Taken]:
         new_devices = _new(connection, tables.devices.c.fingerprint, [offer.fingerprint for offer in devices])
         add_workloads(connection, workloads, imported=True)
         apply(AddDevices(tuple(devices)), connection)
-        traces = [CandidateTrace(offer.record.workload, offer.record.identity, offer.trace) for offer in records]
+        aside = retracted_records(connection, [offer.record.record_id for offer in records])
+        taken = [offer for offer in records if offer.record.record_id not in aside]
+        traces = [CandidateTrace(offer.record.workload, offer.record.identity, offer.trace) for offer in taken]
         add_traces(connection, traces, imported=True)
-        added = add_records(connection, [offer.record for offer in records])
+        added = add_records(connection, [offer.record for offer in taken])
         return Taken(added, len(records) - added, new_workloads, new_devices)
 
     return work

@@ -69,11 +69,12 @@ class Record:
     """The durable outcome of one measurement. Make one with `new_record`.
 
     Attributes:
-        record_id: digest of every field but `source` and `conditions`, which do not travel with an export.
+        record_id: digest of every field but `source`, `conditions` and `agent_id`, which do not travel with an export.
         target: canonical JSON (`canonical_target`).
         identity: the candidate's; its trace stands under (workload, identity).
         conditions: the device's state around the measurement; JSON-able.
         created: Unix time in seconds.
+        agent_id: the agent that reported it; empty: not known, or another farm's.
     """
 
     record_id: str
@@ -88,6 +89,7 @@ class Record:
     source: Source
     created: float
     conditions: Mapping[str, Any] = field(default_factory=dict)
+    agent_id: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -97,7 +99,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """One check of a candidate's output on one device. Make one with `new_verification`."""
+    """One check of a candidate's output on one device, as `agent_id` reported it. Make one with `new_verification`."""
 
     verification_id: str
     workload: str
@@ -109,6 +111,7 @@ class Verification:
     message: str
     job_id: str
     created: float
+    agent_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +120,7 @@ class Comparison:
 
     Attributes:
         results: (identity, outcome) in the order of the lease.
+        agent_id: as a record's.
     """
 
     comparison_id: str
@@ -126,6 +130,7 @@ class Comparison:
     results: tuple[tuple[str, Outcome], ...]
     job_id: str
     created: float
+    agent_id: str = ""
 
 
 def canonical_json(value: object) -> str:
@@ -160,6 +165,7 @@ def new_record(
     task_name: str = "",
     source: Source = Source.TUNED,
     conditions: Mapping[str, Any] | None = None,
+    agent_id: str = "",
 ) -> Record:
     """A record with its id. Raises InvalidInput, naming the field that can't be taken."""
     content = {
@@ -178,6 +184,7 @@ def new_record(
         outcome=outcome,
         source=source,
         conditions=dict(conditions or {}),
+        agent_id=agent_id,
         **content,  # type: ignore[arg-type]
     )
 
@@ -193,6 +200,7 @@ def new_verification(
     max_rel_error: float | None = None,
     message: str = "",
     job_id: str = "",
+    agent_id: str = "",
 ) -> Verification:
     """A verification with its id. An error that is not finite is kept as None. Raises InvalidInput."""
     content = {
@@ -206,7 +214,7 @@ def new_verification(
         "job_id": job_id,
         "created": _finite("created", created),
     }
-    return Verification(verification_id=_digest(content), **content)  # type: ignore[arg-type]
+    return Verification(verification_id=_digest(content), agent_id=agent_id, **content)  # type: ignore[arg-type]
 
 
 def new_comparison(
@@ -217,6 +225,7 @@ def new_comparison(
     results: tuple[tuple[str, Outcome], ...],
     created: float,
     job_id: str = "",
+    agent_id: str = "",
 ) -> Comparison:
     """A comparison with its id. Raises InvalidInput, naming the field that can't be taken."""
     content = {
@@ -228,7 +237,7 @@ def new_comparison(
     }
     checked = tuple((_named("candidate", identity), _checked(outcome)) for identity, outcome in results)
     digest = _digest({**content, "results": [[identity, outcome_data(outcome)] for identity, outcome in checked]})
-    return Comparison(comparison_id=digest, results=checked, **content)  # type: ignore[arg-type]
+    return Comparison(comparison_id=digest, results=checked, agent_id=agent_id, **content)  # type: ignore[arg-type]
 
 
 def outcome_data(outcome: Outcome) -> dict[str, Any]:

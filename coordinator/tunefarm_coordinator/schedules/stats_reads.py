@@ -27,7 +27,7 @@ class ScopeStats:
 @dataclass(frozen=True)
 class StoreStats:
     """Counts of the store's records. `candidates` and `workloads` are those that have one; `oldest` and `newest` are
-    Unix seconds, None where there is no record."""
+    Unix seconds, None where there is no record. `retracted`: records that were taken back, counted nowhere else."""
 
     records: int
     valid: int
@@ -39,6 +39,7 @@ class StoreStats:
     oldest: float | None
     newest: float | None
     scopes: tuple[ScopeStats, ...]
+    retracted: int
 
 
 class StatsReads(DeviceReads):
@@ -62,6 +63,8 @@ class StatsReads(DeviceReads):
             groups = connection.execute(grouped).all()
             ended = connection.execute(_without_time()).all()
             distinct = connection.scalar(sa.select(sa.func.count()).select_from(candidates)) or 0
+            aside = sa.select(sa.func.count()).select_from(tables.retracted[tables.records])
+            retracted = connection.scalar(aside) or 0
             targets = {row.target_id: row.json for row in connection.execute(sa.select(tables.targets))}
             classes = dict(self._derived(connection))
         failed = {kind: count for kind, count in ended if kind}
@@ -76,6 +79,7 @@ class StatsReads(DeviceReads):
             oldest=min((group.oldest for group in groups), default=None),
             newest=max((group.newest for group in groups), default=None),
             scopes=_scopes(groups, targets, classes),
+            retracted=retracted,
         )
 
 

@@ -15,6 +15,7 @@ from tunefarm_coordinator.schedules.job_reads import JobReads
 from tunefarm_coordinator.schedules.joining import ChangeSet, joined
 from tunefarm_coordinator.schedules.merging import Offer, Taken, taking
 from tunefarm_coordinator.schedules.record_reads import RecordReads
+from tunefarm_coordinator.schedules.retracting import Facts, Retracted, found, retracting
 from tunefarm_coordinator.schedules.schema import migrate
 from tunefarm_coordinator.schedules.stats_reads import StatsReads
 from tunefarm_coordinator.schedules.writer import Writer
@@ -83,6 +84,15 @@ class Store(JobReads, RecordReads, StatsReads, AccessReads):
     def merge(self, offers: Sequence[Offer]) -> "Future[Taken]":
         """Takes in what another store gives, all or none (`merging.taking`). InvalidInput, Conflict."""
         return self._writer.submit(taking(offers))
+
+    def retract(self, facts: Facts, reason: str, at: float) -> "Future[Retracted]":
+        """Takes facts back (`retracting`); `at` in Unix seconds. InvalidInput."""
+        return self._writer.submit(retracting(facts, reason, at))
+
+    def would_retract(self, facts: Facts) -> Retracted:
+        """How much `retract` would take back. Blocks. Raises InvalidInput."""
+        with self._backend.reading() as connection:
+            return found(connection, facts)
 
     def check(self) -> "Future[None]":
         """A write that nobody reads: resolves once it is durable, so that it shows whether the store can be written."""

@@ -29,6 +29,11 @@ def _imported() -> sa.Column[bool]:
     return sa.Column("imported", sa.Boolean, nullable=False, server_default=sa.false())
 
 
+def _agent() -> sa.Column[str]:
+    """Who reported it; empty: not known, or another farm's agent."""
+    return sa.Column("agent_id", sa.Text, nullable=False, server_default="")
+
+
 meta = sa.Table("meta", metadata, _key("name"), sa.Column("value", sa.BigInteger, nullable=False))
 
 models = sa.Table(
@@ -120,6 +125,7 @@ records = sa.Table(
     _text("task_name"),
     _text("source"),
     _seconds("created"),
+    _agent(),
     sa.Index(None, "workload", "target_id", "median"),
     sa.Index(None, "workload", "target_id", "identity"),
 )
@@ -137,6 +143,7 @@ verifications = sa.Table(
     _text("message"),
     _text("job_id"),
     _seconds("created"),
+    _agent(),
     sa.Index(None, "workload", "target_id"),
 )
 
@@ -150,8 +157,19 @@ comparisons = sa.Table(
     _text("results"),
     _text("job_id"),
     _seconds("created"),
+    _agent(),
     sa.Index(None, "workload", "target_id"),
 )
+
+
+def _retracted(table: sa.Table) -> sa.Table:
+    """The table's rows that were taken back, when and why: what reads the table does not meet them."""
+    columns = [sa.Column(c.name, c.type, primary_key=c.primary_key, nullable=c.nullable) for c in table.c]
+    return sa.Table(f"retracted_{table.name}", metadata, *columns, _seconds("retracted"), _text("reason"))
+
+
+# By the table that they were taken from.
+retracted = {table: _retracted(table) for table in (records, verifications, comparisons)}
 
 # Devices that drain until a person puts them back.
 drained = sa.Table("drained", metadata, _key("agent_id"), _key("device_id"), _text("reason"), _seconds("since"))

@@ -1,17 +1,23 @@
 """ScheduleService: the schedule store over gRPC. Errors are raised as they are; the interceptor maps them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import grpc
 
 from tunefarm_coordinator.errors import InvalidInput, NotFound
-from tunefarm_coordinator.schedules.record import Record
+from tunefarm_coordinator.schedules.record import Record, printable
 from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.databases import Databases
 from tunefarm_coordinator.service.exchange import Intake, exported
 from tunefarm_coordinator.service.found import FoundModels
-from tunefarm_coordinator.service.schedule_messages import record_message, stats_message
+from tunefarm_coordinator.service.schedule_messages import (
+    facts_of,
+    record_message,
+    retracted_message,
+    stats_message,
+)
 from tunefarm_proto.v1 import schedule_pb2, schedule_pb2_grpc
 
 
@@ -77,6 +83,15 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     ) -> AsyncIterator[schedule_pb2.ExportedMetaSchedule]:
         async for response in self._databases.give(request):
             yield response
+
+    async def RetractSchedules(
+        self, request: schedule_pb2.RetractSchedulesRequest, _: grpc.aio.ServicerContext
+    ) -> schedule_pb2.RetractedSchedules:
+        facts = facts_of(request)
+        if request.dry_run:
+            return retracted_message(await asyncio.to_thread(self._store.would_retract, facts))
+        reason = printable(request.reason)
+        return retracted_message(await asyncio.wrap_future(self._store.retract(facts, reason, time.time())))
 
     def _messages(self, records: Sequence[Record]) -> list[schedule_pb2.ScheduleRecord]:
         traces = self._store.traces_of(records)

@@ -21,6 +21,7 @@ from tunefarm_coordinator.schedules.record import (
     new_record,
     printable,
 )
+from tunefarm_coordinator.schedules.retracting import Facts, Retracted
 from tunefarm_coordinator.schedules.stats_reads import StoreStats
 from tunefarm_proto.v1 import common_pb2, schedule_pb2
 
@@ -62,6 +63,7 @@ def record_message(record: Record, trace: str) -> schedule_pb2.ScheduleRecord:
         project=record.project,
         job_id=record.job_id,
         task_name=record.task_name,
+        agent_id=record.agent_id,
     )
     if isinstance(record.outcome, Measured):
         message.seconds.extend(record.outcome.samples)
@@ -104,6 +106,22 @@ def timestamp(unix: float) -> Timestamp:
 def unix_seconds(stamp: Timestamp) -> float:
     """The time that `timestamp` was given."""
     return float(stamp.seconds + stamp.nanos / 1e9)
+
+
+def facts_of(request: schedule_pb2.RetractSchedulesRequest) -> Facts:
+    """The facts that are to be taken back."""
+    return Facts(
+        agent_id=request.agent_id,
+        device_fingerprint=request.device_fingerprint,
+        job_id=request.job_id,
+        since=unix_seconds(request.since) if request.HasField("since") else None,
+        until=unix_seconds(request.until) if request.HasField("until") else None,
+    )
+
+
+def retracted_message(retracted: Retracted) -> schedule_pb2.RetractedSchedules:
+    """How much was taken back, or would be."""
+    return schedule_pb2.RetractedSchedules(**vars(retracted))
 
 
 def offer_of(item: schedule_pb2.ScheduleItem) -> Offer:
@@ -154,6 +172,7 @@ def stats_message(stats: StoreStats) -> schedule_pb2.ScheduleStats:
         oldest=None if stats.oldest is None else timestamp(stats.oldest),
         newest=None if stats.newest is None else timestamp(stats.newest),
         scopes=[schedule_pb2.ScopeStats(**vars(scope)) for scope in stats.scopes],
+        retracted=stats.retracted,
     )
 
 

@@ -71,7 +71,7 @@ class ScheduleDevice(_message.Message):
     def __init__(self, fingerprint: _Optional[str] = ..., facts: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class ScheduleRecord(_message.Message):
-    __slots__ = ("record_id", "workload", "target", "trace", "candidate_id", "device_fingerprint", "seconds", "failure", "at_least_seconds", "created", "project", "job_id", "task_name")
+    __slots__ = ("record_id", "workload", "target", "trace", "candidate_id", "device_fingerprint", "seconds", "failure", "at_least_seconds", "created", "project", "job_id", "task_name", "agent_id")
     RECORD_ID_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +85,7 @@ class ScheduleRecord(_message.Message):
     PROJECT_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     TASK_NAME_FIELD_NUMBER: _ClassVar[int]
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
     record_id: str
     workload: str
     target: str
@@ -98,7 +99,8 @@ class ScheduleRecord(_message.Message):
     project: str
     job_id: str
     task_name: str
-    def __init__(self, record_id: _Optional[str] = ..., workload: _Optional[str] = ..., target: _Optional[str] = ..., trace: _Optional[str] = ..., candidate_id: _Optional[str] = ..., device_fingerprint: _Optional[str] = ..., seconds: _Optional[_Iterable[float]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., at_least_seconds: _Optional[float] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., project: _Optional[str] = ..., job_id: _Optional[str] = ..., task_name: _Optional[str] = ...) -> None: ...
+    agent_id: str
+    def __init__(self, record_id: _Optional[str] = ..., workload: _Optional[str] = ..., target: _Optional[str] = ..., trace: _Optional[str] = ..., candidate_id: _Optional[str] = ..., device_fingerprint: _Optional[str] = ..., seconds: _Optional[_Iterable[float]] = ..., failure: _Optional[_Union[_common_pb2.Failure, _Mapping]] = ..., at_least_seconds: _Optional[float] = ..., created: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., project: _Optional[str] = ..., job_id: _Optional[str] = ..., task_name: _Optional[str] = ..., agent_id: _Optional[str] = ...) -> None: ...
 
 class QueryBestRequest(_message.Message):
     __slots__ = ("workload", "target", "device_class")
@@ -179,7 +181,7 @@ class GetScheduleStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ScheduleStats(_message.Message):
-    __slots__ = ("records", "valid", "censored", "failed", "imported", "candidates", "workloads", "oldest", "newest", "scopes")
+    __slots__ = ("records", "valid", "censored", "failed", "imported", "candidates", "workloads", "oldest", "newest", "scopes", "retracted")
     class FailedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +199,7 @@ class ScheduleStats(_message.Message):
     OLDEST_FIELD_NUMBER: _ClassVar[int]
     NEWEST_FIELD_NUMBER: _ClassVar[int]
     SCOPES_FIELD_NUMBER: _ClassVar[int]
+    RETRACTED_FIELD_NUMBER: _ClassVar[int]
     records: int
     valid: int
     censored: int
@@ -207,7 +210,8 @@ class ScheduleStats(_message.Message):
     oldest: _timestamp_pb2.Timestamp
     newest: _timestamp_pb2.Timestamp
     scopes: _containers.RepeatedCompositeFieldContainer[ScopeStats]
-    def __init__(self, records: _Optional[int] = ..., valid: _Optional[int] = ..., censored: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ..., imported: _Optional[int] = ..., candidates: _Optional[int] = ..., workloads: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scopes: _Optional[_Iterable[_Union[ScopeStats, _Mapping]]] = ...) -> None: ...
+    retracted: int
+    def __init__(self, records: _Optional[int] = ..., valid: _Optional[int] = ..., censored: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ..., imported: _Optional[int] = ..., candidates: _Optional[int] = ..., workloads: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scopes: _Optional[_Iterable[_Union[ScopeStats, _Mapping]]] = ..., retracted: _Optional[int] = ...) -> None: ...
 
 class ScopeStats(_message.Message):
     __slots__ = ("target", "device_class", "records", "valid", "imported", "workloads")
@@ -364,3 +368,33 @@ class MetaScheduleFolder(_message.Message):
     workloads: int
     device_classes: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, folder: _Optional[str] = ..., target: _Optional[str] = ..., records: _Optional[int] = ..., workloads: _Optional[int] = ..., device_classes: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RetractSchedulesRequest(_message.Message):
+    __slots__ = ("agent_id", "device_fingerprint", "job_id", "since", "until", "reason", "dry_run")
+    AGENT_ID_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    agent_id: str
+    device_fingerprint: str
+    job_id: str
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    reason: str
+    dry_run: bool
+    def __init__(self, agent_id: _Optional[str] = ..., device_fingerprint: _Optional[str] = ..., job_id: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class RetractedSchedules(_message.Message):
+    __slots__ = ("records", "verifications", "comparisons", "workloads")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    VERIFICATIONS_FIELD_NUMBER: _ClassVar[int]
+    COMPARISONS_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    records: int
+    verifications: int
+    comparisons: int
+    workloads: int
+    def __init__(self, records: _Optional[int] = ..., verifications: _Optional[int] = ..., comparisons: _Optional[int] = ..., workloads: _Optional[int] = ...) -> None: ...

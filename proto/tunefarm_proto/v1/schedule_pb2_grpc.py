@@ -77,6 +77,11 @@ class ScheduleServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportedMetaSchedule.FromString,
                 _registered_method=True)
+        self.RetractSchedules = channel.unary_unary(
+                '/tunefarm.v1.ScheduleService/RetractSchedules',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.RetractSchedulesRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.RetractedSchedules.FromString,
+                _registered_method=True)
 
 
 class ScheduleServiceServicer:
@@ -154,6 +159,15 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetractSchedules(self, request, context):
+        """Takes back what an agent, a device or a job brought: records, verifications and comparisons are put aside, with the
+        reason, and what is best is what is best of the rest. Another store's copy of such a record is not taken in again.
+        Jobs that run now go on with what they know. INVALID_ARGUMENT (nothing is named).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScheduleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +210,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.ExportMetaSchedule,
                     request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.ExportedMetaSchedule.SerializeToString,
+            ),
+            'RetractSchedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetractSchedules,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.RetractSchedulesRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.RetractedSchedules.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -417,6 +436,33 @@ class ScheduleService:
             '/tunefarm.v1.ScheduleService/ExportMetaSchedule',
             tunefarm__proto_dot_v1_dot_schedule__pb2.ExportSchedulesRequest.SerializeToString,
             tunefarm__proto_dot_v1_dot_schedule__pb2.ExportedMetaSchedule.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetractSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tunefarm.v1.ScheduleService/RetractSchedules',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.RetractSchedulesRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.RetractedSchedules.FromString,
             options,
             channel_credentials,
             insecure,

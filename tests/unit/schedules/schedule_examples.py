@@ -66,6 +66,8 @@ def record(
     created: float = 400.0,
     conditions: dict[str, float] | None = None,
     project: str = "vision",
+    job: str = "j1",
+    agent: str = "",
 ) -> Record:
     return new_record(
         workload=workload,
@@ -75,10 +77,11 @@ def record(
         outcome=outcome or Measured((seconds,)),
         created=created,
         project=project,
-        job_id="j1",
+        job_id=job,
         task_name="conv",
         source=source,
         conditions=conditions,
+        agent_id=agent,
     )
 
 
@@ -90,6 +93,7 @@ def verification(
     workload: str = WORKLOAD,
     target: str = X86,
     device: str = "zen-a",
+    agent: str = "",
 ) -> Verification:
     return new_verification(
         workload=workload,
@@ -100,10 +104,13 @@ def verification(
         max_rel_error=1e-6,
         created=created,
         job_id="j1",
+        agent_id=agent,
     )
 
 
-def comparison(*results: tuple[str, float], created: float = 600.0, device: str = "zen-a") -> Comparison:
+def comparison(
+    *results: tuple[str, float], created: float = 600.0, device: str = "zen-a", agent: str = ""
+) -> Comparison:
     return new_comparison(
         workload=WORKLOAD,
         target=X86,
@@ -111,4 +118,5 @@ def comparison(*results: tuple[str, float], created: float = 600.0, device: str 
         results=tuple((identity, Measured((seconds,))) for identity, seconds in results),
         created=created,
         job_id="j1",
+        agent_id=agent,
     )

@@ -30,6 +30,7 @@ from tunefarm_coordinator.schedules.changes import (
 from tunefarm_coordinator.schedules.merging import OfferedRecord, Taken
 from tunefarm_coordinator.schedules.record import Censored, Failed, Measured, Record, Source
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
+from tunefarm_coordinator.schedules.retracting import Facts, Retracted
 from tunefarm_coordinator.schedules.store import Store
 
 
@@ -273,3 +274,58 @@ class TestBest:
         assert store.history(WORKLOAD, X86, ZEN_CLASS, 1) == [records[1]]
         # One that was let go is a trial like another.
         assert store.count_valid([WORKLOAD, "other"], X86, ZEN_CLASS) == {WORKLOAD: 4}
+
+
+class TestRetraction:
+    def test_what_is_best_is_best_of_what_was_not_taken_back(self, store: Store) -> None:
+        records = (record("bad", 1e-9, agent="broken"), record("good", 2e-3, agent="sound"))
+        checks = (verification("bad", agent="broken"), verification("good", agent="sound"))
+        compared = AddComparison(comparison(("bad", 1e-9), ("good", 2e-3), agent="broken"))
+        store.write(DEVICES, AddRecords(records), AddVerifications(checks), compared).result()
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (records[0], True)
+        broken = Facts(agent_id="broken")
+        expected = Retracted(records=1, verifications=1, comparisons=1, workloads=1)
+        assert store.would_retract(broken) == expected
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (records[0], True)
+        assert store.retract(broken, "its clock stood still", 900.0).result() == expected
+        assert store.best(WORKLOAD, X86, ZEN_CLASS) == (records[1], True)
+        assert store.records(RecordFilter()) == [records[1]]
+        assert (store.stats().records, store.stats().retracted) == (1, 1)
+        assert store.retract(broken, "again", 901.0).result() == Retracted(0, 0, 0, 0)
+
+    def test_another_stores_copy_stays_out(self, store: Store) -> None:
+        store.write(DEVICES, AddRecords((record("bad", agent="broken"),))).result()
+        store.retract(Facts(agent_id="broken"), "", 900.0).result()
+        assert store.merge([_offered(record("bad")), _offered(record("good"))]).result() == Taken(1, 1)
+        assert [found.identity for found in store.records(RecordFilter())] == ["good"]
+
+    def test_all_that_is_given_has_to_hold(self, store: Store) -> None:
+        written = [
+            record(agent="a", device="zen-a", job="j1", created=400.0),
+            record(agent="a", device="zen-b", job="j2", created=500.0),
+            record(agent="b", device="zen-b", job="j2", created=600.0),
+        ]
+        store.write(DEVICES, AddRecords(tuple(written))).result()
+        counts = {
+            Facts(agent_id="a"): 2,
+            Facts(device_fingerprint="zen-b"): 2,
+            Facts(job_id="j1"): 1,
+            Facts(since=500.0): 2,
+            Facts(until=500.0): 1,
+            Facts(agent_id="a", device_fingerprint="zen-b"): 1,
+            Facts(agent_id="b", until=600.0): 0,
+        }
+        assert {facts: store.would_retract(facts).records for facts in counts} == counts
+        for facts in counts:
+            before = store.stats().records
+            expected = store.would_retract(facts).records
+            store.retract(facts, "", 900.0).result()
+            assert store.stats().records == before - expected
+
+    def test_nobody_takes_everything_back_by_leaving_all_open(self, store: Store) -> None:
+        store.write(AddRecords((record(),))).result()
+        with pytest.raises(InvalidInput, match="Name an agent"):
+            store.retract(Facts(), "", 900.0).result()
+        with pytest.raises(InvalidInput, match="Name an agent"):
+            store.would_retract(Facts())
+        assert store.stats().records == 1

@@ -1,0 +1,71 @@
+"""Taking schedules back: what is said of them, and how much it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+
+from tunefarm.errors import InvalidInput
+from tunefarm_proto.v1 import schedule_pb2
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Retracted:
+    """How much was taken back, or would be; `workloads`: that the records are of."""
+
+    records: int
+    verifications: int
+    comparisons: int
+    workloads: int
+
+    @property
+    def nothing(self) -> bool:
+        return not (self.records or self.verifications or self.comparisons)
+
+
+def retract_request(
+    *,
+    agent: str,
+    device: str,
+    job: str,
+    since: datetime.datetime | None,
+    until: datetime.datetime | None,
+    reason: str,
+    dry_run: bool,
+) -> schedule_pb2.RetractSchedulesRequest:
+    """Raises InvalidInput where nothing is named, or a time says no zone."""
+    request = schedule_pb2.RetractSchedulesRequest(
+        agent_id=agent, device_fingerprint=device, job_id=job, reason=reason, dry_run=dry_run
+    )
+    for name, moment in (("since", since), ("until", until)):
+        if moment is None:
+            continue
+        if moment.tzinfo is None:
+            raise InvalidInput(
+                f"{name}={moment!r} has no time zone: give one, or moment.astimezone() for this machine's"
+            )
+        getattr(request, name).FromDatetime(moment)
+    if not (agent or device or job or since or until):
+        raise InvalidInput("whose schedules are to be taken back? Name an agent, a device, a job or a time")
+    return request
+
+
+def retracted_from(wire: schedule_pb2.RetractedSchedules) -> Retracted:
+    return Retracted(wire.records, wire.verifications, wire.comparisons, wire.workloads)
+
+
+def parse_moment(text: str, now: datetime.datetime) -> datetime.datetime:
+    """A moment as people write it: "2026-11-26", "2026-11-26 14:30" (this machine's zone, unless it says another), or
+    how long ago: "90m", "36h", "2d". Raises InvalidInput."""
+    ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    try:
+        if ago is not None:
+            return now - datetime.timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+        return datetime.datetime.fromisoformat(text.strip()).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f'{text!r} is no time: write "2026-11-26", "2026-11-26 14:30", or 2d for two days ago'
+        ) from error
