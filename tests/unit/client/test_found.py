@@ -16,7 +16,8 @@ NOW = datetime.datetime.now(datetime.UTC)
 
 def _schedule(seconds: float, *, verified: bool = True, default: bool = False, days: float = 0) -> FoundSchedule:
     measured = NOW - datetime.timedelta(days=days)
-    return FoundSchedule("r1", "c1", "[[],[]]", seconds, verified, default, measured, "job-1", "vision", "zen-a", "board-7")
+    where = ("job-1", "vision", "zen-a", "board-7")
+    return FoundSchedule("r1", "c1", "[[],[]]", seconds, verified, default, measured, *where)
 
 
 def _task(name: str, *schedules: FoundSchedule, weight: int = 1) -> FoundTask:
