@@ -58,7 +58,10 @@ class SentInputs:
 
 @dataclasses.dataclass(frozen=True)
 class JobRequest:
-    """One job on one uploaded model. `target`: "host", a name that the coordinator knows, or TVM's JSON."""
+    """One job on one uploaded model. `target`: "host", a name that the coordinator knows, or TVM's JSON.
+
+    `max_trials` 0: nothing new is tried; what the store knows is measured again and verified.
+    """
 
     model_id: str
     target: str
@@ -78,7 +81,7 @@ class JobRequest:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_caps(self.max_trials, self.max_seconds)
+        _check_caps(self.max_trials, self.max_seconds, fewest_trials=0)
         for name in ("allow_tf32", "exact_math", "without_reference"):
             if not isinstance(value := getattr(self, name), bool):
                 raise InvalidInput(f"{name} is True or False, not {value!r}")
@@ -114,12 +117,12 @@ class ResumeTotals:
                 "trials_per_kernel belongs to Auto-scheduler and kernel_trials to AutoTVM: a job has one tuner, "
                 "drop the other's"
             )
-        _check_caps(self.max_trials, self.max_seconds)
+        _check_caps(self.max_trials, self.max_seconds, fewest_trials=1)
 
 
-def _check_caps(max_trials: int | None, max_seconds: float | None) -> None:
+def _check_caps(max_trials: int | None, max_seconds: float | None, *, fewest_trials: int) -> None:
     if max_trials is not None:
-        check_count("max_trials", max_trials, 1)
+        check_count("max_trials", max_trials, fewest_trials)
     if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds > 0):
         raise InvalidInput(f"max_seconds is {max_seconds}, but must be more than 0")
 

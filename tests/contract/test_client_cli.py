@@ -296,7 +296,7 @@ def _refusing_address() -> str:
         (["tune", "m.onnx", "--input", "x=1,-3"], "NAME=1,3,224,224"),
         (["tune", "m.onnx", "--trials-per-kernel", "0"], "trials_per_kernel is 0"),
         (["tune", "m.onnx", "--kernel-trials", "-1"], "kernel_trials is -1"),
-        (["tune", "m.onnx", "--max-trials", "0"], "max_trials is 0"),
+        (["tune", "m.onnx", "--max-trials", "-1"], "max_trials is -1"),
         (["tune", "m.onnx", "--max-trials", "many"], "--max-trials"),
         (["tune", "m.onnx", "--max-seconds", "0"], "max_seconds is 0"),
         (["tune", "m.onnx", "--seed", "-1"], "seed is -1"),

@@ -23,6 +23,7 @@ def test_a_second_time_costs_no_trial(home: Path, model: Path, tmp_path: Path) -
     check_top(home, model, manifest)
     check_compiled(home, model, first, tmp_path / "compiled")
     check_second_job(home, model, tmp_path / "second")
+    check_verifying(home, tmp_path / "other", model)
     assert_nothing_left(home)
 
 
@@ -115,3 +116,25 @@ def check_second_job(home: Path, model: Path, out: Path) -> None:
     assert any("tuned enough by earlier jobs" in note for note in notes)
     # What was found is not lost by finding nothing new.
     assert result["latency_ms"]["tuned"] < 2 * result["latency_ms"]["untuned"]
+
+
+def check_verifying(home: Path, other: Path, model: Path) -> None:
+    """What another farm found is believed once it was measured and checked here, without a trial."""
+    other.mkdir()
+    unknown = tunefarm(other, "schedules", "verify", str(model))
+    assert unknown.returncode == 2
+    assert "knows no schedule" in unknown.stderr
+    export = other / "all.jsonl"
+    assert tunefarm(home, "schedules", "export", str(export)).returncode == 0
+    assert tunefarm(other, "schedules", "import", str(export)).returncode == 0
+    assert _verified(document(tunefarm(other, "schedules", "best", str(model), "--json"))) == {False}
+    done = tunefarm(other, "schedules", "verify", str(model), "--json")
+    assert done.returncode == 0, done.stderr
+    assert _verified(document(done)) == {True}
+    job = document(tunefarm(other, "job", "show", document(done)["job_id"], "--json"))
+    assert job["trials"]["charged"] == 0
+    assert_nothing_left(other)
+
+
+def _verified(found: dict[str, Any]) -> set[bool]:
+    return {task["schedules"][0]["verified"] for task in found["tasks"]}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunefarm.cli import known, retracting
+from tunefarm.cli import known, retracting, verifying
 from tunefarm.cli.exits import DONE, INTERRUPTED, SET_ASIDE
 from tunefarm.cli.output import console, open_view, print_document, print_error, print_rendered
 from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
@@ -87,6 +87,7 @@ def build() -> typer.Typer:
     group.command("import", short_help="Take in schedules from files.")(import_)
     group.command("merge", short_help="Take in what other farms have.")(merge)
     group.command("retract", short_help="Take back what an agent, a device or a job brought.")(retracting.retract)
+    group.command("verify", short_help="Measure and check what the store has for a model.")(verifying.verify)
     group.command("stats", short_help="What the store holds, in numbers.")(stats)
     return group
 

@@ -101,7 +101,12 @@ EarlyStopping = Annotated[
     int | None,
     typer.Option("--early-stopping-threshold", metavar="N", help="A kernel stops after N trials without improvement."),
 ]
-MaxTrials = Annotated[int | None, typer.Option("--max-trials", metavar="N", help="Caps the job's trials in total.")]
+MaxTrials = Annotated[
+    int | None,
+    typer.Option(
+        "--max-trials", metavar="N", help="Caps the job's trials in total; 0: only what is known is measured again."
+    ),
+]
 MaxSeconds = Annotated[
     float | None,
     typer.Option("--max-seconds", metavar="S", help="No new trial starts after S seconds; the job then ends as usual."),

@@ -137,8 +137,6 @@ def check_spec(spec: tuning_pb2.JobSpec) -> None:
     for field, value in tuning_options(spec).ListFields():
         if field.name in _AT_LEAST_ONE and value == 0:
             raise InvalidInput(f"{field.name} is 0: give at least 1")
-    if spec.HasField("max_trials") and spec.max_trials == 0:
-        raise InvalidInput("max_trials is 0: give at least 1, or leave it out")
     if spec.HasField("max_seconds") and not spec.max_seconds > 0:
         raise InvalidInput(f"max_seconds is {spec.max_seconds:g}: give more than 0, or leave it out")
 
