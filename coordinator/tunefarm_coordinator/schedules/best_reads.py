@@ -5,7 +5,7 @@ SQLAlchemy took twice as long to build a statement as SQLite to answer it.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from tunefarm_coordinator.schedules import ranking, tables
 from tunefarm_coordinator.schedules.apply import parts, target_id
 from tunefarm_coordinator.schedules.record import (
-    Comparison,
     Record,
     Source,
     Verification,
@@ -56,21 +55,52 @@ class Scope:
 
 
 def ranked(connection: sa.Connection, workloads: Sequence[str], scope: Scope) -> dict[str, tuple[Record, bool]]:
-    """(best, True) or (contender, False) of each workload that has a valid record."""
-    verifications = verifications_of(connection, workloads, scope)
-    comparisons: dict[str, list[Comparison]] = defaultdict(list)
-    # Who has no verification has no best yet, and nothing to compare.
-    for part in parts(list(verifications)):
-        for row in connection.execute(_COMPARISONS, {**scope.given, "workloads": part}):
-            comparisons[row.workload].append(comparison_of({**row._mapping, "target": scope.target}))
+    """(best, True) or (contender, False) of each workload that has a valid record: as `ranking.ranked` says, of as few
+    rows as that takes."""
+    fastest = _fastest_verified(connection, workloads, scope)
+    # Of one candidate there is nothing to compare.
+    compared = _compared(connection, [name for name, rows in fastest.items() if len(rows) > 1], scope)
     chosen = {}
     for workload in workloads:
-        verified = verifications.get(workload, [])
-        found = _leading(connection, {**scope.given, "workload": workload}, verified, scope.target)
-        choice = ranking.ranked(found, verified, comparisons[workload])
-        if choice is not None:
-            chosen[workload] = choice
+        if rows := fastest.get(workload):
+            row: sa.Row[Any] | None = rows[ranking.winner(rows, compared.get(workload, []))]
+        else:
+            # One workload at a time: its fastest is the first in an index then, however many there are.
+            row = connection.execute(_FASTEST, {**scope.given, "workload": workload}).first()
+        if row is not None:
+            chosen[workload] = record_of({**row._mapping, "target": scope.target}), bool(rows)
     return chosen
+
+
+def _fastest_verified(
+    connection: sa.Connection, workloads: Sequence[str], scope: Scope
+) -> dict[str, dict[str, sa.Row[Any]]]:
+    """By workload and identity the fastest valid record of our own of each verified candidate, fastest first."""
+    valid: dict[str, list[sa.Row[Any]]] = defaultdict(list)
+    for part in parts(workloads):
+        for row in connection.execute(_OF_VERIFIED, {**scope.given, "workloads": part}).all():
+            if row.median is not None:
+                valid[row.workload].append(row)
+    fastest: dict[str, dict[str, sa.Row[Any]]] = {}
+    for workload, rows in valid.items():
+        rows.sort(key=lambda row: (row.median, row.record_id))
+        first = fastest[workload] = {}
+        for row in rows:
+            first.setdefault(row.identity, row)
+    return fastest
+
+
+def _compared(connection: sa.Connection, workloads: Sequence[str], scope: Scope) -> dict[str, list[ranking.Medians]]:
+    """What was measured in each workload's comparisons, oldest first."""
+    rows: dict[str, list[sa.Row[Any]]] = defaultdict(list)
+    for part in parts(workloads):
+        for row in connection.execute(_COMPARISONS, {**scope.given, "workloads": part}).all():
+            rows[row.workload].append(row)
+    return {workload: [_medians(row.results) for row in ranking.in_time(found)] for workload, found in rows.items()}
+
+
+def _medians(results: str) -> ranking.Medians:
+    return ranking.measured((identity, outcome_of(outcome)) for identity, outcome in json.loads(results))
 
 
 def verifications_of(
@@ -84,19 +114,6 @@ def verifications_of(
     return dict(found)
 
 
-def _leading(
-    connection: sa.Connection, given: Mapping[str, Any], verifications: Iterable[Verification], target: str
-) -> list[Record]:
-    """The records among which are contender and best: the workload's fastest, and all of candidates ever verified.
-
-    One workload at a time: its fastest is the first in an index then, however many there are.
-    """
-    rows = [*connection.execute(_FASTEST, given)]
-    for part in parts(list({each.identity for each in verifications if each.ok})):
-        rows += connection.execute(_OF_CANDIDATES, {**given, "identities": part})
-    return [record_of({**row._mapping, "target": target}) for row in rows]
-
-
 def record_of(row: Mapping[str, Any]) -> Record:
     """A row of the records' table, with its target's JSON as `target`."""
     read = {
@@ -104,17 +121,12 @@ def record_of(row: Mapping[str, Any]) -> Record:
         "conditions": json.loads(row["conditions"]),
         "source": Source(row["source"]),
     }
-    return Record(**{**row, **read})
+    fields = {name: value for name, value in row.items() if name != "median"}
+    return Record(**{**fields, **read})
 
 
-def comparison_of(row: Mapping[str, Any]) -> Comparison:
-    """A row of the comparisons' table, with its target's JSON as `target`."""
-    results = tuple((identity, outcome_of(outcome)) for identity, outcome in json.loads(row["results"]))
-    return Comparison(**{**row, "results": results})
-
-
-def _columns(table: sa.Table, *without: str) -> list[sa.ColumnElement[Any]]:
-    return [column for column in table.c if column.name not in ("target_id", *without)]
+def _columns(table: sa.Table) -> list[sa.ColumnElement[Any]]:
+    return [column for column in table.c if column.name != "target_id"]
 
 
 def _in_scope(table: sa.Table) -> sa.ColumnElement[bool]:
@@ -122,18 +134,43 @@ def _in_scope(table: sa.Table) -> sa.ColumnElement[bool]:
     return sa.and_(table.c.target_id == sa.bindparam("target"), devices)
 
 
-def _facts(table: sa.Table) -> sa.Select[Any]:
+def _of_workloads(table: sa.Table, columns: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
     workloads = table.c.workload.in_(sa.bindparam("workloads", expanding=True))
-    return sa.select(*_columns(table)).where(workloads, _in_scope(table))
+    return sa.select(*columns).where(workloads, _in_scope(table))
 
 
-_RECORDS = tables.records.c
-_OF_ONE = sa.select(*_columns(tables.records, "median")).where(
-    _RECORDS.workload == sa.bindparam("workload"), _in_scope(tables.records)
+def _latest(ok: bool) -> sa.ColumnElement[float]:
+    """When it was last found so, of a candidate's verifications."""
+    checks = tables.verifications.c
+    return sa.func.max(sa.case((checks.ok == sa.literal(ok), checks.created)))
+
+
+_RECORDS, _CHECKS, _COMPARED = tables.records.c, tables.verifications.c, tables.comparisons.c
+_FASTEST = (
+    sa.select(*_columns(tables.records))
+    .where(_RECORDS.workload == sa.bindparam("workload"), _in_scope(tables.records), _RECORDS.median.is_not(None))
+    .order_by(_RECORDS.median, _RECORDS.record_id)
+    .limit(1)
 )
-_FASTEST = _OF_ONE.where(_RECORDS.median.is_not(None)).order_by(_RECORDS.median, _RECORDS.record_id).limit(1)
-# Also those that are not valid, which `ranking` leaves out: asked for valid ones, SQLite takes the index of medians and
-# reads all records of the workload.
-_OF_CANDIDATES = _OF_ONE.where(_RECORDS.identity.in_(sa.bindparam("identities", expanding=True)))
-_VERIFICATIONS = _facts(tables.verifications)
-_COMPARISONS = _facts(tables.comparisons)
+# `ranking.verified_candidates`, as a database says it: what is verified is found and fetched in one statement.
+_VERIFIED = (
+    _of_workloads(tables.verifications, [_CHECKS.workload, _CHECKS.identity])
+    .group_by(_CHECKS.workload, _CHECKS.identity)
+    .having(sa.or_(_latest(False).is_(None), _latest(True) > _latest(False)))
+    .cte("verified")
+)
+# Also those that are not valid, which `_fastest_verified` leaves out: asked for valid ones, SQLite takes the index of
+# medians and reads all records of the workload.
+_OF_VERIFIED = (
+    sa.select(*_columns(tables.records))
+    .join_from(
+        _VERIFIED,
+        tables.records,
+        sa.and_(_RECORDS.workload == _VERIFIED.c.workload, _RECORDS.identity == _VERIFIED.c.identity),
+    )
+    .where(_in_scope(tables.records), _RECORDS.source != Source.IMPORTED.value)
+)
+_VERIFICATIONS = _of_workloads(tables.verifications, _columns(tables.verifications))
+_COMPARISONS = _of_workloads(
+    tables.comparisons, [_COMPARED.workload, _COMPARED.created, _COMPARED.comparison_id, _COMPARED.results]
+)

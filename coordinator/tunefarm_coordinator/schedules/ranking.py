@@ -4,9 +4,22 @@ Callers hand in only what was measured on devices of one class. Every function g
 same facts in any order, however often each is repeated.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
-from tunefarm_coordinator.schedules.record import Comparison, Measured, Record, Source, Verification
+from tunefarm_coordinator.schedules.record import Comparison, Measured, Outcome, Record, Source, Verification
+
+
+class _InTime(Protocol):
+    @property
+    def created(self) -> float: ...
+    @property
+    def comparison_id(self) -> str: ...
+
+
+InTime = TypeVar("InTime", bound=_InTime)
+# Seconds by identity; one that was measured twice in a comparison stands there twice.
+Medians = Sequence[tuple[str, float]]
 
 
 def speed(record: Record) -> tuple[float, str]:
@@ -50,9 +63,33 @@ def best(
     verified = verified_candidates(verifications)
     own = (record for record in records if record.source is not Source.IMPORTED)
     fastest = {identity: record for identity, record in fastest_by_candidate(own).items() if identity in verified}
-    if not fastest:
-        return None
-    return fastest[_after_comparisons(next(iter(fastest)), fastest, comparisons)]
+    return fastest[winner(fastest, [measured(item.results) for item in in_time(comparisons)])] if fastest else None
+
+
+def in_time(comparisons: Iterable[InTime]) -> list[InTime]:
+    """Comparisons, or rows of them, oldest first."""
+    return sorted(comparisons, key=lambda comparison: (comparison.created, comparison.comparison_id))
+
+
+def measured(results: Iterable[tuple[str, Outcome]]) -> Medians:
+    """Of the candidates of one comparison, those that were measured."""
+    return [(identity, outcome.median) for identity, outcome in results if isinstance(outcome, Measured)]
+
+
+def winner(fastest: Mapping[str, object], compared: Sequence[Medians]) -> str:
+    """Which of the candidates that may be best is. `fastest` has them by identity, fastest first, at least one;
+    `compared`: what was measured in each comparison, oldest first.
+
+    The fastest, or who won the latest comparison that it lost, and so on. Each step goes on in time, so it ends.
+    """
+    identity = next(iter(fastest))
+    start = 0
+    while True:
+        latest = _latest_with(identity, compared, start)
+        if latest is None:
+            return identity
+        start = latest + 1
+        identity = _winner_of(compared[latest], fastest, identity)
 
 
 def ranked(
@@ -60,37 +97,20 @@ def ranked(
 ) -> tuple[Record, bool] | None:
     """(best, True), or before there is one (contender, False), or None."""
     known = list(records)
-    winner = best(known, verifications, comparisons)
-    if winner is not None:
-        return winner, True
+    found = best(known, verifications, comparisons)
+    if found is not None:
+        return found, True
     first = contender(known)
     return None if first is None else (first, False)
 
 
-def _after_comparisons(identity: str, fastest: Mapping[str, Record], comparisons: Iterable[Comparison]) -> str:
-    """Follows `identity` through the comparisons that it lost. Each step goes on in time, so it ends."""
-    ordered = sorted(comparisons, key=lambda comparison: (comparison.created, comparison.comparison_id))
-    start = 0
-    while True:
-        latest = _latest_with(identity, ordered, start)
-        if latest is None:
-            return identity
-        start = latest + 1
-        identity = _winner(ordered[latest], fastest, identity)
-
-
-def _latest_with(identity: str, ordered: list[Comparison], start: int) -> int | None:
-    for index in range(len(ordered) - 1, start - 1, -1):
-        if any(name == identity and isinstance(outcome, Measured) for name, outcome in ordered[index].results):
+def _latest_with(identity: str, compared: Sequence[Medians], start: int) -> int | None:
+    for index in range(len(compared) - 1, start - 1, -1):
+        if any(name == identity for name, _ in compared[index]):
             return index
     return None
 
 
-def _winner(comparison: Comparison, fastest: Mapping[str, Record], current: str) -> str:
+def _winner_of(medians: Medians, fastest: Mapping[str, object], current: str) -> str:
     """Fastest of the compared that may be best. A tie stays with `current`."""
-    medians = [
-        (outcome.median, name != current, name)
-        for name, outcome in comparison.results
-        if isinstance(outcome, Measured) and name in fastest
-    ]
-    return min(medians)[2]
+    return min((median, name != current, name) for name, median in medians if name in fastest)[2]

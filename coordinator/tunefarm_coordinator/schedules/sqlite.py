@@ -13,6 +13,9 @@ from tunefarm_coordinator.schedules.backend import ANOTHER_STORE, IN_USE, Backen
 
 APPLICATION_ID = 0x7EF0_FA12  # in the file's header, so that another program's file is never taken for a store
 _BUSY_MS = 5000
+# Of pages, for each connection that reads: the upper levels of the records' indices at millions of records, which
+# SQLite's own 2 MB are too small for, so that it reads them from the system at every turn.
+_READING_CACHE_KIB = 16 << 10
 
 
 class SQLiteBackend(Backend):
@@ -86,6 +89,7 @@ def _engine(url: sa.URL, *, writing: bool) -> sa.Engine:
             connection.execute("PRAGMA foreign_keys = ON")
         else:
             connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA cache_size = {-_READING_CACHE_KIB}")
 
     def begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
