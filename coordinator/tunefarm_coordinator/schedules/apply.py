@@ -2,7 +2,8 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from functools import singledispatch
 from typing import Any, TypeVar
 
@@ -290,7 +291,7 @@ def add_traces(connection: sa.Connection, candidates: Sequence[CandidateTrace], 
     measured = sa.exists().where(
         records.workload == sa.literal_column(f"{stored.workload}"),
         records.identity == sa.literal_column(f"{stored.identity}"),
-        records.source != Source.IMPORTED.value,
+        records.source != _literal(Source.IMPORTED),
     )
     # What is looked up comes last: nearly always the trace is the one that is known.
     cheap = stored.imported & (offered.trace < stored.trace) if imported else stored.imported
@@ -306,7 +307,7 @@ def add_traces(connection: sa.Connection, candidates: Sequence[CandidateTrace], 
 
 def add_targets(connection: sa.Connection, targets: Iterable[str]) -> dict[str, str]:
     """Ids of canonical targets, each added where it is new."""
-    ids = {target: target_id(target) for target in targets}
+    ids = {target: target_id(target) for target in dict.fromkeys(targets)}
     rows = [{"target_id": name, "json": target} for target, name in ids.items()]
     _insert_new(connection, tables.targets, rows)
     return ids
@@ -323,17 +324,25 @@ def parts(values: Sequence[T]) -> Iterable[Sequence[T]]:
 
 
 def _record_row(record: Record, target: str) -> dict[str, Any]:
-    again = new_record(**{name: getattr(record, name) for name in record.__dataclass_fields__ if name != "record_id"})
-    if again.record_id != record.record_id or again.target != record.target:
-        raise InvalidInput(f"record {record.record_id} does not match its content, which is {again.record_id}")
-    return _row(
+    record = record if record.checked else _made_again(record)
+    row = _row(
         record,
         target_id=target,
-        outcome=canonical_json(outcome_data(again.outcome)),
-        median=again.seconds,
+        outcome=canonical_json(outcome_data(record.outcome)),
+        median=record.seconds,
         conditions=canonical_json(dict(record.conditions)),
         source=record.source.value,
     )
+    del row["checked"]
+    return row
+
+
+def _made_again(record: Record) -> Record:
+    given = {each.name: getattr(record, each.name) for each in fields(record) if each.init and each.name != "record_id"}
+    again = new_record(**given)
+    if again.record_id != record.record_id or again.target != record.target:
+        raise InvalidInput(f"record {record.record_id} does not match its content, which is {again.record_id}")
+    return again
 
 
 def _known_records(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
@@ -342,7 +351,13 @@ def _known_records(connection: sa.Connection, ids: Sequence[str]) -> set[str]:
 
 
 def _strength(source: sa.ColumnElement[str]) -> sa.ColumnElement[int]:
-    return sa.case({name.value: strength for strength, name in enumerate(Source)}, value=source, else_=-1)
+    # As text of the statement: what is bound is bound again for every row.
+    strengths = [(source == _literal(name), sa.literal_column(str(at), sa.Integer)) for at, name in enumerate(Source)]
+    return sa.case(*strengths, else_=sa.literal_column("-1", sa.Integer))
+
+
+def _literal(source: Source) -> sa.ColumnElement[str]:
+    return sa.literal_column(f"'{source}'", sa.Text)
 
 
 def _other_facts(fingerprint: str) -> Conflict:
@@ -356,8 +371,9 @@ def _need(connection: sa.Connection, key: sa.Column[str], value: str, what: str)
 
 def _row(item: object, **changed: object) -> dict[str, Any]:
     """A dataclass's fields as a row, with some replaced or added. `target` stands under its id."""
-    fields: Mapping[str, Any] = vars(item)
-    return {**{name: value for name, value in fields.items() if name != "target"}, **changed}
+    row = {**vars(item), **changed}
+    row.pop("target", None)
+    return row
 
 
 def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:

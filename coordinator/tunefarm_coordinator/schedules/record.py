@@ -3,6 +3,7 @@
 Each is named by a digest of its content, so the same fact from two sources is one fact, in any order.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -21,6 +22,10 @@ RECORDED_FAILURES = frozenset(
 # Other tools write a failure as "1e10 seconds"; no kernel of ours may run for an hour.
 LONGEST_SAMPLE_SECONDS = 3600.0
 LONGEST_MESSAGE = 4000
+# A store sees the same few targets again and again; a longer text than any that is one is not kept in memory.
+_TARGETS_KEPT = 256
+_LONGEST_KEPT_TARGET = 4096
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 class SentinelTime(InvalidInput):
@@ -75,6 +80,8 @@ class Record:
         conditions: the device's state around the measurement; JSON-able.
         created: Unix time in seconds.
         agent_id: the agent that reported it; empty: not known, or another farm's.
+        checked: `new_record` made it, so that its id and its target's spelling follow from its content. Not so of a
+            copy with other fields (`dataclasses.replace`), nor of what was read from a store.
     """
 
     record_id: str
@@ -90,6 +97,7 @@ class Record:
     created: float
     conditions: Mapping[str, Any] = field(default_factory=dict)
     agent_id: str = ""
+    checked: bool = field(default=False, init=False, repr=False, compare=False)
 
     @property
     def seconds(self) -> float | None:
@@ -136,13 +144,17 @@ class Comparison:
 def canonical_json(value: object) -> str:
     """The one spelling of JSON-able data. Raises InvalidInput for anything else (NaN included)."""
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"not JSON data: {error}") from error
 
 
 def canonical_target(text: str) -> str:
     """One spelling of a TVM target in JSON. Raises InvalidInput for text that is not a JSON object."""
+    return _canonical_target(text) if len(text) > _LONGEST_KEPT_TARGET else _kept_target(text)
+
+
+def _canonical_target(text: str) -> str:
     try:
         target = json.loads(text)
     except json.JSONDecodeError as error:
@@ -150,6 +162,9 @@ def canonical_target(text: str) -> str:
     if not isinstance(target, dict):
         raise InvalidInput(f"target {text!r} is not a JSON object; give TVM's JSON, as `tunefarm devices` shows it")
     return canonical_json(target)
+
+
+_kept_target = functools.lru_cache(_TARGETS_KEPT)(_canonical_target)
 
 
 def new_record(
@@ -179,7 +194,7 @@ def new_record(
         "created": _finite("created", created),
     }
     outcome = _checked(outcome)
-    return Record(
+    record = Record(
         record_id=_digest({**content, "outcome": outcome_data(outcome)}),
         outcome=outcome,
         source=source,
@@ -187,6 +202,8 @@ def new_record(
         agent_id=agent_id,
         **content,  # type: ignore[arg-type]
     )
+    object.__setattr__(record, "checked", True)
+    return record
 
 
 def new_verification(

@@ -117,6 +117,10 @@ class TestRecords:
     def test_a_record_that_is_not_what_its_name_says_is_refused(self, store: Store) -> None:
         with pytest.raises(InvalidInput, match="content"):
             store.write(AddRecords((replace(record(), outcome=Measured((1e-9,))),))).result()
+        store.write(AddRecords((record(),))).result()
+        (read,) = store.records(RecordFilter())
+        with pytest.raises(InvalidInput, match="content"):
+            store.write(AddRecords((replace(read, target=ARM),))).result()
 
     def test_our_own_record_stays_ours_when_it_is_imported(self, store: Store) -> None:
         ours, back = record(conditions={"number": 3}), record(source=Source.IMPORTED)
