@@ -1,7 +1,7 @@
 """Whole stores of schedules, out and in: streams of any length, of which never more than a page or a batch is held."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 
 from tunefarm_coordinator.errors import Conflict, InvalidInput
 from tunefarm_coordinator.schedules.changes import DeviceFacts
@@ -32,14 +32,30 @@ class Intake:
         self._store = store
         self._other_devices: set[str] = set()
 
-    async def take(self, request: schedule_pb2.ImportSchedulesRequest) -> schedule_pb2.ImportSchedulesResponse:
-        """Writes the batch, without what can't be taken; returns once it is durable. Raises StoreError."""
-        return await self.take_offers(*await asyncio.to_thread(_checked, request))
+    async def take(
+        self, requests: AsyncIterator[schedule_pb2.ImportSchedulesRequest]
+    ) -> AsyncGenerator[schedule_pb2.ImportSchedulesResponse, None]:
+        """Writes each batch, without what can't be taken, and answers once it is durable; meanwhile the next one is
+        checked. Raises StoreError."""
+
+        async def following() -> tuple[list[_Numbered], list[schedule_pb2.RefusedItem]] | None:
+            request = await anext(requests, None)
+            return None if request is None else await asyncio.to_thread(_checked, request)
+
+        ahead = asyncio.create_task(following())
+        try:
+            while (checked := await ahead) is not None:
+                ahead = asyncio.create_task(following())
+                yield await self.take_offers(*checked)
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
 
     async def take_offers(
         self, offers: Sequence[_Numbered], refused: list[schedule_pb2.RefusedItem]
     ) -> schedule_pb2.ImportSchedulesResponse:
-        """Writes a batch that was checked already; `refused`: what was found then. Otherwise as `take`."""
+        """Writes a batch that was checked already, and returns once it is durable; `refused`: what was found then.
+        Raises StoreError."""
         taken = await self._write(offers, refused)
         refused.sort(key=lambda item: item.line)
         return schedule_pb2.ImportSchedulesResponse(

@@ -1,6 +1,7 @@
 """ScheduleService: the schedule store over gRPC. Errors are raised as they are; the interceptor maps them."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 
@@ -46,9 +47,9 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     async def ImportSchedules(
         self, requests: AsyncIterator[schedule_pb2.ImportSchedulesRequest], _: grpc.aio.ServicerContext
     ) -> AsyncIterator[schedule_pb2.ImportSchedulesResponse]:
-        intake = Intake(self._store)
-        async for request in requests:
-            yield await intake.take(request)
+        async with contextlib.aclosing(Intake(self._store).take(requests)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def ExportSchedules(
         self, request: schedule_pb2.ExportSchedulesRequest, _: grpc.aio.ServicerContext

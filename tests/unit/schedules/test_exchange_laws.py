@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -124,13 +124,16 @@ def _exported(store: Store) -> Items:
     return asyncio.run(collect())
 
 
+async def _batches(items: Items) -> AsyncIterator[schedule_pb2.ImportSchedulesRequest]:
+    for start in range(0, len(items), 3):
+        numbered = [schedule_pb2.NumberedItem(line=at, item=item) for at, item in enumerate(items[start:][:3])]
+        yield schedule_pb2.ImportSchedulesRequest(items=numbered)
+
+
 def _take(store: Store, *exports: Items) -> None:
     async def take() -> None:
         for items in exports:
-            intake = Intake(store)
-            for start in range(0, len(items), 3):
-                numbered = [schedule_pb2.NumberedItem(line=at, item=item) for at, item in enumerate(items[start:][:3])]
-                answer = await intake.take(schedule_pb2.ImportSchedulesRequest(items=numbered))
+            async for answer in Intake(store).take(_batches(items)):
                 assert list(answer.refused) == []
 
     asyncio.run(take())
