@@ -94,7 +94,7 @@ bench-again: setup ## the same job once more, and compiled from the store alone;
 bench-near: setup ## a network at another size, with the schedules of its kernels' neighbours and without; an hour (BENCH_ARGS="--seeds 1 --pairs squeezenet:192": five minutes)
 	$(BIN)/python tests/benchmarks/near_hits.py $(BENCH_ARGS)
 
-bench-store: setup ## the schedule store at up to a million records, beside TVM's JSONDatabase; ten minutes, and nothing else should run
+bench-store: setup ## the schedule store at up to a million records, beside TVM's JSONDatabase; half an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/store_scale.py $(BENCH_ARGS)
 
 bench-templates: setup ## each template against Auto-scheduler on one kernel, at equal trials; half an hour
