@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
@@ -25,7 +26,8 @@ class DeviceReads:
 
     def __init__(self) -> None:
         self._classes: dict[str, str] = {}
-        # Newest row of each table that classes derive from: while it is the same, so are they.
+        self._members: dict[str, tuple[str, ...]] = {}
+        # Newest row of each table that both derive from: while it is the same, so are they.
         self._classes_of: tuple[int | None, ...] | None = None
         self._classes_lock = threading.Lock()
 
@@ -64,17 +66,29 @@ class DeviceReads:
 
     def of_class(self, connection: sa.Connection, name: str) -> tuple[str, ...]:
         """Fingerprints of the class."""
-        return tuple(fingerprint for fingerprint, known in self._derived(connection).items() if known == name)
+        with self._classes_lock:
+            self._derive(connection)
+            return self._members.get(name, ())
 
     def _derived(self, connection: sa.Connection) -> dict[str, str]:
-        devices, times = tables.devices.c, tables.calibrations.c
         with self._classes_lock:
-            newest: tuple[int | None, ...] = tuple(connection.execute(_NEWEST).one())
-            if newest != self._classes_of:
-                references: dict[str, dict[str, float]] = {}
-                for row in connection.execute(sa.select(times.fingerprint, times.reference, times.seconds)):
-                    references.setdefault(row.fingerprint, {})[row.reference] = row.seconds
-                rows = connection.execute(sa.select(devices.fingerprint, devices.facts).order_by(devices.number))
-                known = [KnownDevice(name, json.loads(facts), references.get(name, {})) for name, facts in rows]
-                self._classes, self._classes_of = device_classes(known), newest
+            self._derive(connection)
             return self._classes
+
+    def _derive(self, connection: sa.Connection) -> None:
+        """Brings classes and their members up to what the connection sees. The caller holds the lock."""
+        devices, times = tables.devices.c, tables.calibrations.c
+        newest: tuple[int | None, ...] = tuple(connection.execute(_NEWEST).one())
+        if newest == self._classes_of:
+            return
+        references: dict[str, dict[str, float]] = {}
+        for row in connection.execute(sa.select(times.fingerprint, times.reference, times.seconds)):
+            references.setdefault(row.fingerprint, {})[row.reference] = row.seconds
+        rows = connection.execute(sa.select(devices.fingerprint, devices.facts).order_by(devices.number))
+        known = [KnownDevice(name, json.loads(facts), references.get(name, {})) for name, facts in rows]
+        classes = device_classes(known)
+        members: dict[str, list[str]] = defaultdict(list)
+        for fingerprint, name in classes.items():
+            members[name].append(fingerprint)
+        self._members = {name: tuple(of) for name, of in members.items()}
+        self._classes, self._classes_of = classes, newest
