@@ -90,17 +90,17 @@ def _fastest_verified(
     return fastest
 
 
-def _compared(connection: sa.Connection, workloads: Sequence[str], scope: Scope) -> dict[str, list[ranking.Medians]]:
-    """What was measured in each workload's comparisons, oldest first."""
+def _compared(connection: sa.Connection, workloads: Sequence[str], scope: Scope) -> dict[str, list[ranking.Results]]:
+    """The results of each workload's comparisons, oldest first."""
     rows: dict[str, list[sa.Row[Any]]] = defaultdict(list)
     for part in parts(workloads):
         for row in connection.execute(_COMPARISONS, {**scope.given, "workloads": part}).all():
             rows[row.workload].append(row)
-    return {workload: [_medians(row.results) for row in ranking.in_time(found)] for workload, found in rows.items()}
+    return {workload: [_results(row.results) for row in ranking.in_time(found)] for workload, found in rows.items()}
 
 
-def _medians(results: str) -> ranking.Medians:
-    return ranking.measured((identity, outcome_of(outcome)) for identity, outcome in json.loads(results))
+def _results(text: str) -> ranking.Results:
+    return [(identity, outcome_of(outcome)) for identity, outcome in json.loads(text)]
 
 
 def verifications_of(

@@ -18,8 +18,8 @@ class _InTime(Protocol):
 
 
 InTime = TypeVar("InTime", bound=_InTime)
-# Seconds by identity; one that was measured twice in a comparison stands there twice.
-Medians = Sequence[tuple[str, float]]
+# As a comparison has them: (identity, outcome).
+Results = Sequence[tuple[str, Outcome]]
 
 
 def speed(record: Record) -> tuple[float, str]:
@@ -63,7 +63,7 @@ def best(
     verified = verified_candidates(verifications)
     own = (record for record in records if record.source is not Source.IMPORTED)
     fastest = {identity: record for identity, record in fastest_by_candidate(own).items() if identity in verified}
-    return fastest[winner(fastest, [measured(item.results) for item in in_time(comparisons)])] if fastest else None
+    return fastest[winner(fastest, [item.results for item in in_time(comparisons)])] if fastest else None
 
 
 def in_time(comparisons: Iterable[InTime]) -> list[InTime]:
@@ -71,14 +71,9 @@ def in_time(comparisons: Iterable[InTime]) -> list[InTime]:
     return sorted(comparisons, key=lambda comparison: (comparison.created, comparison.comparison_id))
 
 
-def measured(results: Iterable[tuple[str, Outcome]]) -> Medians:
-    """Of the candidates of one comparison, those that were measured."""
-    return [(identity, outcome.median) for identity, outcome in results if isinstance(outcome, Measured)]
-
-
-def winner(fastest: Mapping[str, object], compared: Sequence[Medians]) -> str:
+def winner(fastest: Mapping[str, object], compared: Sequence[Results]) -> str:
     """Which of the candidates that may be best is. `fastest` has them by identity, fastest first, at least one;
-    `compared`: what was measured in each comparison, oldest first.
+    `compared`: the results of each comparison, oldest first.
 
     The fastest, or who won the latest comparison that it lost, and so on. Each step goes on in time, so it ends.
     """
@@ -104,13 +99,18 @@ def ranked(
     return None if first is None else (first, False)
 
 
-def _latest_with(identity: str, compared: Sequence[Medians], start: int) -> int | None:
+def _latest_with(identity: str, compared: Sequence[Results], start: int) -> int | None:
     for index in range(len(compared) - 1, start - 1, -1):
-        if any(name == identity for name, _ in compared[index]):
+        if any(name == identity and isinstance(outcome, Measured) for name, outcome in compared[index]):
             return index
     return None
 
 
-def _winner_of(medians: Medians, fastest: Mapping[str, object], current: str) -> str:
+def _winner_of(results: Results, fastest: Mapping[str, object], current: str) -> str:
     """Fastest of the compared that may be best. A tie stays with `current`."""
-    return min((median, name != current, name) for name, median in medians if name in fastest)[2]
+    medians = [
+        (outcome.median, name != current, name)
+        for name, outcome in results
+        if isinstance(outcome, Measured) and name in fastest
+    ]
+    return min(medians)[2]
