@@ -88,7 +88,7 @@ bench-runtimes: setup ## against ONNX Runtime and OpenVINO, real models; hours (
 bench-tuners: setup ## Auto-scheduler against AutoTVM at equal trials; a quarter of an hour, and nothing else should run
 	$(BIN)/python tests/benchmarks/tuners.py $(BENCH_ARGS)
 
-bench-again: setup ## the same job once more, and compiled from the store alone; five minutes, and nothing else should run
+bench-again: setup ## the same job once more, compiled from the store alone, and by stock TVM; six minutes, and nothing else should run
 	$(BIN)/python tests/benchmarks/second_job.py $(BENCH_ARGS)
 
 bench-near: setup ## a network at another size, with the schedules of its kernels' neighbours and without; an hour (BENCH_ARGS="--seeds 1 --pairs squeezenet:192": five minutes)

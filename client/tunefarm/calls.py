@@ -181,6 +181,9 @@ class Calls:
     def _schedules(self) -> Any:
         return cast(Any, schedule_pb2_grpc).ScheduleServiceStub(self._open())
 
+    def query_best(self, request: schedule_pb2.QueryBestRequest) -> schedule_pb2.QueryBestResponse:
+        return cast(schedule_pb2.QueryBestResponse, self._unary(self._schedules().QueryBest, request))
+
     def find_schedules(self, request: schedule_pb2.FindSchedulesRequest) -> schedule_pb2.FoundSchedules:
         return cast(schedule_pb2.FoundSchedules, self._unary(self._schedules().FindSchedules, request, PLAN_SECONDS))
 

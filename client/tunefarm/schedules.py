@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tunefarm.calls import Calls
 from tunefarm.errors import TunefarmError, Unavailable, Unreachable
+from tunefarm.extras import require_extras
 from tunefarm.metaschedule import ExportedDatabases, delivered, exported, find_databases
 from tunefarm.retracting import Retracted, retract_request, retracted_from
 from tunefarm.schedule_file import Numbered, RefusalKind, Refuse, Refused, ScheduleWriter, find_files
@@ -103,6 +104,8 @@ class ScheduleStats:
         candidates, workloads: that have a record.
         oldest, newest: None where there is no record.
         retracted: records that were taken back; they are not among the others.
+        pipeline_versions: of these workloads, the latest measured first; who changes how models are prepared makes a
+            new one.
     """
 
     records: int
@@ -116,6 +119,7 @@ class ScheduleStats:
     newest: datetime.datetime | None
     scopes: tuple[ScopeStats, ...]
     retracted: int
+    pipeline_versions: tuple[str, ...] = ()
 
 
 # (items so far)
@@ -234,6 +238,20 @@ class Schedules:
         )
         return exported(self._calls, wanted, Path(folder), progress)
 
+    def database(self, target: str | Mapping[str, object] | Any, *, device_class: str = "") -> Any:
+        """The store as TVM has databases: a `PyDatabase`, so that `with target, database:` has stock passes
+        (`relax.transform.MetaScheduleApplyDatabase`, `compile_relax`) take its schedules. Role: viewer.
+
+        What they find are kernels of a package's `prepared_module.json`: other modules have other kernels. `target`:
+        TVM's, or its JSON; questions for any other find nothing. `device_class`: as `devices()` has it; empty: the only
+        one with schedules for the target. It reads: what TVM's tuner finds comes in by `import_metaschedule`.
+        Raises NotInstalled (TVM), InvalidInput (no target, several classes), NotFound (no schedule).
+        """
+        require_extras(["tvm"], "a database for TVM's passes")
+        from tunefarm.tvm_database import open_database
+
+        return open_database(self._calls, target, device_class)
+
     def merge_from(self, other: Schedules, *, name: str = "", progress: ImportProgress | None = None) -> Imported:
         """Takes in all that another coordinator has, as `import_from` does. Role: admin here, viewer there.
 
@@ -266,6 +284,7 @@ class Schedules:
                 for scope in found.scopes
             ),
             retracted=found.retracted,
+            pipeline_versions=tuple(found.pipeline_versions),
         )
 
     def retract(

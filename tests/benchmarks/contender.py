@@ -2,6 +2,7 @@
 
 python contender.py tvm LIBRARY INPUTS.npz                      the network's entry alone, its inputs set once
 python contender.py package FOLDER INPUTS.npz                   what a user calls: arrays in, arrays out
+python contender.py stock FOLDER INPUTS.npz                     what stock_compile.py made, called so as well
 python contender.py onnxruntime MODEL.onnx INPUTS.npz --cores 2
 python contender.py openvino MODEL.onnx INPUTS.npz --cores 2    float32, as the others
 
@@ -54,6 +55,23 @@ def open_package(folder: Path, inputs: Arrays, cores: int) -> Opened:  # noqa: A
     return Opened(lambda: model(inputs), lambda: dict(model(inputs)))
 
 
+def open_stock(folder: Path, inputs: Arrays, cores: int) -> Opened:  # noqa: ARG001 - TVM_NUM_THREADS says how many
+    """A call of `main` with the weights laid out beforehand, as TVM's documentation has it."""
+    import tvm
+    from tvm.runtime import vm as relax_vm
+
+    machine = relax_vm.VirtualMachine(tvm.runtime.load_module(str(folder / "model.so")), tvm.cpu())
+    with np.load(folder / "weights.npz") as archive:
+        weights = [tvm.runtime.tensor(archive[f"w{number}"]) for number in range(len(archive.files))]
+    names = json.loads((folder / "stock.json").read_text())["outputs"]
+
+    def call() -> list[NDArray[Any]]:
+        found = machine["main"](*(tvm.runtime.tensor(value) for value in inputs.values()), *weights)
+        return [each.numpy() for each in (found if len(names) > 1 else [found])]
+
+    return Opened(call, lambda: dict(zip(names, call(), strict=True)))
+
+
 def open_onnxruntime(model: Path, inputs: Arrays, cores: int) -> Opened:
     import onnxruntime
 
@@ -93,7 +111,13 @@ def open_openvino(model: Path, inputs: Arrays, cores: int) -> Opened:
     return Opened(call, outputs)
 
 
-OPENERS = {"tvm": open_tvm, "package": open_package, "onnxruntime": open_onnxruntime, "openvino": open_openvino}
+OPENERS = {
+    "tvm": open_tvm,
+    "package": open_package,
+    "stock": open_stock,
+    "onnxruntime": open_onnxruntime,
+    "openvino": open_openvino,
+}
 
 
 def timed(call: Call) -> float:

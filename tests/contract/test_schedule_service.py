@@ -378,6 +378,18 @@ class TestExportAndImport:
         counts = {(scope.target, scope.device_class): (scope.records, scope.valid) for scope in stats.scopes}
         assert counts == {(ARM, PI_CLASS): (1, 1), (X86, ""): (1, 1), (X86, ZEN_CLASS): (5, 2)}
 
+    async def test_stats_say_which_versions_of_the_preparation_there_are(self, store: Store, schedules: Stub) -> None:
+        """A client names a workload by them and the kernel's hash."""
+        _keep(
+            store,
+            record("c1", workload="9-ab", created=400.0),
+            record("c1", workload="10-ab", created=500.0),
+            record("c1", workload="9-cd", created=300.0),
+            record("c1", workload="without"),
+        )
+        stats = await schedules.GetScheduleStats(schedule_pb2.GetScheduleStatsRequest())
+        assert list(stats.pipeline_versions) == ["10", "9"]
+
 
 def new_record_with_nul() -> Record:
     return new_record(

@@ -4,12 +4,15 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import os
 import struct
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +24,7 @@ from tests.arm_board import TARGET, ArmBoard, arm_board
 from tests.debian_packages import Unavailable
 from tests.farm_stand_in import FakeCoordinator
 from tests.hostile_kernels import good
-from tests.programs import coordinator, document, tunefarm
+from tests.programs import agent, coordinator, document, tunefarm
 from tests.tiny_models import save_tiny_cnn
 from tunefarm_coordinator.engines.build import build_candidate
 from tunefarm_coordinator.engines.candidate import BuiltCandidate
@@ -144,13 +147,11 @@ async def test_a_model_is_tuned_for_the_board(board: ArmBoard, tmp_path: Path) -
     home.mkdir()
     model = save_tiny_cnn(tmp_path / "tiny.onnx")
     with coordinator(home) as (_, address):
-        async with arm_agent(board, address, tmp_path / "state") as agent:
-            async with asyncio.timeout(60):
-                while "board" not in (await told(home, "devices", "--connect", address, "--json")).stdout:
-                    await asyncio.sleep(0.5)
+        async with arm_agent(board, address, tmp_path / "state") as running:
+            await known_device(home, address)
             options = ("--connect", address, "--target", "board", "--trials-per-kernel", "4", "--out", str(package))
             done = await told(home, "tune", str(model), *options, "--json")
-            assert done.returncode == 0, done.stderr + agent.log
+            assert done.returncode == 0, done.stderr + running.log
     result = document(done)
     assert result["state"] == "SUCCEEDED"
     assert result["trials"]["valid"] == result["trials"]["charged"] > 0
@@ -161,6 +162,99 @@ async def test_a_model_is_tuned_for_the_board(board: ArmBoard, tmp_path: Path) -
     manifest = json.loads((package / "manifest.json").read_text())
     assert manifest["target"]["mcpu"] == "cortex-a72"
     assert machine_of((package / manifest["library"]).read_bytes()) == ELF_AARCH64
+
+
+@dataclass(frozen=True)
+class Farm:
+    """What one farm gave away. `target`: for whom it tuned, as its users say it."""
+
+    target: str
+    file: Path
+    device_class: str
+    records: dict[str, dict[str, Any]]
+
+    @property
+    def workloads(self) -> set[str]:
+        return {record["workload"] for record in self.records.values()}
+
+
+async def test_farms_of_two_kinds_merge_and_each_compile_has_its_own_schedules(board: ArmBoard, tmp_path: Path) -> None:
+    """TVM's own database answers a query for one target with the other's record."""
+    model = save_tiny_cnn(tmp_path / "tiny.onnx")
+    homes = {name: tmp_path / name for name in ("x86", "arm", "both")}
+    for home in homes.values():
+        home.mkdir()
+    with coordinator(homes["x86"]) as (_, address), agent(homes["x86"], address):
+        x86 = await tuned(homes["x86"], address, model, "host")
+    with coordinator(homes["arm"]) as (_, address):
+        async with arm_agent(board, address, tmp_path / "state"):
+            arm = await tuned(homes["arm"], address, model, TARGET)
+    assert x86.workloads & arm.workloads, "no kernel is the same on both: there is nothing to mix up"
+    assert x86.device_class != arm.device_class
+    with coordinator(homes["both"]) as (_, address):
+        here = (homes["both"], "--connect", address)
+        for command, farm in (("import", x86), ("merge", arm)):
+            taken = document(await said(*here, "schedules", command, str(farm.file)))
+            assert (taken["added"], taken["refused"]["count"]) == (len(farm.records), 0)
+        for farm, other in ((x86, arm), (arm, x86)):
+            await check_own(here, model, farm, other, tmp_path / f"package-{farm.file.stem}")
+
+
+async def tuned(home: Path, address: str, model: Path, target: str) -> Farm:
+    """A small job on the farm's only device, and the export of all that came of it."""
+    device_class = await known_device(home, address)
+    options = ("--target", target, "--trials-per-kernel", "2", "--out", str(home / "package"))
+    await said(home, "--connect", address, "tune", str(model), *options)
+    file = home.with_suffix(".jsonl.gz")
+    await said(home, "--connect", address, "schedules", "export", str(file))
+    with gzip.open(file, "rt") as lines:
+        items = [json.loads(line) for line in lines]
+    return Farm(
+        target, file, device_class, {item["record"]["id"]: item["record"] for item in items if "record" in item}
+    )
+
+
+async def check_own(here: tuple[Any, ...], model: Path, farm: Farm, other: Farm, package: Path) -> None:
+    """What is found and compiled for the target of one farm has nothing of the other's."""
+    target = ("--target", farm.target)
+    found = document(await said(*here, "schedules", "top", str(model), *target, "-k", "100"))
+    assert found["device_class"] == farm.device_class
+    schedules = [(task["workload"], each) for task in found["tasks"] for each in task["schedules"]]
+    assert {workload for workload, _ in schedules} & other.workloads
+    for workload, schedule in schedules:
+        record = farm.records[schedule["record_id"]]
+        assert (workload, schedule["candidate_id"]) == (record["workload"], record["candidate"])
+        assert json.loads(record["target"]) == json.loads(found["target"])
+        assert schedule["record_id"] not in other.records
+    # The other's devices, asked for by name, have no time for this target.
+    elsewhere = document(await said(*here, "schedules", "best", str(model), *target, "--class", other.device_class))
+    assert [task["schedules"] for task in elsewhere["tasks"]] == [[] for _ in elsewhere["tasks"]]
+    compiled = document(await said(*here, "compile", str(model), *target, "--out", str(package)))
+    manifest = json.loads((package / "manifest.json").read_text())
+    assert manifest["device_class"] == farm.device_class
+    best = {task["workload"]: task["schedules"][0]["candidate_id"] for task in compiled["tasks"]}
+    assert best
+    for task in manifest["tasks"]:
+        if task["schedule"] == "tuned":
+            assert task["record"] == best[task["workload"]]
+    elf = machine_of((package / manifest["library"]).read_bytes())
+    assert (elf == ELF_AARCH64, manifest["checked_here"]) == (farm.target == TARGET, farm.target != TARGET)
+
+
+async def known_device(home: Path, address: str) -> str:
+    """The class of the farm's only device, once it is there."""
+    async with asyncio.timeout(90):
+        while not (devices := document(await told(home, "devices", "--connect", address, "--json"))["devices"]):
+            await asyncio.sleep(0.5)
+    return str(devices[0]["device_class"])
+
+
+async def said(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`--connect ADDRESS command ...`, which has to end well; its answer is JSON."""
+    connect, address, *command = arguments
+    done = await told(home, *command, connect, address, "--json")
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done
 
 
 async def told(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

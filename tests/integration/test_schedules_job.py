@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import tvm
+import tvm_ffi
+from tvm import relax
+from tvm.s_tir import meta_schedule as ms
+from tvm.target import Target
 
-from tests.programs import assert_nothing_left, document, tunefarm
+from tests.programs import assert_nothing_left, coordinator, document, tunefarm
+from tunefarm import Client
+from tunefarm_coordinator.engines import programs, trace_text
+from tunefarm_coordinator.models.tasks import kernels_of
 
 
+@pytest.mark.timeout(600)
 def test_a_second_time_costs_no_trial(home: Path, model: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     tuned = tunefarm(home, "tune", str(model), "--trials-per-kernel", "4", "--out", str(first), "--json")
@@ -22,6 +32,7 @@ def test_a_second_time_costs_no_trial(home: Path, model: Path, tmp_path: Path) -
     check_best(home, model, manifest)
     check_top(home, model, manifest)
     check_compiled(home, model, first, tmp_path / "compiled")
+    check_stock_tvm(home, model, first)
     check_second_job(home, model, tmp_path / "second")
     check_verifying(home, tmp_path / "other", model)
     assert_nothing_left(home)
@@ -101,6 +112,53 @@ def _outputs(package: Path) -> list[Any]:
     assert done.returncode == 0, done.stderr
     with np.load(made) as archive:
         return [archive[name] for name in sorted(archive.files)]
+
+
+def check_stock_tvm(home: Path, model: Path, package: Path) -> None:
+    """The package's prepared module, compiled by stock TVM with the store: each kernel has its best schedule, which is
+    also that of the database in the package, and the outputs are the package's."""
+    module = tvm.ir.load_json((package / "prepared_module.json").read_text())
+    target = Target(json.loads((package / "manifest.json").read_text())["target"])
+    in_package = ms.database.JSONDatabase(work_dir=str(package))
+    with coordinator(home) as (_, address), Client(address) as client:
+        in_store = client.schedules.database(target)
+        ours, theirs = (_applied(module, target, database) for database in (in_store, in_package))
+        executable = ms.relax_integration.compile_relax(in_store, module, target, None)
+    found = document(tunefarm(home, "schedules", "best", str(model), "--json"))
+    traces = {task["workload"]: task["schedules"][0]["trace"] for task in found["tasks"]}
+    functions = {kernel.workload: (kernel.function, kernel.module) for kernel in kernels_of(module)}
+    # Stock TVM has no trace of another algorithm: the next best schedule is taken there.
+    own = {workload: trace for workload, trace in traces.items() if programs.named_in(json.loads(trace)[0]) is None}
+    assert own
+    for workload, trace in own.items():
+        name, kernel = functions[workload]
+        expected = trace_text.replay(kernel, trace, target).mod["main"]
+        assert tvm_ffi.structural_equal(ours[name].body, expected.body, map_free_vars=True), name
+    # A default schedule that nothing was faster than is not in it.
+    assert theirs.keys() <= ours.keys()
+    for name, kernel in theirs.items():
+        assert _text(ours[name]) == _text(kernel)
+    with np.load(package / "weights.npz") as weights, np.load(package / "inputs.npz") as inputs:
+        arguments = [inputs[name] for name in sorted(inputs.files)][:1] + [
+            weights[f"w{i}"] for i in range(len(weights))
+        ]
+        machine = relax.VirtualMachine(executable, tvm.cpu())
+        output = machine["main"](*(tvm.runtime.tensor(array) for array in arguments))
+    (expected,) = _outputs(package)
+    assert np.allclose(output.numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
+def _text(kernel: Any) -> str:
+    """TVM's databases make numbers of a trace's booleans."""
+    return str(kernel.script()).replace('_preproc": True', '_preproc": 1')
+
+
+def _applied(module: Any, target: Target, database: Any) -> dict[str, Any]:
+    """The kernels that a stock pass has a schedule for, scheduled."""
+    with target, database:
+        applied = relax.transform.MetaScheduleApplyDatabase(enable_warning=False)(module)
+    functions = {str(name.name_hint): function for name, function in applied.functions.items()}
+    return {name: each for name, each in functions.items() if each.attrs and each.attrs.get("tirx.is_scheduled")}
 
 
 def check_second_job(home: Path, model: Path, out: Path) -> None:

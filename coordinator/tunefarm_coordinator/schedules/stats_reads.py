@@ -27,7 +27,8 @@ class ScopeStats:
 @dataclass(frozen=True)
 class StoreStats:
     """Counts of the store's records. `candidates` and `workloads` are those that have one; `oldest` and `newest` are
-    Unix seconds, None where there is no record. `retracted`: records that were taken back, counted nowhere else."""
+    Unix seconds, None where there is no record. `retracted`: records that were taken back, counted nowhere else.
+    `pipeline_versions`: of these workloads, the latest measured first."""
 
     records: int
     valid: int
@@ -40,6 +41,7 @@ class StoreStats:
     newest: float | None
     scopes: tuple[ScopeStats, ...]
     retracted: int
+    pipeline_versions: tuple[str, ...]
 
 
 class StatsReads(DeviceReads):
@@ -80,6 +82,7 @@ class StatsReads(DeviceReads):
             newest=max((group.newest for group in groups), default=None),
             scopes=_scopes(groups, targets, classes),
             retracted=retracted,
+            pipeline_versions=_pipeline_versions(groups),
         )
 
 
@@ -90,6 +93,16 @@ def _without_time() -> sa.Select[Any]:
     cases = [(columns.outcome.startswith(f'{{"failed":"{kind}"', autoescape=True), kind) for kind in RECORDED_FAILURES]
     kind = sa.case(*cases, else_="").label("kind")
     return sa.select(kind, sa.func.count()).where(columns.median.is_(None)).group_by(kind)
+
+
+def _pipeline_versions(groups: Iterable[Any]) -> tuple[str, ...]:
+    """What the names of workloads begin with (`models.tasks.workload_of`)."""
+    latest: dict[str, float] = {}
+    for group in groups:
+        version, dash, _ = group.workload.rpartition("-")
+        if dash:
+            latest[version] = max(group.newest, latest.get(version, 0.0))
+    return tuple(sorted(latest, key=lambda version: (-latest[version], version)))
 
 
 def _scopes(groups: Iterable[Any], targets: Mapping[str, str], classes: Mapping[str, str]) -> tuple[ScopeStats, ...]:

@@ -173,6 +173,7 @@ def stats_message(stats: StoreStats) -> schedule_pb2.ScheduleStats:
         newest=None if stats.newest is None else timestamp(stats.newest),
         scopes=[schedule_pb2.ScopeStats(**vars(scope)) for scope in stats.scopes],
         retracted=stats.retracted,
+        pipeline_versions=stats.pipeline_versions,
     )
 
 

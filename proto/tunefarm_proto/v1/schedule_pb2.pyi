@@ -181,7 +181,7 @@ class GetScheduleStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ScheduleStats(_message.Message):
-    __slots__ = ("records", "valid", "censored", "failed", "imported", "candidates", "workloads", "oldest", "newest", "scopes", "retracted")
+    __slots__ = ("records", "valid", "censored", "failed", "imported", "candidates", "workloads", "oldest", "newest", "scopes", "retracted", "pipeline_versions")
     class FailedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +200,7 @@ class ScheduleStats(_message.Message):
     NEWEST_FIELD_NUMBER: _ClassVar[int]
     SCOPES_FIELD_NUMBER: _ClassVar[int]
     RETRACTED_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     records: int
     valid: int
     censored: int
@@ -211,7 +212,8 @@ class ScheduleStats(_message.Message):
     newest: _timestamp_pb2.Timestamp
     scopes: _containers.RepeatedCompositeFieldContainer[ScopeStats]
     retracted: int
-    def __init__(self, records: _Optional[int] = ..., valid: _Optional[int] = ..., censored: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ..., imported: _Optional[int] = ..., candidates: _Optional[int] = ..., workloads: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scopes: _Optional[_Iterable[_Union[ScopeStats, _Mapping]]] = ..., retracted: _Optional[int] = ...) -> None: ...
+    pipeline_versions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, records: _Optional[int] = ..., valid: _Optional[int] = ..., censored: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ..., imported: _Optional[int] = ..., candidates: _Optional[int] = ..., workloads: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scopes: _Optional[_Iterable[_Union[ScopeStats, _Mapping]]] = ..., retracted: _Optional[int] = ..., pipeline_versions: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ScopeStats(_message.Message):
     __slots__ = ("target", "device_class", "records", "valid", "imported", "workloads")
