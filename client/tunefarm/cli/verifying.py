@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 from tunefarm.cli import tuning
 from tunefarm.cli.exits import DONE, code_of_job
@@ -15,7 +16,9 @@ from tunefarm.errors import NotFound
 from tunefarm.history import History
 from tunefarm.job import JobState
 from tunefarm.printable import printable_value
-from tunefarm.workflow import Workflow
+
+if TYPE_CHECKING:
+    from tunefarm.workflow import Workflow
 
 
 def verify(

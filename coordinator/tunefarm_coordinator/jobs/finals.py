@@ -45,7 +45,7 @@ class Finals:
     def start(
         self, tasks: Iterable[TaskState], artifacts: Mapping[tuple[str, str], ev.Artifact], finalists: int
     ) -> list[ins.Instruction]:
-        """The comparisons of all tasks of which anything but the default schedule was measured."""
+        """The comparisons of all tasks that have more than the default schedule to say about."""
         groups = [group for task in tasks if (group := _group(task, artifacts, finalists)) is not None]
         for at, group in enumerate(groups):
             number = self.next_compare + at // GROUPS_PER_COMPARE
@@ -121,9 +121,13 @@ class Finals:
 def _group(
     task: TaskState, artifacts: Mapping[tuple[str, str], ev.Artifact], finalists: int
 ) -> ins.CompareGroup | None:
-    """The finalists of a task; None where only the default schedule was ever measured."""
+    """The finalists of a task; None where there was never anything but the default schedule.
+
+    Where schedules that were known did not hold, the default one is checked alone: it is best from now on, and what is
+    verified counts before what others say.
+    """
     built = {name for workload, name in artifacts if workload == task.workload}
     names = task.finalists(finalists, among=built)
-    if not names or names == [task.spec.baseline]:
+    if not names or (names == [task.spec.baseline] and not task.incumbents):
         return None
     return ins.CompareGroup(task.workload, tuple(ins.Finalist(name, artifacts[task.workload, name]) for name in names))

@@ -50,7 +50,6 @@ def test_targets() -> None:
 @pytest.mark.parametrize(
     "caps",
     [
-        {"max_trials": 0},
         {"max_trials": -4},
         {"max_seconds": 0.0},
         {"max_seconds": float("nan")},

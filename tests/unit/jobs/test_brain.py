@@ -364,6 +364,20 @@ def test_incumbents_are_measured_again_beside_the_first_round_without_a_trial() 
     assert job.brain.measurements == 3 + 4
 
 
+@pytest.mark.parametrize("incumbents", [(), ("old/0",)])
+def test_the_default_schedule_is_checked_where_what_was_known_did_not_hold(incumbents: tuple[str, ...]) -> None:
+    job = farm(spec(0, incumbents=incumbents), spec(1), max_trials=0)
+    job.measured = {"old/0": None}
+    assert winners_of(job) == {}
+    compared = [names for wanted in job.told_of(ins.Compare) for names in _finalists(wanted)]
+    assert compared == ([[BASELINE]] if incumbents else [])
+
+
+def _finalists(wanted: ins.Instruction) -> list[list[str]]:
+    assert isinstance(wanted, ins.Compare)
+    return [[finalist.identity for finalist in group.finalists] for _, group in wanted.groups]
+
+
 def test_a_task_that_is_tuned_enough_gets_its_incumbents_measured_and_no_first_round() -> None:
     job = farm(spec(0, incumbents=("old/0",), known=4), spec(1), max_trials=1)
     job.measured = {"old/0": 1e-5}
