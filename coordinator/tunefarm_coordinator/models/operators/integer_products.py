@@ -25,6 +25,9 @@ from tunefarm_coordinator.models.operators.quantisation import (
     sizes,
 )
 
+# int32 in the widest register there is, and the columns of which so many zeros are a small part.
+_REGISTER = 16
+_WORTH_PADDING = 128
 _CONVOLUTIONS: dict[int, Callable[..., Any]] = {
     1: relax.op.nn.conv1d,
     2: relax.op.nn.conv2d,
@@ -72,7 +75,7 @@ def product(operator: Operator, left: Any, right: Any, left_zero: Any, right_zer
     """The matrix product of integers of 8 bits, in int32. A zero point is None, one number, or one for each row of
     `left` or column of `right`."""
     right, right_zero = _centred(right, right_zero, -1)
-    total = operator.emit(relax.op.matmul(left, right, out_dtype="int32"))
+    total = _multiplied(operator, left, right)
     left_zero, right_zero = _by_line(operator, left_zero, -1), _by_line(operator, right_zero, -2)
     if left_zero is not None:
         columns = _sums(operator, right, -2 if len(sizes(right)) > 1 else -1)
@@ -87,6 +90,19 @@ def product(operator: Operator, left: Any, right: Any, left_zero: Any, right_zer
     return total
 
 
+def _multiplied(operator: Operator, left: Any, right: Any) -> Any:
+    """The product alone, in int32. Constant weights get columns of zeros up to a whole number of registers, which are
+    cut off again: instructions for 8 bits have no tail."""
+    value = known(right)
+    columns = sizes(right)[-1]
+    short = -columns % _REGISTER
+    if value is None or value.ndim != 2 or not short or columns < _WORTH_PADDING:
+        return operator.emit(relax.op.matmul(left, right, out_dtype="int32"))
+    wide = constant(np.pad(value, ((0, 0), (0, short))))
+    total = operator.emit(relax.op.matmul(left, wide, out_dtype="int32"))
+    return operator.emit(relax.op.strided_slice(total, [-1], [0], [columns], assume_inbound=True))
+
+
 def convolution(operator: Operator, data: Any, weight: Any, data_zero: Any, weight_zero: Any) -> Any:
     """The convolution of integers of 8 bits, in int32, padded with the data's zero point. Zero points are None or one
     number; the weight's may be one for each filter."""
@@ -98,13 +114,9 @@ def convolution(operator: Operator, data: Any, weight: Any, data_zero: Any, weig
     groups = operator.attributes.get("group", 1)
     if weight_zero is not None and groups > 1:
         weight, weight_zero = _widened(operator, weight, _first(operator, weight_zero, rank + 1)), None
-    number = None if data_zero is None else known(data_zero)
-    if data_zero is not None and number is None and any(pads):
-        data, data_zero = _widened(operator, data, shaped(operator, data_zero, ())), None
     if any(pads):
-        widths = [0, 0, 0, 0, *(pads[side * rank + axis] for axis in range(rank) for side in (0, 1))]
-        value = 0 if data_zero is None or number is None else int(number.reshape(-1)[0])
-        data = operator.emit(relax.op.nn.pad(data, widths, pad_value=value))
+        widths = [(0, 0), (0, 0), *((pads[axis], pads[rank + axis]) for axis in range(rank))]
+        data = _padded(operator, data, data_zero, widths)
     total = _convolved(operator, data, weight, rank, groups)
     if weight_zero is not None:
         zeros = cast(operator, _first(operator, weight_zero, rank + 1), "int32")
@@ -116,6 +128,21 @@ def convolution(operator: Operator, data: Any, weight: Any, data_zero: Any, weig
     sums = _sums(operator, weight, tuple(range(1, rank + 2)))
     filters = shaped(operator, sums, (1, count(sums), *[1] * rank))
     return _less(operator, total, cast(operator, shaped(operator, data_zero, ()), "int32"), filters)
+
+
+def _padded(operator: Operator, data: Any, zero: Any, widths: list[tuple[int, int]]) -> Any:
+    """`data` with its zero point (None: 0) around it, in its own 8 bits: instructions for them want nothing wider."""
+    number = np.zeros((), np.int32) if zero is None else known(zero)
+    value = 0 if number is None else int(number.reshape(-1)[0])
+    padded = operator.emit(relax.op.nn.pad(data, [width for both in widths for width in both], pad_value=value))
+    if number is not None:
+        return padded
+    # A number that comes with the data: zeros are padded, and it is added outside.
+    inside = np.zeros([1, 1, *sizes(data)[2:]], str(data.ty.dtype))
+    outside = constant(np.pad(inside, widths, constant_values=1))
+    return operator.emit(
+        relax.op.add(padded, combined(operator, relax.op.multiply, outside, shaped(operator, zero, ())))
+    )
 
 
 def _convolved(operator: Operator, data: Any, weight: Any, rank: int, groups: int) -> Any:

@@ -1,5 +1,6 @@
 """Quantised operators and graphs answer as ONNX Runtime's, with products of integers."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+import tvm
 from onnx import TensorProto, helper
 
 from tests.unit.models.operators.answers import Arrays, model_of, ours, theirs
+from tunefarm_coordinator.engines.autotvm.dots import dot_product
+from tunefarm_coordinator.models.prepare import prepare
 
 RNG = np.random.default_rng(0)
 MICROSOFT = "com.microsoft"
@@ -111,6 +115,7 @@ def test_integers_of_four_bits_are_kept_in_eight(tmp_path: Path) -> None:
 def test_products_of_integers(tmp_path: Path) -> None:
     case = Case({"a": u8(3, 5, 20), "b": s8(3, 5, 20), "c": u8(3, 20, 6), "z": np.array(77, np.uint8), "d": u8(5, 18)})
     case.node("MatMulInteger", ["d", s8(18, 16), "z"], I32)
+    case.node("MatMulInteger", ["d", u8(18, 131), "z", np.uint8(128)], I32)
     case.node("MatMulInteger", ["a", s8(20, 6)], I32)
     case.node("MatMulInteger", ["a", s8(20, 6), np.uint8(120)], I32)
     case.node("MatMulInteger", ["a", s8(20, 16), "z", s8(16)], I32)
@@ -145,6 +150,25 @@ def test_convolutions_of_integers(rank: int, groups: int, tmp_path: Path) -> Non
     bias = RNG.integers(-5000, 5000, 8, dtype=np.int32)
     case.node("QLinearConv", [*three, np.float32(0.7), np.uint8(120), bias], U8, group=groups, pads=pads)
     case.check(tmp_path, steps=0.02)
+
+
+def test_dynamically_quantised_products_have_instructions(tmp_path: Path) -> None:
+    """Zero points that come with the data widen nothing, padding or not, and odd numbers of columns are filled up."""
+    case = Case({"x": f32(1, 16, 9, 9), "v": f32(20, 64)})
+    for name in ("x", "v"):
+        case.nodes.append(helper.make_node("DynamicQuantizeLinear", [name], [f"{name}q", f"{name}s", f"{name}z"]))
+    case.node("ConvInteger", ["xq", u8(32, 16, 3, 3), "xz", np.uint8(128)], I32, pads=[1] * 4)
+    case.node("MatMulInteger", ["vq", u8(64, 131), "vz", np.uint8(128)], I32)
+    path = tmp_path / "case.onnx"
+    onnx.save(model_of(case.nodes, case.inputs, case.outputs, case.weights), path)
+    target = json.dumps({"kind": "llvm", "mcpu": "sapphirerapids", "num-cores": 2})
+    prepared = prepare(path, {name: value.shape for name, value in case.inputs.items()}, target, tmp_path / "prepared")
+    products = [task for task in prepared.tasks if "conv2d" in task.name or "matmul" in task.name]
+    assert len(products) == 2
+    for task in products:
+        schedule = tvm.s_tir.Schedule(tvm.ir.load_json(task.module))
+        assert dot_product(schedule, target) is not None, task.name
+    case.check(tmp_path)
 
 
 def quantised(case: Case, name: str, scale: float, zero: int) -> str:
