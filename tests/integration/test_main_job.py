@@ -65,7 +65,7 @@ def test_two_terminals(home: Path, model: Path, tmp_path: Path) -> None:
     metrics = f"127.0.0.1:{free_port()}"
     with coordinator(home, 0, "--metrics", metrics) as (_, address), agent(tmp_path, address):
         until(
-            lambda: len(json.loads(tunefarm(home, "devices", "--connect", address, "--json").stdout or "[]")) > 0,
+            lambda: bool(document(tunefarm(home, "devices", "--connect", address, "--json"))["devices"]),
             30,
             "the agent never registered",
         )

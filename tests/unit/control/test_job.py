@@ -30,7 +30,6 @@ def sheet(spec: tuning_pb2.JobSpec) -> JobSheet:
         (tuning_pb2.JobSpec(autoscheduler=Options(top_trials_per_kernel=0)), "top_trials_per_kernel"),
         (tuning_pb2.JobSpec(autoscheduler=Options(trials_per_kernel=0)), "trials_per_kernel"),
         (tuning_pb2.JobSpec(autoscheduler=Options(early_stopping_threshold=0)), "early_stopping_threshold"),
-        (tuning_pb2.JobSpec(max_trials=0), "max_trials"),
         (tuning_pb2.JobSpec(max_seconds=0), "max_seconds"),
         (tuning_pb2.JobSpec(max_seconds=float("nan")), "max_seconds"),
     ],
