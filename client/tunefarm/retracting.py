@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import re
 
+from tunefarm.access import parse_duration
 from tunefarm.errors import InvalidInput
 from tunefarm_proto.v1 import schedule_pb2
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +58,11 @@ def retracted_from(wire: schedule_pb2.RetractedSchedules) -> Retracted:
 def parse_moment(text: str, now: datetime.datetime) -> datetime.datetime:
     """A moment as people write it: "2026-11-26", "2026-11-26 14:30" (this machine's zone, unless it says another), or
     how long ago: "90m", "36h", "2d". Raises InvalidInput."""
-    ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     try:
-        if ago is not None:
-            return now - datetime.timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+        return now - datetime.timedelta(seconds=parse_duration(text))
+    except (InvalidInput, OverflowError):
+        pass  # no duration: a date, if anything
+    try:
         return datetime.datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError) as error:
         raise InvalidInput(
