@@ -38,7 +38,7 @@ def window_tile(rows: int, lanes: int, vectors: Vectors) -> tuple[int, int] | No
     the window's steps are written out. One or two whole registers in so many rows that accumulators, loads and weights
     find room together (measured: 10 to 14 of 24 were a third faster than 16, or than tiles that don't divide). None
     where no divisor is one."""
-    most = vectors.accumulators * 7 // 12
+    most = window_accumulators(vectors)
     tiles = [
         (row, count * vectors.lanes)
         for count in (1, 2)
@@ -46,6 +46,11 @@ def window_tile(rows: int, lanes: int, vectors: Vectors) -> tuple[int, int] | No
         if lanes % (count * vectors.lanes) == 0 and 2 * row * count >= most
     ]
     return max(tiles, key=lambda tile: (tile[0] * tile[1], tile[1]), default=None)
+
+
+def window_accumulators(vectors: Vectors) -> int:
+    """How many registers of accumulators leave room for the vectors that the rows of a depthwise convolution share."""
+    return vectors.accumulators * 7 // 12
 
 
 def step_cycles(rows: int, registers: int, vectors: Vectors) -> float:

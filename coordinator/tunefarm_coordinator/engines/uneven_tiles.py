@@ -14,7 +14,13 @@ from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.prepack import LAID_OUT_BEFORE
-from tunefarm_coordinator.engines.register_tiles import Vectors, register_tile, regularity, step_cycles
+from tunefarm_coordinator.engines.register_tiles import (
+    Vectors,
+    register_tile,
+    regularity,
+    step_cycles,
+    window_accumulators,
+)
 
 # An even tile is left for an uneven one that is estimated to do the work in so much of its time: its loops are in the
 # trace as decisions, which search can change.
@@ -33,6 +39,7 @@ class Shape:
         batches: such matrices.
         weights_first: the operand that is read by lane is the larger one and is streamed once.
         threads: that work on it.
+        by_lane: each lane has its own elements in both operands (`nests.reads_by_lane`).
     """
 
     rows: int
@@ -41,6 +48,7 @@ class Shape:
     batches: int = 1
     weights_first: bool = False
     threads: int = 1
+    by_lane: bool = False
 
     def lanes_first(self, tile: "Tile") -> bool:
         """Whether the tiles of the lanes' axis are the outer ones: not if that left one thread's work."""
@@ -68,12 +76,13 @@ def best_tile(shape: Shape, vectors: Vectors) -> Tile:
 
 def tiles(shape: Shape, vectors: Vectors) -> list[Tile]:
     """All tiles that leave the accumulators in registers."""
+    accumulators = window_accumulators(vectors) if shape.by_lane else vectors.accumulators
     width = min(shape.lanes, vectors.lanes)
     most = min(-(-shape.lanes // width), _MOST_REGISTERS)
     return [
         Tile(row, count, width)
         for count in range(1, most + 1)
-        for row in range(1, min(shape.rows, vectors.accumulators // count) + 1)
+        for row in range(1, min(shape.rows, accumulators // count) + 1)
     ]
 
 
@@ -145,6 +154,7 @@ def shape_of(schedule: Any, name: str, threads: int) -> Shape:
         batches=prod(axes) // (rows * axes[-1]),
         weights_first=nests.weights_dominate(schedule, name),
         threads=threads if nests.is_large(schedule) else 1,
+        by_lane=nests.reads_by_lane(schedule, name),
     )
 
 
@@ -169,7 +179,10 @@ def tile_unevenly(schedule: Any, name: str, epilogue: str, tile: Tile, lanes_fir
         _flatten_rows(schedule, block, outer_block, row_axes)
     depth = _output_nest(schedule, outer_block, block, (row_axes, tile, lanes_first))
     rank = len(schedule.get(outer_block).iter_vars)
+    by_lane = nests.reads_by_lane(schedule, name)
     _accumulate(schedule, block, (depth, rank), tile, bool(row_axes))
+    if by_lane and tile.rows > 1:
+        nests.unroll_window(schedule, f"{name}_update", tile.rows * tile.registers)
 
 
 def _lay_out(schedule: Any, name: str, tile: Tile) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from tvm.s_tir import Schedule
 from tvm.target import Target
-from tvm.tirx import ForKind, IterVar
+from tvm.tirx import IterVar
 
 from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines import module_text, prepack, trace_text, uneven_tiles
@@ -35,10 +35,6 @@ from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.copy_schedule import schedule_copy
 from tunefarm_coordinator.models.gpu_schedule import gpu_schedule
 from tunefarm_coordinator.models.row_schedule import gives_one, is_rowwise, reduce_in_lanes, schedule_rows
-
-# So many vector instructions at most are made of a window whose steps are written out, and so many follow one another.
-# (A maximum of 128 numbers in a row kept LLVM busy for ever.)
-_UNROLLED, _CHAIN = 512, 64
 
 
 def default_trace(task_module: str | Any, target_json: str) -> str:
@@ -151,8 +147,8 @@ def _tile_reduction(schedule: Any, name: str, epilogue: str, vectors: Vectors) -
     if row_axis is not None:
         schedule.unroll(row_inner)
     _accumulate(schedule, block, row_axis, len(loops))
-    if rows > 1:
-        _unroll_window(schedule, f"{name}_update", rows * -(-lanes // vectors.lanes))
+    if rows > 1 and nests.reads_by_lane(schedule, f"{name}_update"):
+        nests.unroll_window(schedule, f"{name}_update", rows * -(-lanes // vectors.lanes))
 
 
 def _accumulate(schedule: Any, block: Any, row_axis: int | None, rank: int) -> None:
@@ -170,19 +166,6 @@ def _accumulate(schedule: Any, block: Any, row_axis: int | None, rank: int) -> N
     schedule.vectorize(init_loops[-1])
     if rows:
         schedule.unroll(init_loops[-2])
-
-
-def _unroll_window(schedule: Any, name: str, registers: int) -> None:
-    """The innermost loops of a short reduction, so that neighbouring rows share what they load."""
-    block = schedule.get_sblock(name)
-    steps = 1
-    for loop in reversed(schedule.get_loops(block)):
-        if int(schedule.get(loop).kind) != ForKind.SERIAL:
-            continue
-        steps *= nests.extent(schedule, loop)
-        if steps > _CHAIN or steps * registers > _UNROLLED:
-            return
-        schedule.unroll(loop)
 
 
 # Other reductions

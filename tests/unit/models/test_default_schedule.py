@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tvm
+import tvm_ffi
 from onnx import NodeProto, helper
 from tvm import te
+from tvm.s_tir import SBlockRealize
 from tvm.s_tir.transform import ConvertBlocksToOpaque, LoopPartition, LowerOpaqueBlock
 from tvm.target import Target
+from tvm.tirx import For, ForKind, IterVar
+from tvm.tirx.analysis import undefined_vars
 
 from tests.unit.models import graphs
 from tunefarm_coordinator.engines import tails, trace_text
@@ -77,6 +81,11 @@ CASES: dict[str, Case] = {
         {"w": graphs.random_weights(58, 26, 1, 1), "b": graphs.random_weights(58)},
     ),
     "uneven_window": ([_node("Conv", "x", "w", pads=[1] * 4)], _IMAGE, {"w": graphs.random_weights(37, 24, 3, 3)}),
+    "uneven_depthwise": (
+        [_node("Conv", "x", "w", "b", group=40, pads=[2] * 4, output="c"), _node("HardSwish", "c")],
+        [1, 40, 5, 46],
+        {"w": graphs.random_weights(40, 1, 5, 5), "b": graphs.random_weights(40)},
+    ),
     "uneven_rows": ([_node("MatMul", "x", "w")], [2, 53, 40], {"w": graphs.random_weights(40, 90)}),
     "uneven_batches": (
         [_node("Transpose", "x", output="t", perm=[0, 2, 1]), _node("MatMul", "x", "t")],
@@ -162,6 +171,43 @@ def test_reductions_accumulate_in_an_unrolled_vectorised_tile(name: str, tmp_pat
     assert "T.unroll(" in script
     # Initialisation, update and epilogue of the tile are each a vector loop.
     assert script.count("T.vectorized(") >= 3
+
+
+@pytest.mark.parametrize(
+    ("name", "written_out"),
+    [
+        ("conv", False),
+        ("strided_conv", False),
+        ("first_layer", False),
+        ("first_layer_of_many", False),
+        ("depthwise", True),
+        ("uneven_depthwise", True),
+    ],
+)
+def test_a_window_is_written_out_where_its_rows_share_vectors(name: str, written_out: bool, tmp_path: Path) -> None:
+    """Elsewhere it only makes the code longer: a first layer took a quarter more time."""
+    kernel = max(_kernels(tmp_path, CASES[name]), key=lambda k: k.flops)
+    target = '{"kind":"llvm","mcpu":"skylake-avx512","num-cores":2}'
+    scheduled = default_schedule(kernel.module, target)
+    (kinds,) = [kinds for update, kinds in _reduction_loops(scheduled).items() if update.endswith("_update")]
+    assert (ForKind.SERIAL not in kinds) == written_out
+
+
+def _reduction_loops(scheduled: Any) -> dict[str, set[int]]:
+    """By block: kinds of the loops that its reduced axes go along."""
+    loops: dict[Any, int] = {}
+    found: dict[str, set[int]] = {}
+
+    def realized(node: Any) -> None:
+        axes = zip(node.block.iter_vars, node.iter_values, strict=True)
+        reduced = [value for axis, value in axes if axis.iter_type == IterVar.CommReduce]
+        found[node.block.name_hint] = {loops[each] for value in reduced for each in undefined_vars(value, [])}
+
+    def loop(node: Any) -> None:
+        loops[node.loop_var] = int(node.kind)
+
+    tvm_ffi.structural_walk(scheduled.mod["main"], [(SBlockRealize, realized), (For, loop)], order="pre")
+    return found
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "uneven" in name])
