@@ -2,18 +2,48 @@
 
 TVM puts a temporary of 1 KiB or more on the heap (kMaxStackAlloca). There LLVM can't tell that nobody else reads it:
 the largest tiles stored all their accumulators every few steps, and took a third longer. Once loops are unrolled, each
-accumulator is a vector at a place known beforehand, so that it can be a variable of its own.
+accumulator is a vector at a place known beforehand, so that it can be a variable of its own. Behind a row's last whole
+register, a tile uses the beginning of an accumulator's vector only.
 """
 
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import tvm_ffi
 from tvm.ir import TensorLoad, Var
-from tvm.tirx import AllocBuffer, BufferStore, DeclBuffer, IntImm, PrimFunc, SeqStmt, decl_buffer
+from tvm.tirx import AllocBuffer, BufferStore, DeclBuffer, IntImm, PrimFunc, Ramp, SeqStmt, decl_buffer
 
 # With more vectors it is no tile's: no CPU has so many registers.
 _MOST = 64
+_MOST_LANES = 16
+
+
+@dataclass(frozen=True)
+class _Access:
+    """Elements of a temporary that are read or written together, by one of its names."""
+
+    name: Any
+    begin: int
+    end: int
+    stores: bool
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """A temporary as several: where each begins, in ascending order, and its buffer. `name`: which is allocated."""
+
+    name: Any
+    begins: list[int]
+    buffers: list[Any]
+
+    def place(self, index: Any) -> tuple[Any, Any]:
+        """The buffer that has what is found at `index` of the temporary, and the index in it."""
+        first, _ = _span(index) or (0, 0)
+        at = bisect_right(self.begins, first) - 1
+        own = first - self.begins[at]
+        return self.buffers[at], Ramp(own, 1, index.lanes) if isinstance(index, Ramp) else own
 
 
 def apart(function: PrimFunc) -> PrimFunc:
@@ -25,29 +55,37 @@ def apart(function: PrimFunc) -> PrimFunc:
 
     def load(access: Any) -> Any:
         own = pieces.get(access.source)
-        return access if own is None else own[int(access.indices[0])][0]
+        if own is None:
+            return access
+        buffer, index = own.place(access.indices[0])
+        return buffer[index]
 
     def store(access: Any) -> Any:
         own = pieces.get(access.buffer)
-        return access if own is None else BufferStore(own[int(access.indices[0])], access.value, [0])
+        if own is None:
+            return access
+        buffer, index = own.place(access.indices[0])
+        return BufferStore(buffer, access.value, [index])
 
     def sequence(statements: Any) -> Any:
         parts: list[Any] = []
         for each in statements.seq:
             own = pieces.get(each.buffer) if isinstance(each, AllocBuffer | DeclBuffer) else None
-            made = [each] if own is None else [AllocBuffer(piece) for piece in own]
-            # What is declared is another name of the same memory.
-            parts.extend([] if own is not None and isinstance(each, DeclBuffer) else made)
+            if own is None:
+                parts.append(each)
+            elif own.name.same_as(each.buffer):
+                parts.extend(AllocBuffer(piece) for piece in own.buffers)
         return SeqStmt(parts) if len(parts) > 1 else parts[0]
 
     return tvm_ffi.structural_map(function, [(TensorLoad, load), (BufferStore, store), (SeqStmt, sequence)])
 
 
-def _pieces(function: PrimFunc) -> dict[Any, list[Any]]:
+def _pieces(function: PrimFunc) -> dict[Any, _Pieces]:
     """By each name of a buffer of a few vectors, of which nothing but single vectors is used: a buffer for each."""
     named: dict[Any, Any] = {}
     uses: Counter[Any] = Counter()
     plain: Counter[Any] = Counter()
+    accesses: defaultdict[Any, list[_Access]] = defaultdict(list)
 
     def sequence(statements: Any) -> None:
         for each in statements.seq:
@@ -60,7 +98,10 @@ def _pieces(function: PrimFunc) -> dict[Any, list[Any]]:
 
     def access(node: Any) -> None:
         buffer = node.source if isinstance(node, TensorLoad) else node.buffer
-        plain[buffer] += len(node.indices) == 1 and isinstance(node.indices[0], IntImm)
+        span = _span(node.indices[0]) if len(node.indices) == 1 else None
+        if span is not None and buffer in named:
+            plain[buffer] += 1
+            accesses[named[buffer]].append(_Access(buffer, *span, stores=isinstance(node, BufferStore)))
 
     def variable(node: Any) -> None:
         if node in named:
@@ -69,10 +110,35 @@ def _pieces(function: PrimFunc) -> dict[Any, list[Any]]:
     tvm_ffi.structural_walk(function, (SeqStmt, sequence), order="pre")
     if not named:
         return {}
-    tvm_ffi.structural_walk(function, [((TensorLoad, BufferStore), access), (Var, variable)])
+    # A store comes behind the loads of what it stores.
+    tvm_ffi.structural_walk(function, [((TensorLoad, BufferStore), access), (Var, variable)], order="post")
     otherwise = {named[name] for name in named if plain[name] != uses[name]}
-    made = {buffer: _parts(buffer) for buffer in set(named.values()) - otherwise}
-    return {name: made[buffer] for name, buffer in named.items() if buffer in made}
+    found: dict[Any, _Pieces] = {}
+    for buffer in set(named.values()) - otherwise:
+        names = [name for name in named if named[name].same_as(buffer)]
+        groups = [[name] for name in names] if _follow(accesses[buffer]) else [names]
+        made = {name: pieces for group in groups for pieces in [_parts(group, accesses[buffer])] for name in group}
+        if all(1 < len(pieces.buffers) <= _MOST for pieces in made.values()):
+            found.update(made)
+    return found
+
+
+def _follow(accesses: list[_Access]) -> bool:
+    """Whether names of the same memory have nothing to do with each other: TVM gives memory that has been done with
+    another name. Each is done with before the next one begins, and reads only what was stored by itself."""
+    runs = [
+        name
+        for at, name in enumerate(each.name for each in accesses)
+        if not at or not name.same_as(accesses[at - 1].name)
+    ]
+    stored: set[tuple[Any, int, int]] = set()
+    for each in accesses:
+        key = each.name, each.begin, each.end
+        if each.stores:
+            stored.add(key)
+        elif key not in stored:
+            return False
+    return len(runs) == len(set(runs))
 
 
 def _names_all_of(declared: Any, buffers: Any) -> bool:
@@ -88,9 +154,28 @@ def _names_all_of(declared: Any, buffers: Any) -> bool:
 
 
 def _is_small(buffer: Any) -> bool:
-    """Whether it is one row of at most `_MOST` vectors."""
-    return len(buffer.shape) == 1 and 1 < int(buffer.shape[0]) <= _MOST and "x" in str(buffer.dtype)
+    """Whether it is one row of at most `_MOST` vectors, or of as many numbers as these have."""
+    most = _MOST if "x" in str(buffer.dtype) else _MOST * _MOST_LANES
+    return len(buffer.shape) == 1 and 1 < int(buffer.shape[0]) <= most
 
 
-def _parts(buffer: Any) -> list[Any]:
-    return [decl_buffer((1,), buffer.dtype, f"{buffer.name}_{index}") for index in range(int(buffer.shape[0]))]
+def _span(index: Any) -> tuple[int, int] | None:
+    """Where an access begins, and where it ends; None where that is not known beforehand."""
+    if isinstance(index, IntImm):
+        return int(index), int(index) + 1
+    if isinstance(index, Ramp) and isinstance(index.base, IntImm) and isinstance(index.stride, IntImm):
+        return (int(index.base), int(index.base) + int(index.lanes)) if int(index.stride) == 1 else None
+    return None
+
+
+def _parts(names: list[Any], accesses: list[_Access]) -> _Pieces:
+    """By some names of a temporary: a buffer for each part that no access reaches out of."""
+    cells: list[tuple[int, int]] = []
+    for begin, end in sorted({(each.begin, each.end) for each in accesses if each.name in names}):
+        if cells and begin < cells[-1][1]:
+            cells[-1] = cells[-1][0], max(end, cells[-1][1])
+        else:
+            cells.append((begin, end))
+    first = names[0]
+    buffers = [decl_buffer((end - begin,), first.dtype, f"{first.name}_{begin}") for begin, end in cells]
+    return _Pieces(first, [begin for begin, _ in cells], buffers)
