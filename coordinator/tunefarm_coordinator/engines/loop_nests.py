@@ -7,6 +7,7 @@ from typing import Any
 
 import tvm
 from tvm.s_tir.analysis import estimate_tir_flops
+from tvm.sym import detect_linear_equation
 from tvm.tirx import ForKind, IterVar
 from tvm.tirx.analysis import undefined_vars
 
@@ -23,6 +24,9 @@ _COPIED = 64.0
 # So many vector instructions at most are made of a window whose steps are written out, and so many follow one another.
 # (A maximum of 128 numbers in a row kept LLVM busy for ever.)
 _UNROLLED, _CHAIN = 512, 64
+# Steps along a row within which a vector that was loaded for another row is still in a register where rows are two
+# elements apart (of 5 it is not: a depthwise 5x5/2 took half as long again).
+_SHORT_WINDOW = 3
 # Tiles may be changed up to this size: four of the widest vectors there are.
 _LARGEST_TILE = 64
 
@@ -216,13 +220,32 @@ def even_tile(schedule: Any, name: str, rows: int, lanes: int, vectors: Vectors)
     return window_tile_of(schedule, name, vectors) or register_tile(rows, lanes, vectors)
 
 
+def _rows_share_vectors(schedule: Any, name: str) -> bool:
+    """Whether what a row loads for one step of a window is what the row beside it loads for the next one; or, where
+    rows are several elements apart, for one so soon that it is still there."""
+    row = row_axis(schedule, name)
+    if row is None or not reads_by_lane(schedule, name):
+        return False
+    block = schedule.get(schedule.get_sblock(name))
+    summed = [axis for axis in block.iter_vars if axis.iter_type == IterVar.CommReduce]
+    beside = [axis.var for axis in block.iter_vars if axis.iter_type == IterVar.DataPar][row]
+    for place in (each.min for read in block.reads for each in read.region):
+        window = prod(int(axis.dom.extent) for axis in summed if _uses(list(undefined_vars(place, [])), axis))
+        apart = detect_linear_equation(place, [beside])
+        if window > 1 and apart and int(apart[0]) > 0:
+            return int(apart[0]) == 1 or window <= _SHORT_WINDOW
+    return False
+
+
 def unroll_window(schedule: Any, name: str, registers: int) -> None:
-    """Writes the innermost loops of a short reduction out, so that neighbouring rows share the vectors that they load.
+    """Writes the innermost loops of a short reduction out if neighbouring rows then share the vectors that they load.
 
     Args:
         name: block that accumulates.
         registers: accumulators of its tile.
     """
+    if not _rows_share_vectors(schedule, name):
+        return
     block = schedule.get_sblock(name)
     steps = 1
     for loop in reversed(schedule.get_loops(block)):

@@ -62,12 +62,16 @@ def step_cycles(rows: int, registers: int, vectors: Vectors) -> float:
 
 def lane_tile(extent: int, lanes: int) -> int:
     """The divisor of `extent`, up to four registers wide, that fills its registers best."""
+    return max(_divisors(extent, 4 * lanes), key=lambda size: (_filled(size, lanes), size))
 
-    def filled(size: int) -> tuple[float, int]:
-        registers = -(-size // lanes)
-        return size * regularity(size, lanes) / (registers * lanes), size
 
-    return max(_divisors(extent, 4 * lanes), key=filled)
+def lanes_filled(extent: int, lanes: int) -> float:
+    """The part of its registers' lanes that the best divisor of `extent` makes use of."""
+    return _filled(lane_tile(extent, lanes), lanes)
+
+
+def _filled(size: int, lanes: int) -> float:
+    return size * regularity(size, lanes) / (-(-size // lanes) * lanes)
 
 
 def regularity(size: int, lanes: int) -> float:

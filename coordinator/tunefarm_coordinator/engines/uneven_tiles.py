@@ -88,7 +88,7 @@ def tiles(shape: Shape, vectors: Vectors) -> list[Tile]:
 
 def pays(shape: Shape, even: tuple[int, int], vectors: Vectors) -> bool:
     """Whether the best tile is faster than one of `even` (rows, lanes), which divides both axes."""
-    regular = 1.0 if even[1] <= vectors.lanes else regularity(even[1], vectors.lanes)
+    regular = 1.0 if even[1] <= vectors.lanes and not shape.by_lane else regularity(even[1], vectors.lanes)
     tiles = shape.batches * (shape.rows // even[0]) * (shape.lanes // even[1])
     one = _tile_cycles(even[0], -(-even[1] // vectors.lanes), shape.steps, vectors)
     return cycles(shape, best_tile(shape, vectors), vectors) < _PAYS * -(-tiles // shape.threads) * one / regular
@@ -179,9 +179,8 @@ def tile_unevenly(schedule: Any, name: str, epilogue: str, tile: Tile, lanes_fir
         _flatten_rows(schedule, block, outer_block, row_axes)
     depth = _output_nest(schedule, outer_block, block, (row_axes, tile, lanes_first))
     rank = len(schedule.get(outer_block).iter_vars)
-    by_lane = nests.reads_by_lane(schedule, name)
     _accumulate(schedule, block, (depth, rank), tile, bool(row_axes))
-    if by_lane and tile.rows > 1:
+    if tile.rows > 1:
         nests.unroll_window(schedule, f"{name}_update", tile.rows * tile.registers)
 
 

@@ -15,7 +15,7 @@ from tvm.tirx import Cast, IntImm, Select, Var
 from tvm.tirx.analysis import undefined_vars
 
 from tunefarm_coordinator.engines import loop_nests as nests
-from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile
+from tunefarm_coordinator.engines.register_tiles import Vectors, lane_tile, lanes_filled
 
 # Elements of a cache line: of so many neighbours a transpose makes use at a time.
 _LINE = 16
@@ -51,9 +51,7 @@ def _cut(schedule: Any, block: Any, loops: list[Any], vectors: Vectors) -> list[
     """The loops outside of a vector of the axes that lie behind one another."""
     body = schedule.get(block)
     asked = _asked(body)
-    count = 1
-    while count < len(loops) and _follows(body, len(loops) - count, asked):
-        count += 1
+    count = _fused_axes(body, asked, vectors)
     flat = schedule.fuse(*loops[-count:]) if count > 1 else loops[-1]
     size = nests.extent(schedule, flat)
     border = gcd(size, *_borders(asked, body.iter_vars[-1].var))
@@ -63,6 +61,20 @@ def _cut(schedule: Any, block: Any, loops: list[Any], vectors: Vectors) -> list[
         schedule.unroll(outer)  # which operand it is, is then known for each vector
         return loops[:-count]
     return [*loops[:-count], outer]
+
+
+def _fused_axes(body: Any, asked: list[Any], vectors: Vectors) -> int:
+    """Of how many axes, counted from the last, the long axis is made: of as few as fill the registers best. (Of more,
+    TVM's simplifier no longer sees that a vector's elements lie side by side: it took vectors of 64 apart.)"""
+    axes, size = body.iter_vars, int(body.iter_vars[-1].dom.extent)
+    best, filled = 1, lanes_filled(size, vectors.lanes)
+    for count in range(2, len(axes) + 1):
+        if not _follows(body, len(axes) - count + 1, asked):
+            break
+        size *= int(axes[-count].dom.extent)
+        if lanes_filled(size, vectors.lanes) > filled:
+            best, filled = count, lanes_filled(size, vectors.lanes)
+    return best
 
 
 def _parallel(schedule: Any, outer: list[Any]) -> None:

@@ -147,7 +147,7 @@ def _tile_reduction(schedule: Any, name: str, epilogue: str, vectors: Vectors) -
     if row_axis is not None:
         schedule.unroll(row_inner)
     _accumulate(schedule, block, row_axis, len(loops))
-    if rows > 1 and nests.reads_by_lane(schedule, f"{name}_update"):
+    if rows > 1:
         nests.unroll_window(schedule, f"{name}_update", rows * -(-lanes // vectors.lanes))
 
 
