@@ -275,6 +275,12 @@ def is_indexed_by(region: Any, axis: Any) -> bool:
     return _uses(_variables(region), axis)
 
 
+def lies_along(region: Any, axis: Any) -> bool:
+    """Whether neighbours along an axis of a block are neighbours in one of its buffer regions."""
+    long = [each.min for each, size in zip(region.region, region.source.shape, strict=True) if int(size) > 1]
+    return bool(long) and axis.var.same_as(long[-1])
+
+
 def _uses(variables: list[Any], axis: Any) -> bool:
     return any(axis.var.same_as(variable) for variable in variables)
 

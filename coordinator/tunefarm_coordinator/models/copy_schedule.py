@@ -46,7 +46,7 @@ def _tiled(schedule: Any, block: Any, crossed: int, vectors: Vectors) -> list[An
     """
     loops, body = schedule.get_loops(block), schedule.get(block)
     sizes = [nests.extent(schedule, loop) for loop in (loops[crossed], loops[-1])]
-    if any(_lies_along(read, body.iter_vars[-1]) for read in body.reads):
+    if any(nests.lies_along(read, body.iter_vars[-1]) for read in body.reads):
         rows, lanes, along = _divisor(sizes[0], _LINE), _divisor(sizes[1], vectors.lanes), 1
     elif sizes[0] % _SQUARE == 0 or sizes[1] % _SQUARE:
         rows, lanes, along = _SQUARE, _SQUARE, 0
@@ -112,15 +112,9 @@ def _crossed_axis(block: Any) -> int | None:
         if not nests.is_indexed_by(read, axes[-1]):
             continue
         for at, axis in enumerate(axes[:-1]):
-            if int(axis.dom.extent) > 1 and _lies_along(read, axis):
+            if int(axis.dom.extent) > 1 and nests.lies_along(read, axis):
                 return at
     return None
-
-
-def _lies_along(read: Any, axis: Any) -> bool:
-    """Whether neighbours along an axis are neighbours in what is read."""
-    long = [each.min for each, size in zip(read.region, read.source.shape, strict=True) if int(size) > 1]
-    return bool(long) and axis.var.same_as(long[-1])
 
 
 def _follows(block: Any, at: int, asked: list[Any]) -> bool:

@@ -3,6 +3,7 @@
 Row by row, all steps on a row one after the other, so that it stays in the first cache from the first step to the last.
 Where rows lie along the last axis, a reduction keeps as many partial results as there are lanes and joins them at the
 row's end (`rfactor`); where the last axis is another, lanes are rows beside one another, the reduction runs outside.
+Convolutions and products with one column of results are sums of rows likewise.
 """
 
 from collections.abc import Sequence
@@ -25,10 +26,12 @@ _ROW_VECTOR_LANE = 3
 
 
 def is_rowwise(schedule: Any) -> bool:
-    """Whether the rule is for this kernel: it reduces, and no reduction has operands that it would read again."""
+    """Whether the rule is for this kernel: it reduces, and no reduction has operands that it would read again; or it
+    has one result for each row."""
     names = nests.leaf_names(schedule)
     reducing = [name for name in names if nests.reduces(schedule, name)]
-    return bool(reducing) and all(_reads_once(schedule, name) for name in reducing)
+    each_once = bool(reducing) and all(_reads_once(schedule, name) for name in reducing)
+    return each_once or (len(reducing) == 1 and _has_one_column(schedule, reducing[0]))
 
 
 def schedule_rows(schedule: Any, vectors: Vectors) -> None:
@@ -89,6 +92,17 @@ def _reads_once(schedule: Any, name: str) -> bool:
         all(nests.is_indexed_by(read, axis) for axis in long) and all(_is_single(each) for each in read.region)
         for read in operands
     )
+
+
+def _has_one_column(schedule: Any, name: str) -> bool:
+    """Whether products are summed up to one column of results (a convolution with one filter), and their factors lie
+    side by side: of one result after the other, no vector could be made."""
+    block = schedule.get(schedule.get_sblock(name))
+    results = nests.extents(schedule, name, IterVar.DataPar)
+    summed = [axis for axis in block.iter_vars if axis.iter_type == IterVar.CommReduce]
+    if prod(results) == 1 or results[-1] > 1 or int(summed[-1].dom.extent) < _FEWEST_LANES:
+        return False
+    return all(nests.lies_along(read, summed[-1]) for read in block.reads)
 
 
 def _is_single(dimension: Any) -> bool:

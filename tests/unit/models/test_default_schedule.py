@@ -74,6 +74,13 @@ CASES: dict[str, Case] = {
         {"w": graphs.random_weights(64, 3, 7, 7)},
     ),
     "dense": ([_node("Gemm", "x", "w", "b", transB=1)], _FLAT, _DENSE),
+    "one_filter": (
+        [_node("Conv", "x", "w", "b", pads=[1] * 4, output="c"), _node("Sigmoid", "c")],
+        _IMAGE,
+        {"w": graphs.random_weights(1, 24, 3, 3), "b": graphs.random_weights(1)},
+    ),
+    "one_filter_of_a_prime": ([_node("Conv", "x", "w")], [1, 37, 9, 8], {"w": graphs.random_weights(1, 37, 1, 1)}),
+    "one_column": ([_node("MatMul", "x", "w")], [3, 17, 224], {"w": graphs.random_weights(224, 1)}),
     "one_product": ([_node("MatMul", "x", "w")], [1, 224], {"w": graphs.random_weights(224, 1)}),
     "uneven_channels": (
         [_node("Conv", "x", "w", "b", output="c"), _node("Relu", "c")],
@@ -278,6 +285,12 @@ def test_a_step_that_reads_another_element_waits_for_the_row(length: int) -> Non
     )
     expected = np.exp(values - values.max(1, keepdims=True))
     assert match(output.numpy(), expected[:, ::-1] / expected.sum(1, keepdims=True))
+
+
+@pytest.mark.parametrize("name", ["one_filter", "one_filter_of_a_prime", "one_column"])
+def test_one_column_of_results_is_summed_in_lanes(name: str, tmp_path: Path) -> None:
+    kernel = max(_kernels(tmp_path, CASES[name]), key=lambda k: k.flops)
+    assert re.search(r"rf\w* = T.sblock_alloc_buffer", str(default_schedule(kernel.module, host_target()).mod.script()))
 
 
 def test_rows_of_a_prime_length_are_reduced_in_lanes(tmp_path: Path) -> None:
