@@ -14,7 +14,7 @@ from tvm import te, topi
 from tunefarm_coordinator.engines import linker, trace_text
 from tunefarm_coordinator.engines.build import build_candidate
 from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate, Neighbour, Proposal
-from tunefarm_coordinator.engines.cost_model import CostModelTrainer, Sample, ScoreModel
+from tunefarm_coordinator.engines.cost_model import ITERATIONS, CostModelTrainer, Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord, engine
 from tunefarm_coordinator.engines.search import SearchOptions, TaskSearch
 from tunefarm_coordinator.errors import InvalidInput
@@ -403,6 +403,18 @@ def test_a_seed_itself_is_never_proposed() -> None:
     seed = _seed_of(addition)
     named = _open(addition).adopt(seed).identity
     assert named not in {proposal.identity for proposal in _open(addition, seeds=[seed]).propose(8, None)}
+
+
+def test_no_proposal_does_a_row_again_for_each_of_its_elements() -> None:
+    """Half of what is drawn for a softmax would: of 20,000 columns such a candidate ran into the time limit."""
+    rows, columns = 4, 900
+    x = te.placeholder((rows, columns), name="x")
+    search = _open(_task(topi.nn.softmax(x, 1), [x], []))
+    proposals = search.propose(24, None)
+    samples = search.observe([Observation(proposal.identity, 1e-3) for proposal in proposals])
+    steps = [float((np.exp2(sample.features[:, ITERATIONS]) - 1).sum()) for sample in samples]
+    assert len(steps) == len(proposals) >= 12
+    assert max(steps) < 16 * 4 * rows * columns
 
 
 def test_a_seed_that_does_not_fit_is_left_out(convolution: str) -> None:

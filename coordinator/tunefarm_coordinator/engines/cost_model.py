@@ -31,7 +31,7 @@ _LEAST_WEIGHT = 0.3
 _ROUNDS = 60
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # Column of per-store features that holds log2(1 + iterations).
-_ITERATIONS = 161
+ITERATIONS = 161
 _TREES = {
     "objective": "reg:squarederror",
     "tree_method": "hist",
@@ -204,7 +204,7 @@ def relative_throughputs(samples: Sequence[Sample]) -> NDArray[np.float64]:
 def _describe(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """A program of shape (stores, columns) as one row: its busiest store, the sum over its stores, and their
     number. Columns hold log2(1 + value), so sums are taken of the values."""
-    busiest = features[np.argmax(features[:, _ITERATIONS])]
+    busiest = features[np.argmax(features[:, ITERATIONS])]
     values = np.exp2(features.astype(np.float64)) - 1.0
     total = np.log2(1.0 + np.maximum(values.sum(axis=0), 0.0))
     return np.concatenate([busiest, total, [len(features)]]).astype(np.float32)

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from tvm.target import Target
 from tvm.target.codegen import llvm_get_vector_width
 
+from tunefarm_coordinator.engines.cost_model import ITERATIONS
+
 # Columns of MetaSchedule's per-store features; each holds log2(1 + value).
 _VECTOR_EXTENT = 17
 _PARALLEL_EXTENT = 39
 _LINES = tuple(57 + 18 * buffer + 5 for buffer in range(5))
-_ITERATIONS = 161
 # Cost of a touched cache line in vector iterations. Flat between 0.1 and 1 on the convolutions tried.
 _LINE_COST = 0.3
 _BITS_PER_LANE = 32
@@ -50,4 +51,4 @@ class RooflinePrior:
         lanes = np.clip(values[:, _VECTOR_EXTENT], 1, self._lanes)
         cores = np.clip(values[:, _PARALLEL_EXTENT], 1, self._cores)
         lines = values[:, _LINES].sum(axis=1)
-        return float(((values[:, _ITERATIONS] / lanes + _LINE_COST * lines) / cores).sum())
+        return float(((values[:, ITERATIONS] / lanes + _LINE_COST * lines) / cores).sum())

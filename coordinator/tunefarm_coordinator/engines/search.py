@@ -10,8 +10,9 @@ and the extraction of features (some 9 ms and 7 ms each), so the number of draft
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
+import numpy as np
 import tvm
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import Trace
@@ -19,7 +20,7 @@ from tvm.target import Target
 
 from tunefarm_coordinator.engines import module_text, programs, trace_text
 from tunefarm_coordinator.engines.candidate import Neighbour, Proposal
-from tunefarm_coordinator.engines.cost_model import Sample, ScoreModel
+from tunefarm_coordinator.engines.cost_model import ITERATIONS, Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord
 from tunefarm_coordinator.engines.features import FeatureExtractor, Features
 from tunefarm_coordinator.engines.neighbours import fitted
@@ -32,6 +33,9 @@ from tunefarm_coordinator.errors import InvalidInput
 # Draws for each draft that is missing which may give one known already, and which may give none.
 _KNOWN_DRAWS = 2
 _VOID_DRAWS = 20
+# A schedule that goes through so many times as many steps as the kernel is never the fastest. Some compute a whole row
+# again for each of its elements: a softmax of 18,710 then takes longer than a measurement may.
+_MOST_STEPS = 16
 
 
 MakeSpace = Callable[[tvm.IRModule, Target, random.Random], Space]
@@ -269,11 +273,19 @@ class TaskSearch:
                 continue
             try:
                 features = self._extracted(draft.schedule)
+                hopeless = features is not None and _steps(features) > _MOST_STEPS * self._steps_of_kernel
             except TVM_ERRORS:  # can't be lowered, so it can't be built
+                hopeless = True
+            if hopeless:
                 self._seen.add(draft.identity)
                 none -= 1
                 continue
             drafts[draft.identity] = _Scored(draft.identity, draft.schedule, features, draft.estimate)
+
+    @cached_property
+    def _steps_of_kernel(self) -> float:
+        """Of the kernel as it is written. Raises one of TVM_ERRORS where it can't be lowered."""
+        return _steps(self._extractor.extract(Schedule(self._space.module)))
 
     def _extracted(self, schedule: Schedule) -> Features | None:
         """None for a program of another algorithm: what its loops cost is known beforehand, and lowering what is
@@ -308,6 +320,11 @@ class TaskSearch:
         self._seen.add(scored.identity)
         self._pending.setdefault(scored.identity, scored)
         return Proposal(scored.identity, trace_text.encode(scored.schedule.trace))
+
+
+def _steps(features: Features) -> float:
+    """How often all stores of a program are done, in sum."""
+    return float((np.exp2(features[:, ITERATIONS].astype(np.float64)) - 1.0).sum())
 
 
 def _can_change(trace: Trace) -> bool:

@@ -8,8 +8,8 @@ A kernel that another algorithm is estimated to compute faster begins as that on
 others on CPUs, each tried on a copy and dropped where the schedule refuses it:
 1. inline what only moves or maps values into the kernels that read them, padding that is read seldom (pools, depthwise
    convolutions, first layers) too;
-2. what reduces all that it reads once (softmax, normalisations) goes row by row, in one pass, and so do sums of products
-   with one column of results (`row_schedule`);
+2. what reduces all that it reads once (softmax, normalisations) goes row by row, in one pass, and so do sums of
+   products with one column of results (`row_schedule`);
 3. a reduction and the element-wise epilogue of its own sizes become one nest: tiles of the output in
    parallel, and in a tile the reduction outside, rows (unrolled) and lanes (vectorised) inside, so that the
    accumulators stay in registers; the steps of a window are written out where rows then share what they load;
