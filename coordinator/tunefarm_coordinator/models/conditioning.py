@@ -6,7 +6,7 @@ ill-conditioned (or was quantised, and values lie between two steps), and no oth
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,10 +33,17 @@ _QUANTISERS = (*_TO_STEPS, "DynamicQuantize", "MatMulIntegerToFloat", "QGemm", "
 _MOVERS = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice", "Concat", "MaxPool", "Relu"}
 
 
-def shaken(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """The inputs with floats changed in their last digits, each up or down, the same way in any process."""
+def shaken(inputs: Sequence[NDArray[Any]], kept: Container[int] = ()) -> list[NDArray[Any]]:
+    """The inputs with floats changed in their last digits, each up or down, the same way in any process.
+
+    `kept`: places of inputs that stay. A place in a table, or 1 for what is seen, may be a float; a little less of it
+    is another one.
+    """
     random = np.random.default_rng(0)
-    return [_shaken(value, random) if value.dtype.name in _SHAKEN else value for value in inputs]
+    return [
+        _shaken(value, random) if value.dtype.name in _SHAKEN and place not in kept else value
+        for place, value in enumerate(inputs)
+    ]
 
 
 def bounds_of(

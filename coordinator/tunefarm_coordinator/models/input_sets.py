@@ -45,6 +45,12 @@ def input_sets(
     return [seeded.completed({}, seed) for seed in seeds]
 
 
+def whole_inputs(model: onnx.ModelProto, shapes: dict[str, tuple[int, ...]]) -> set[str]:
+    """Names of the inputs that take whole numbers alone, as far as the graph says so: floats that are ids or masks too.
+    `model`: weights outside the file need not be loaded."""
+    return set(_allowed(with_sizes(model, shapes)))
+
+
 class _Seeded:
     def __init__(
         self, path: Path, signature: Signature, shapes: dict[str, tuple[int, ...]], values: InputValues

@@ -69,6 +69,20 @@ def test_a_right_model_passes_and_is_packaged_untuned_without_compiling_again(
     assert check(model) == checked
 
 
+def test_ids_that_are_floats_are_no_reason_to_check_less(tmp_path: Path) -> None:
+    """Keras gives tables ids that are floats: a last digit less, and they are other ids."""
+    nodes = [
+        helper.make_node("Cast", ["ids"], ["places"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "places"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "w"], ["y"]),
+    ]
+    weights = {"table": graphs.random_weights(12, 16), "w": graphs.random_weights(16, 8)}
+    path = graphs.save(tmp_path / "model.onnx", nodes, {"ids": [1, 20]}, ["y"], weights, opset=14)
+    checked = check(path, shapes={"ids": (1, 20)})
+    assert checked.notes == ()
+    assert [bound.relative for bound in checked.bounds] == [1e-3]
+
+
 def test_a_model_for_a_gpu_is_refused_where_its_package_can_not_be_compiled(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from tunefarm_coordinator.models.operators.family import (
     attributes_of,
 )
 from tunefarm_coordinator.models.operators.graph import Graph
+from tunefarm_coordinator.models.operators.trip_counts import steps_of
 
 # Every step is a copy of the body, and compiled as one.
 _MOST_STEPS = 64
@@ -113,14 +114,10 @@ def _scan(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
 
 
 def _loop(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
-    """Loop-11 of a known number of steps whose condition stays true."""
-    trips = graph.constant(node.input[0]) if node.input[0] else None
-    begins = graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else np.array(True)
-    body = attributes_of(node)["body"]
-    if trips is None or begins is None or not begins.all() or not _goes_on(body):
-        return None
-    steps, states = int(trips.reshape(-1)[0]), list(node.input[2:])
-    if not 0 < steps <= _MOST_STEPS:
+    """Loop-11 of a known number of steps."""
+    body, states = attributes_of(node)["body"], list(node.input[2:])
+    steps = steps_of(node, graph, _MOST_STEPS)
+    if not steps:
         return None
     true = graph.add_constant(np.array(True), f"{node.output[0]}/true")
     nodes: list[onnx.NodeProto] = []
@@ -137,22 +134,6 @@ def _loop(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
     for collected, name in zip(results, node.output[len(states) :], strict=False):
         nodes += _stacked(collected, name, 0, graph)
     return [*nodes, *_passed_on(states, node.output)]
-
-
-def _goes_on(body: onnx.GraphProto) -> bool:
-    """Whether the condition that the body gives is the one that it got, or a constant that is true."""
-    makers = {name: node for node in body.node for name in node.output}
-    known = {it.name: it for it in body.initializer}
-    name = body.output[0].name
-    while name in makers and makers[name].op_type in ("Identity", "Cast"):
-        name = makers[name].input[0]
-    if name == body.input[1].name:
-        return True
-    maker = makers.get(name)
-    tensor: Any = known.get(name)
-    if maker is not None and maker.op_type == "Constant" and maker.attribute[0].HasField("t"):
-        tensor = maker.attribute[0].t
-    return tensor is not None and bool(numpy_helper.to_array(tensor).all())
 
 
 def _placed(

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.unit.models.operators.answers import assert_same, model_of
+from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.prepare import load_prepared
 
 RANDOM = np.random.default_rng(0)
@@ -81,6 +82,78 @@ def test_a_loop_of_known_length_is_unrolled(tmp_path: Path) -> None:
     outputs = {"y": TensorProto.FLOAT, "all": TensorProto.FLOAT}
     model = model_of([node], {"x": PIXELS}, outputs, {"three": np.array(3)})
     assert_same(model, {"x": PIXELS}, tmp_path)
+
+
+@pytest.mark.parametrize(("length", "trips"), [(5, ""), (9, "three")])
+def test_a_loop_that_counts_by_itself_is_unrolled(length: int, trips: str, tmp_path: Path) -> None:
+    """As TensorFlow's `while` becomes: a state counts up to a size, in floats; the condition is the body's."""
+    rows = RANDOM.uniform(-1, 1, (length, 4)).astype(np.float32)
+    body = helper.make_graph(
+        [
+            helper.make_node("Gather", ["x", "count"], ["row"]),
+            helper.make_node("Add", ["state", "row"], ["after"]),
+            helper.make_node("Identity", ["after"], ["kept"]),
+            helper.make_node("Add", ["count", "one"], ["counted"]),
+            helper.make_node("Cast", ["counted"], ["counted_float"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", ["size"], ["size_float"], to=TensorProto.FLOAT),
+            helper.make_node("Less", ["counted_float", "size_float"], ["on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("count", TensorProto.INT64, []),
+            helper.make_tensor_value_info("size", TensorProto.INT64, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [4]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("counted", TensorProto.INT64, []),
+            helper.make_tensor_value_info("size", TensorProto.INT64, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [4]),
+            helper.make_tensor_value_info("kept", TensorProto.FLOAT, [4]),
+        ],
+        [numpy_helper.from_array(np.array(1), "one")],
+    )
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["length"]),
+        helper.make_node("Less", ["zero", "length"], ["begins"]),
+        helper.make_node(
+            "Loop", [trips, "begins", "zero", "length", "none"], ["count", "size_after", "y", "all"], body=body
+        ),
+    ]
+    outputs = {"count": TensorProto.INT64, "y": TensorProto.FLOAT, "all": TensorProto.FLOAT}
+    weights = {"zero": np.array(0), "none": np.zeros(4, np.float32), "three": np.array(3)}
+    assert_same(model_of(nodes, {"x": rows}, outputs, weights), {"x": rows}, tmp_path)
+
+
+def test_a_loop_that_its_input_ends_is_refused(tmp_path: Path) -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("Mul", ["state", "half"], ["after"]),
+            helper.make_node("ReduceMax", ["after"], ["most"], keepdims=0),
+            helper.make_node("Greater", ["most", "half"], ["on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, PIXELS.shape),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, PIXELS.shape),
+        ],
+        [numpy_helper.from_array(np.float32(0.5), "half")],
+    )
+    nodes = [
+        helper.make_node("Loop", ["", "", "x"], ["z"], "until_small", body=body),
+        helper.make_node("Conv", ["z", "w"], ["y"]),
+    ]
+    model = model_of(nodes, {"x": PIXELS}, {"y": TensorProto.FLOAT}, {"w": np.ones((2, 3, 3, 3), np.float32)})
+    with pytest.raises(InvalidInput, match="Loop at until_small"):
+        assert_same(model, {"x": PIXELS}, tmp_path)
 
 
 def test_slices_that_leave_axes_out(tmp_path: Path) -> None:
