@@ -196,3 +196,24 @@ def roialign_hp() -> onnx.ModelProto:
         [const("r", [[1, 1, 6, 7.5], [0.3, 2, 9, 9.5]], np.float32), const("bi", [0, 0], np.int64)],
         16,
     )
+
+
+@case
+def roialign_hp_scaled() -> onnx.ModelProto:
+    return model(
+        [
+            node(
+                "RoiAlign",
+                ["x", "r", "bi"],
+                ["y"],
+                output_height=4,
+                output_width=4,
+                sampling_ratio=2,
+                spatial_scale=0.25,
+            )
+        ],
+        [value("x", [1, 2, 10, 10])],
+        [value("y", None)],
+        [const("r", [[4, 4, 24, 30], [1.2, 8, 36, 38]], np.float32), const("bi", [0, 0], np.int64)],
+        16,
+    )

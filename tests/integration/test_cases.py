@@ -38,7 +38,7 @@ REFUSALS = {
     "not_onnx": "not an ONNX file",
     "random_normal": r"RandomNormalLike at \(output r\)",
     "seq_input": "'s' is no tensor",
-    "string_input": "'x' holds object",
+    "string_input": "'x' holds text",
     "truncated": "truncated or damaged",
     "unique": r"Unique at \(output y\)",
 }

@@ -7,6 +7,7 @@ FOREIGN_FAILURES = (
     AssertionError,
     AttributeError,
     LookupError,
+    NameError,
     NotImplementedError,
     RuntimeError,
     TypeError,

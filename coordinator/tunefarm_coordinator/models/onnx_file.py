@@ -224,8 +224,9 @@ def _tensor(value: onnx.ValueInfoProto, path: Path) -> TensorSignature:
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInput(f"{path}: {value.name!r} has no known element type; export it again") from error
     if dtype.name not in _NARROW_FLOATS and (dtype.kind not in "fiub" or dtype.isbuiltin != 1):
+        kind = "text" if dtype.kind == "O" else dtype.name
         raise InvalidInput(
-            f"{path}: {value.name!r} holds {dtype.name}, which no compiled model can take or give: numbers of 8 bits "
+            f"{path}: {value.name!r} holds {kind}, which no compiled model can take or give: numbers of 8 bits "
             "and more, and booleans; cast it outside of the model"
         )
     dims = tuple(_dim(d) for d in tensor_type.shape.dim) if tensor_type.HasField("shape") else None

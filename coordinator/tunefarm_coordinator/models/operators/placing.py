@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import helper
 from tvm import relax, topi
 
 from tunefarm_coordinator.models.constants import constant, is_constant
@@ -12,6 +13,9 @@ from tunefarm_coordinator.models.operators.arguments import axis_of, dtype_of, k
 from tunefarm_coordinator.models.operators.drafting import Draft
 from tunefarm_coordinator.models.operators.family import Conversion, Key, Operator, Rewrite, Unsupported, attributes_of
 from tunefarm_coordinator.models.operators.graph import Graph
+
+# RoiAlign counts from the centres of pixels since then, if nothing is said.
+_BY_CENTRES = 16
 
 
 def _one_hot(operator: Operator) -> Any:
@@ -145,11 +149,24 @@ def _part_sizes(operator: Operator, whole: int) -> list[int]:
     return [min(each, max(0, whole - each * index)) for index in range(count)]
 
 
-def _average_of_region(node: onnx.NodeProto, _: Graph) -> list[onnx.NodeProto] | None:
-    """ONNX takes the largest of the weighted neighbours, TVM of the interpolated points."""
-    if attributes_of(node).get("mode", "avg") == "max":
+def _average_of_region(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto] | None:
+    """ONNX takes the largest of the weighted neighbours, TVM of the interpolated points; and TVM moves regions by half
+    a pixel before it scales them, ONNX afterwards."""
+    attributes = attributes_of(node)
+    if attributes.get("mode", "avg") == "max":
         raise Unsupported("mode 'max'")
-    return None
+    scale = float(attributes.get("spatial_scale", 1.0))
+    default = "half_pixel" if graph.opset >= _BY_CENTRES else "output_half_pixel"
+    if scale == 1 or attributes.get("coordinate_transformation_mode", default) != "half_pixel":
+        return None
+    dtype = helper.tensor_dtype_to_np_dtype(graph.dtype(node.input[1]) or onnx.TensorProto.FLOAT)
+    factor = graph.add_constant(np.array(scale, dtype), f"{node.output[0]}/scale")
+    scaled = graph.fresh(f"{node.output[0]}/regions")
+    inputs = [node.input[0], scaled, *node.input[2:]]
+    return [
+        helper.make_node("Mul", [node.input[1], factor], [scaled]),
+        helper.make_node("RoiAlign", inputs, node.output, node.name, **{**attributes, "spatial_scale": 1.0}),
+    ]
 
 
 def _column_to_image(operator: Operator) -> Any:
