@@ -6,7 +6,7 @@ ill-conditioned (or was quantised, and values lie between two steps), and no oth
 """
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,9 @@ _LAST_DIGITS = 8
 _SHAKEN = {"float64", "float32", "float16"}
 # What was quantised somewhere in the middle: a value between two steps there is worth more than rounding here.
 _QUANTISED_WITHIN = 2e-2
+# What was rounded to these on the way has no more digits at the end. (ONNX Runtime leaves some of that rounding out on
+# CPUs, with and without its optimisations.)
+_NARROW = {"float16": onnx.TensorProto.FLOAT16, "bfloat16": onnx.TensorProto.BFLOAT16}
 # What they give comes in steps of one.
 _TO_STEPS = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear")
 _QUANTISERS = (*_TO_STEPS, "DynamicQuantize", "MatMulIntegerToFloat", "QGemm", "QAttention")
@@ -83,9 +86,14 @@ def bound_in(graph: onnx.GraphProto, output: str, dtype: Any) -> Bound:
     """What the graph alone says of a value in it."""
     producers = {name: node for node in graph.node for name in node.output}
     plain = bound_of(dtype.name)
-    within = np.issubdtype(dtype, np.floating) and _any_before(producers, output)
-    relative = max(plain.relative, _QUANTISED_WITHIN) if within else plain.relative
-    return Bound(relative, plain.absolute, _step(graph, producers, output))
+    relative, absolute = plain.relative, plain.absolute
+    if np.issubdtype(dtype, np.floating):
+        if _any_before(producers, output, lambda node: node.op_type.startswith(_QUANTISERS)):
+            relative = max(relative, _QUANTISED_WITHIN)
+        for narrow, element in _NARROW.items():
+            if _any_before(producers, output, lambda node, to=element: _gives(node, to)):
+                relative = max(relative, bound_of(narrow).relative)
+    return Bound(relative, absolute, _step(graph, producers, output))
 
 
 def _shaken(value: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
@@ -117,14 +125,19 @@ def _step(graph: onnx.GraphProto, producers: dict[str, onnx.NodeProto], name: st
     return 1.0 if node.op_type.startswith(_TO_STEPS) and node.output[0] == name else 0.0
 
 
-def _any_before(producers: dict[str, onnx.NodeProto], name: str) -> bool:
+def _gives(node: onnx.NodeProto, element: int) -> bool:
+    """Whether a node rounds to a type."""
+    return node.op_type == "Cast" and any(it.name == "to" and it.i == element for it in node.attribute)
+
+
+def _any_before(producers: dict[str, onnx.NodeProto], name: str, is_one: Callable[[onnx.NodeProto], bool]) -> bool:
     waiting, seen = [name], set()
     while waiting:
         node = producers.get(waiting.pop())
         if node is None or id(node) in seen:
             continue
         seen.add(id(node))
-        if node.op_type.startswith(_QUANTISERS):
+        if is_one(node):
             return True
         waiting.extend(node.input)
     return False

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.unit.models.operators.answers import model_of
-from tunefarm_coordinator.models.compare import Bound, compare_outputs, fault_of
+from tunefarm_coordinator.models.compare import Bound, bound_of, compare_outputs, fault_of
 from tunefarm_coordinator.models.conditioning import SPREAD_FACTOR, bounds_of, note_of, shaken
 from tunefarm_coordinator.models.reference_session import load_session, run_session
 
@@ -90,6 +90,22 @@ def test_steps_of_quantised_outputs_are_known_and_no_ill_condition() -> None:
     assert bounds[0].relative == 0.0
     assert bounds[2].relative > 1e-3
     assert not any(bound.widened for bound in bounds)
+
+
+def test_what_is_rounded_on_the_way_has_its_digits_at_the_end() -> None:
+    """Of a model in float16 whose inputs and outputs are float32, and of one in float32 alone."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Tanh", ["half"], ["t"]),
+        helper.make_node("Cast", ["t"], ["y"], to=TensorProto.FLOAT),
+        helper.make_node("Tanh", ["x"], ["z"]),
+    ]
+    x = np.ones(4, np.float32)
+    model = model_of(nodes, {"x": x}, {"y": TensorProto.FLOAT, "z": TensorProto.FLOAT})
+    values = [np.full(4, 0.75, np.float32)] * 2
+    rounded, plain = bounds_of(model, [values], [[values]])
+    assert (rounded.relative, plain.relative) == (bound_of("float16").relative, bound_of("float32").relative)
+    assert not rounded.widened
 
 
 def test_an_ill_conditioned_model_is_found_out_by_inputs_that_are_all_but_equal() -> None:
