@@ -8,6 +8,7 @@ ill-conditioned (or was quantised, and values lie between two steps), and no oth
 import math
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,14 +87,14 @@ def bound_in(graph: onnx.GraphProto, output: str, dtype: Any) -> Bound:
     """What the graph alone says of a value in it."""
     producers = {name: node for node in graph.node for name in node.output}
     plain = bound_of(dtype.name)
-    relative, absolute = plain.relative, plain.absolute
+    relative = plain.relative
     if np.issubdtype(dtype, np.floating):
         if _any_before(producers, output, lambda node: node.op_type.startswith(_QUANTISERS)):
             relative = max(relative, _QUANTISED_WITHIN)
         for narrow, element in _NARROW.items():
-            if _any_before(producers, output, lambda node, to=element: _gives(node, to)):
+            if _any_before(producers, output, partial(_rounds_to, element)):
                 relative = max(relative, bound_of(narrow).relative)
-    return Bound(relative, absolute, _step(graph, producers, output))
+    return Bound(relative, plain.absolute, _step(graph, producers, output))
 
 
 def _shaken(value: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
@@ -125,8 +126,7 @@ def _step(graph: onnx.GraphProto, producers: dict[str, onnx.NodeProto], name: st
     return 1.0 if node.op_type.startswith(_TO_STEPS) and node.output[0] == name else 0.0
 
 
-def _gives(node: onnx.NodeProto, element: int) -> bool:
-    """Whether a node rounds to a type."""
+def _rounds_to(element: int, node: onnx.NodeProto) -> bool:
     return node.op_type == "Cast" and any(it.name == "to" and it.i == element for it in node.attribute)
 
 
