@@ -49,11 +49,11 @@ def _tiled(schedule: Any, block: Any, crossed: int, vectors: Vectors) -> list[An
     if any(nests.lies_along(read, body.iter_vars[-1]) for read in body.reads):
         rows, lanes, along = _divisor(sizes[0], _LINE), _divisor(sizes[1], vectors.lanes), 1
     elif sizes[0] % _SQUARE == 0 or sizes[1] % _SQUARE:
-        rows, lanes, along = _SQUARE, _SQUARE, 0
+        rows, lanes, along = _divisor(sizes[0], _SQUARE), _SQUARE, 0
     else:
         rows, lanes, along = _WIDE_SQUARE, _divisor(sizes[1], _WIDE_SQUARE), 1
-    row_outer, row_inner = nests.split(schedule, loops[crossed], rows)
-    lane_outer, lane_inner = nests.split(schedule, loops[-1], lanes)
+    row_outer, row_inner = _split(schedule, loops[crossed], rows)
+    lane_outer, lane_inner = _split(schedule, loops[-1], lanes)
     outer = [*loops[:crossed], row_outer, *loops[crossed + 1 : -1], lane_outer]
     inner = [row_inner, lane_inner]
     vector = inner.pop(along)
@@ -61,6 +61,14 @@ def _tiled(schedule: Any, block: Any, crossed: int, vectors: Vectors) -> list[An
     schedule.unroll(inner[0])
     schedule.vectorize(vector)
     return outer
+
+
+def _split(schedule: Any, loop: Any, size: int) -> list[Any]:
+    """(outer, inner) with an inner loop of `size`, which need not divide the extent: the last one is shorter then."""
+    if nests.extent(schedule, loop) % size == 0:
+        return nests.split(schedule, loop, size)
+    pieces: list[Any] = schedule.split(loop, [None, size])
+    return pieces
 
 
 def _cut(schedule: Any, block: Any, loops: list[Any], vectors: Vectors) -> list[Any]:

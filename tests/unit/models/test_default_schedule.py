@@ -131,6 +131,7 @@ CASES: dict[str, Case] = {
     "transpose_of_rows_and_columns": ([_node("Transpose", "x", perm=[0, 2, 1])], [2, 48, 36], {}),
     "transpose_to_a_prime": ([_node("Transpose", "x", perm=[0, 2, 1])], [2, 37, 48], {}),
     "transpose_of_a_prime": ([_node("Transpose", "x", perm=[0, 2, 1])], [2, 48, 37], {}),
+    "transpose_of_long_primes": ([_node("Transpose", "x", perm=[1, 0])], [1009, 2003], {}),
     "transpose_of_primes": ([_node("Transpose", "x", perm=[2, 1, 0])], [13, 7, 11], {}),
     "transpose_and_add": (
         [_node("Transpose", "x", output="t", perm=[0, 2, 1]), _node("Add", "t", "c")],
