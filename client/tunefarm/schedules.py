@@ -16,6 +16,7 @@ from tunefarm.calls import Calls
 from tunefarm.errors import TunefarmError, Unavailable, Unreachable
 from tunefarm.extras import require_extras
 from tunefarm.metaschedule import ExportedDatabases, delivered, exported, find_databases
+from tunefarm.pruning import Pruned, PruneProgress, prune_request, pruned_from
 from tunefarm.retracting import Retracted, retract_request, retracted_from
 from tunefarm.schedule_file import Numbered, RefusalKind, Refuse, Refused, ScheduleWriter, find_files
 from tunefarm.watching import Outage
@@ -104,6 +105,7 @@ class ScheduleStats:
         candidates, workloads: that have a record.
         oldest, newest: None where there is no record.
         retracted: records that were taken back; they are not among the others.
+        pruned: records that were pruned, and count as trials still; they are not among the others either.
         pipeline_versions: of these workloads, the latest measured first; who changes how models are prepared makes a
             new one.
     """
@@ -120,6 +122,7 @@ class ScheduleStats:
     scopes: tuple[ScopeStats, ...]
     retracted: int
     pipeline_versions: tuple[str, ...] = ()
+    pruned: int = 0
 
 
 # (items so far)
@@ -285,6 +288,7 @@ class Schedules:
             ),
             retracted=found.retracted,
             pipeline_versions=tuple(found.pipeline_versions),
+            pruned=found.pruned,
         )
 
     def retract(
@@ -307,6 +311,41 @@ class Schedules:
             agent=agent, device=device, job=job, since=since, until=until, reason=reason, dry_run=dry_run
         )
         return retracted_from(self._calls.retract_schedules(request))
+
+    def prune(
+        self,
+        *,
+        keep_top: int,
+        workload: str = "",
+        target: str = "",
+        device_class: str = "",
+        project: str = "",
+        before: datetime.datetime | None = None,
+        dry_run: bool = False,
+        progress: PruneProgress | None = None,
+    ) -> Pruned:
+        """Makes the store smaller: of each workload, target and device class the `keep_top` fastest candidates stay.
+
+        So does what was verified or compared, what jobs that run have measured, and the fastest of each job. Only
+        records go that all that is given holds for (`target`: TVM's JSON; `before`: measured before). They count as
+        trials still, and are not taken in again from other farms. `dry_run` only says how much it would be. May be
+        broken off and begun again. Role: admin. Raises InvalidInput, NotFound (device class).
+        """
+        request = prune_request(
+            keep_top=keep_top,
+            workload=workload,
+            target=target,
+            device_class=device_class,
+            project=project,
+            before=before,
+            dry_run=dry_run,
+        )
+        so_far = pruned_from(schedule_pb2.PrunedSchedules())
+        for answer in self._calls.prune_schedules(request):
+            so_far = pruned_from(answer)
+            if progress is not None:
+                progress(so_far)
+        return so_far
 
     def _import(self, sources: Sequence[_Source], progress: ImportProgress | None) -> Imported:
         tally = _Tally()

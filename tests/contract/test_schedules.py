@@ -269,7 +269,7 @@ def test_what_takes_long_shows_how_far_it_is(
     short: bool,
 ) -> None:
     monkeypatch.setattr("tunefarm.cli.schedules._PLAIN_TICK_SECONDS", 0.0)
-    monkeypatch.setattr("tunefarm.cli.schedules.SHORT_SECONDS", 60.0 if short else 0.0)
+    monkeypatch.setattr("tunefarm.cli.telling.SHORT_SECONDS", 60.0 if short else 0.0)
     assert main(["schedules", "import", str(export), "--connect", empty.address, "--json"]) == 0
     shown = capsys.readouterr()
     told = [line for line in shown.err.splitlines() if "taking in" in line]
