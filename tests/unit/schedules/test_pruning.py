@@ -29,7 +29,7 @@ from tunefarm_coordinator.schedules.changes import (
     UpdateJob,
 )
 from tunefarm_coordinator.schedules.merging import OfferedRecord, Taken
-from tunefarm_coordinator.schedules.pruning import Pruned, Pruning
+from tunefarm_coordinator.schedules.pruning import Pruning
 from tunefarm_coordinator.schedules.record import Censored, Failed, Record, Source
 from tunefarm_coordinator.schedules.record_reads import RecordFilter
 from tunefarm_coordinator.schedules.retracting import Facts
@@ -179,7 +179,7 @@ class TestWhatGoes:
     @pytest.mark.parametrize("wanted", [Pruning(keep_top=0), Pruning(keep_top=1, target="llvm")])
     def test_nothing_goes_where_it_is_not_clear_what_stays(self, store: Store, wanted: Pruning) -> None:
         _write(store, *_each_of_its_own_job(2))
-        with pytest.raises(InvalidInput, match="keep_top|target"):
+        with pytest.raises(InvalidInput, match=r"keep_top|target"):
             store.prunable(wanted)
         assert len(_left(store)) == 2
 

@@ -85,9 +85,7 @@ def _checks(draw: st.DrawFn) -> Verification | Comparison:
         return verification(name, ok=ok, created=created, workload=workload, target=target, device=device)
     times = draw(st.dictionaries(st.sampled_from(NAMES), SECONDS, min_size=1, max_size=3))
     results = tuple((identity, Measured((seconds,))) for identity, seconds in times.items())
-    return new_comparison(
-        workload=workload, target=target, device_fingerprint=device, results=results, created=created
-    )
+    return new_comparison(workload=workload, target=target, device_fingerprint=device, results=results, created=created)
 
 
 # Many records of few kernels, or nothing would be over the number that stays for each job.
