@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from tunefarm.metaschedule import ExportedDatabases
     from tunefarm.pruning import Pruned
     from tunefarm.retracting import Retracted
-    from tunefarm.schedules import Exported, Imported, ScheduleStats
+    from tunefarm.schedule_stats import ScheduleStats
+    from tunefarm.schedules import Exported, Imported
 
 Document = dict[str, Any]
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tunefarm.client import Client
-    from tunefarm.schedules import Imported, ScheduleStats
+    from tunefarm.schedule_stats import ScheduleStats
+    from tunefarm.schedules import Imported
 
 _SHOWN_REFUSALS = 20
 

@@ -20,7 +20,7 @@ from tunefarm_coordinator.schedules.best_reads import Scope
 from tunefarm_coordinator.schedules.record import Source, canonical_target
 
 # Records that one step takes away: for so long the store writes nothing else.
-STEP_RECORDS = 5000
+STEP_RECORDS = 2000
 # A job that goes on begins with its fastest candidates of each kernel; how many is an option of the job's, 3 by
 # default, and its finals may have turned their order around.
 _OF_EACH_JOB = 6
