@@ -513,6 +513,10 @@ def test_kill_9_of_the_coordinator_in_mid_import_loses_nothing(tmp_path: Path, k
         command = [*CLI, "import", str(export), "--connect", f"127.0.0.1:{port}", "--json"]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
+    database = data / "tunefarm.db"
+    server = served()
+    importing = imported()
+
     def goes_on(least: int) -> bool:
         nonlocal importing
         if importing.poll() is not None and _stored(database) < count:
@@ -520,9 +524,6 @@ def test_kill_9_of_the_coordinator_in_mid_import_loses_nothing(tmp_path: Path, k
             importing = imported()
         return _stored(database) >= least
 
-    database = data / "tunefarm.db"
-    server = served()
-    importing = imported()
     try:
         for kill in range(kills):
             least = 1 + kill * count // (kills + 3)
