@@ -222,6 +222,10 @@ class Calls:
         answer = self._unary(self._schedules().RetractSchedules, request, STATS_SECONDS)
         return cast(schedule_pb2.RetractedSchedules, answer)
 
+    def prune_schedules(self, request: schedule_pb2.PruneSchedulesRequest) -> Generator[schedule_pb2.PrunedSchedules]:
+        """What came of it so far, again and again; it ends where its caller no longer asks."""
+        return self._stream(self._schedules().PruneSchedules, request)
+
     # ---- who may do what
 
     def _access(self) -> Any:

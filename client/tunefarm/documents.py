@@ -13,8 +13,10 @@ from tunefarm.job import Device, Job, Metrics, Plan, ShapeSetResult
 
 if TYPE_CHECKING:
     from tunefarm.metaschedule import ExportedDatabases
+    from tunefarm.pruning import Pruned
     from tunefarm.retracting import Retracted
-    from tunefarm.schedules import Exported, Imported, ScheduleStats
+    from tunefarm.schedule_stats import ScheduleStats
+    from tunefarm.schedules import Exported, Imported
 
 Document = dict[str, Any]
 
@@ -157,6 +159,17 @@ def stats_document(stats: ScheduleStats) -> Document:
 def retracted_document(retracted: Retracted) -> Document:
     """How much was taken back, or would be."""
     return dataclasses.asdict(retracted)
+
+
+def pruned_document(pruned: Pruned) -> Document:
+    """How much went, or would go; sizes in bytes."""
+    return {
+        "records": pruned.records,
+        "workloads": pruned.workloads,
+        "traces": pruned.traces,
+        "freed_bytes": pruned.freed,
+        "returned_bytes": pruned.returned,
+    }
 
 
 def finite(value: Any) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 
+from google.protobuf.message import Message
+
 from tunefarm.access import parse_duration
 from tunefarm.errors import InvalidInput
 from tunefarm_proto.v1 import schedule_pb2
@@ -38,17 +40,20 @@ def retract_request(
     request = schedule_pb2.RetractSchedulesRequest(
         agent_id=agent, device_fingerprint=device, job_id=job, reason=reason, dry_run=dry_run
     )
-    for name, moment in (("since", since), ("until", until)):
-        if moment is None:
-            continue
-        if moment.tzinfo is None:
-            raise InvalidInput(
-                f"{name}={moment!r} has no time zone: give one, or moment.astimezone() for this machine's"
-            )
-        getattr(request, name).FromDatetime(moment)
+    set_moment(request, "since", since)
+    set_moment(request, "until", until)
     if not (agent or device or job or since or until):
         raise InvalidInput("whose schedules are to be taken back? Name an agent, a device, a job or a time")
     return request
+
+
+def set_moment(request: Message, name: str, moment: datetime.datetime | None) -> None:
+    """Sets a timestamp of the request; None leaves it open. Raises InvalidInput: it says no zone."""
+    if moment is None:
+        return
+    if moment.tzinfo is None:
+        raise InvalidInput(f"{name}={moment!r} has no time zone: give one, or moment.astimezone() for this machine's")
+    getattr(request, name).FromDatetime(moment)
 
 
 def retracted_from(wire: schedule_pb2.RetractedSchedules) -> Retracted:

@@ -10,19 +10,18 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from tunefarm.calls import Calls
 from tunefarm.errors import TunefarmError, Unavailable, Unreachable
 from tunefarm.extras import require_extras
 from tunefarm.metaschedule import ExportedDatabases, delivered, exported, find_databases
+from tunefarm.pruning import Pruned, PruneProgress, prune_request, pruned_from
 from tunefarm.retracting import Retracted, retract_request, retracted_from
 from tunefarm.schedule_file import Numbered, RefusalKind, Refuse, Refused, ScheduleWriter, find_files
+from tunefarm.schedule_stats import ScheduleStats, stats_from
 from tunefarm.watching import Outage
 from tunefarm_proto.v1 import schedule_pb2
-
-if TYPE_CHECKING:
-    from google.protobuf.timestamp_pb2 import Timestamp
 
 # A batch is one transaction of the coordinator's: a tenth of a second in which it writes nothing else, and one wait for
 # the disk. Several are under way at once, so that neither side waits.
@@ -79,47 +78,6 @@ class Imported:
             refused=(self.refused + other.refused)[:MOST_REFUSED],
             refused_by_kind=dict(kinds),
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class ScopeStats:
-    """Counts of one target (TVM's JSON) and device class (empty: the store does not know the devices)."""
-
-    target: str
-    device_class: str
-    records: int
-    valid: int
-    imported: int
-    workloads: int
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleStats:
-    """Counts of a store's records.
-
-    Attributes:
-        valid: have a time. censored: were let go early, as slower than the best by far.
-        failed: of the candidate's own fault, by kind ("RUN_ERROR", ...).
-        imported: were measured elsewhere.
-        candidates, workloads: that have a record.
-        oldest, newest: None where there is no record.
-        retracted: records that were taken back; they are not among the others.
-        pipeline_versions: of these workloads, the latest measured first; who changes how models are prepared makes a
-            new one.
-    """
-
-    records: int
-    valid: int
-    censored: int
-    failed: Mapping[str, int]
-    imported: int
-    candidates: int
-    workloads: int
-    oldest: datetime.datetime | None
-    newest: datetime.datetime | None
-    scopes: tuple[ScopeStats, ...]
-    retracted: int
-    pipeline_versions: tuple[str, ...] = ()
 
 
 # (items so far)
@@ -261,31 +219,7 @@ class Schedules:
 
     def stats(self) -> ScheduleStats:
         """What the store holds, in numbers. Role: viewer."""
-        found = self._calls.schedule_stats()
-        return ScheduleStats(
-            records=found.records,
-            valid=found.valid,
-            censored=found.censored,
-            failed=dict(found.failed),
-            imported=found.imported,
-            candidates=found.candidates,
-            workloads=found.workloads,
-            oldest=_moment(found.oldest) if found.HasField("oldest") else None,
-            newest=_moment(found.newest) if found.HasField("newest") else None,
-            scopes=tuple(
-                ScopeStats(
-                    target=scope.target,
-                    device_class=scope.device_class,
-                    records=scope.records,
-                    valid=scope.valid,
-                    imported=scope.imported,
-                    workloads=scope.workloads,
-                )
-                for scope in found.scopes
-            ),
-            retracted=found.retracted,
-            pipeline_versions=tuple(found.pipeline_versions),
-        )
+        return stats_from(self._calls.schedule_stats())
 
     def retract(
         self,
@@ -307,6 +241,41 @@ class Schedules:
             agent=agent, device=device, job=job, since=since, until=until, reason=reason, dry_run=dry_run
         )
         return retracted_from(self._calls.retract_schedules(request))
+
+    def prune(
+        self,
+        *,
+        keep_top: int,
+        workload: str = "",
+        target: str = "",
+        device_class: str = "",
+        project: str = "",
+        before: datetime.datetime | None = None,
+        dry_run: bool = False,
+        progress: PruneProgress | None = None,
+    ) -> Pruned:
+        """Makes the store smaller: of each workload, target and device class the `keep_top` fastest candidates stay.
+
+        So does what was verified or compared, what jobs that run have measured, and the fastest of each job. Only
+        records go that all that is given holds for (`target`: TVM's JSON; `before`: measured before). They count as
+        trials still, and are not taken in again from other farms. `dry_run` only says how much it would be. May be
+        broken off and begun again. Role: admin. Raises InvalidInput, NotFound (device class).
+        """
+        request = prune_request(
+            keep_top=keep_top,
+            workload=workload,
+            target=target,
+            device_class=device_class,
+            project=project,
+            before=before,
+            dry_run=dry_run,
+        )
+        so_far = pruned_from(schedule_pb2.PrunedSchedules())
+        for answer in self._calls.prune_schedules(request):
+            so_far = pruned_from(answer)
+            if progress is not None:
+                progress(so_far)
+        return so_far
 
     def _import(self, sources: Sequence[_Source], progress: ImportProgress | None) -> Imported:
         tally = _Tally()
@@ -474,8 +443,3 @@ def _over_one_stream(
                 yield waiting.popleft(), answer
         finally:
             outbox.put(None)  # or the thread that sends would wait for more for ever
-
-
-def _moment(wire: Timestamp) -> datetime.datetime:
-    moment: datetime.datetime = wire.ToDatetime(tzinfo=datetime.UTC)
-    return moment

@@ -268,8 +268,8 @@ def test_what_takes_long_shows_how_far_it_is(
     capsys: pytest.CaptureFixture[str],
     short: bool,
 ) -> None:
-    monkeypatch.setattr("tunefarm.cli.schedules._PLAIN_TICK_SECONDS", 0.0)
-    monkeypatch.setattr("tunefarm.cli.schedules.SHORT_SECONDS", 60.0 if short else 0.0)
+    monkeypatch.setattr("tunefarm.cli.telling._PLAIN_TICK_SECONDS", 0.0)
+    monkeypatch.setattr("tunefarm.cli.telling.SHORT_SECONDS", 60.0 if short else 0.0)
     assert main(["schedules", "import", str(export), "--connect", empty.address, "--json"]) == 0
     shown = capsys.readouterr()
     told = [line for line in shown.err.splitlines() if "taking in" in line]
@@ -345,7 +345,7 @@ def test_stats_read_well_at_sixty_columns(
 
 
 def test_help_reads_well_at_sixty_columns() -> None:
-    for command in ("export", "import", "merge", "retract", "stats"):
+    for command in ("export", "import", "merge", "prune", "retract", "stats"):
         ran = _narrow(command, "--help")
         assert max(len(line) for line in ran.stdout.splitlines()) <= 60
 

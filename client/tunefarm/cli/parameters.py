@@ -43,6 +43,11 @@ DataDir = Annotated[
     ),
 ]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as `tunefarm jobs` shows it.")]
+# Of records of schedules.
+Workload = Annotated[str, typer.Option("--workload", metavar="ID", help="Only this workload's records.")]
+Target = Annotated[str, typer.Option("--target", metavar="JSON", help="Only this target's, in TVM's JSON.")]
+DeviceClass = Annotated[str, typer.Option("--class", metavar="NAME", help="Only those of this device class.")]
+Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Only this project's.")]
 
 
 @dataclasses.dataclass(frozen=True)

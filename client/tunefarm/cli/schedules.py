@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import enum
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tunefarm.cli import known, retracting, verifying
+from tunefarm.cli import known, pruning, retracting, verifying
 from tunefarm.cli.exits import DONE, INTERRUPTED, SET_ASIDE
-from tunefarm.cli.output import console, open_view, print_document, print_error, print_rendered
-from tunefarm.cli.parameters import AsJson, Connect, DataDir, Insecure, Reach, Token
+from tunefarm.cli.output import console, print_document, print_error, print_rendered
+from tunefarm.cli.parameters import (
+    AsJson,
+    Connect,
+    DataDir,
+    DeviceClass,
+    Insecure,
+    Project,
+    Reach,
+    Target,
+    Token,
+    Workload,
+)
+from tunefarm.cli.telling import bar, session
 from tunefarm.documents import exported_databases_document, exported_document, imported_document, stats_document
 from tunefarm.errors import InvalidInput, TunefarmError
 from tunefarm.formats import counted, failures, size
@@ -25,15 +34,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tunefarm.client import Client
-    from tunefarm.schedules import Imported, ScheduleStats
-    from tunefarm.view import View
+    from tunefarm.schedule_stats import ScheduleStats
+    from tunefarm.schedules import Imported
 
-# What is over sooner shows no progress.
-SHORT_SECONDS = 2.0
-_TICK_SECONDS = 0.2
-_PLAIN_TICK_SECONDS = 5.0
 _SHOWN_REFUSALS = 20
-_BAR_WIDTH = 20
 
 
 class Format(enum.StrEnum):
@@ -67,10 +71,6 @@ MeasuredOn = Annotated[
 Sources = Annotated[
     list[str], typer.Argument(metavar="FILE|HOST:PORT...", help="Exports, or other farms' coordinators.")
 ]
-Workload = Annotated[str, typer.Option("--workload", metavar="ID", help="Only this workload's records.")]
-Target = Annotated[str, typer.Option("--target", metavar="JSON", help="Only this target's, in TVM's JSON.")]
-DeviceClass = Annotated[str, typer.Option("--class", metavar="NAME", help="Only those of this device class.")]
-Project = Annotated[str, typer.Option("--project", metavar="NAME", help="Only this project's.")]
 FromToken = Annotated[
     str | None,
     typer.Option("--from-token", metavar="TOKEN", envvar="TUNEFARM_FROM_TOKEN", help="For the farms to take from."),
@@ -87,6 +87,7 @@ def build() -> typer.Typer:
     group.command("import", short_help="Take in schedules from files.")(import_)
     group.command("merge", short_help="Take in what other farms have.")(merge)
     group.command("retract", short_help="Take back what an agent, a device or a job brought.")(retracting.retract)
+    group.command("prune", short_help="Keep the fastest schedules of each kernel alone.")(pruning.prune)
     group.command("verify", short_help="Measure and check what the store has for a model.")(verifying.verify)
     group.command("stats", short_help="What the store holds, in numbers.")(stats)
     return group
@@ -111,7 +112,7 @@ def export(
     if file_format is Format.METASCHEDULE:
         filters = {"workload": workload, "target": target, "device_class": device_class, "project": project}
         return _export_databases(Reach(connect, token, insecure, data_dir), file, filters, as_json)
-    with _session(Reach(connect, token, insecure, data_dir)) as (client, telling):
+    with session(Reach(connect, token, insecure, data_dir)) as (client, telling):
         written = client.schedules.export_to(
             file,
             workload=workload,
@@ -169,7 +170,7 @@ def _import_databases(reach: Reach, folders: list[Path], device_class: str, as_j
 
 
 def _export_databases(reach: Reach, folder: Path, filters: dict[str, str], as_json: bool) -> int:
-    with _session(reach) as (client, telling):
+    with session(reach) as (client, telling):
         written = client.schedules.export_metaschedule(
             folder, **filters, progress=lambda count: telling(lambda: f"writing {folder.name}: {count:,} records")
         )
@@ -250,7 +251,7 @@ def _take(reach: Reach, take: _Take, as_json: bool, *, agent: bool = False) -> i
     """Takes in, tells what came of it, and returns the exit code."""
     total = _Total()
     try:
-        with _session(reach, agent=agent) as (client, telling):
+        with session(reach, agent=agent) as (client, telling):
 
             def tell(so_far: Imported, done: int, size: int) -> None:
                 total.now(so_far)
@@ -290,50 +291,13 @@ class _Total:
         self._before = self.sum
 
 
-@contextlib.contextmanager
-def _session(reach: Reach, *, agent: bool = False) -> Iterator[tuple[Client, Callable[[Callable[[], str]], None]]]:
-    """A client, and what tells of its progress once that is worth it."""
-    with contextlib.ExitStack() as opened:
-        view = open_view(as_json=True)
-        embedded = reach.connect is None  # then there is something to tell at once
-        if embedded:
-            opened.enter_context(view)
-        client = opened.enter_context(reach.client(agent=agent, view=view if embedded else None))
-        yield client, _Telling(view, opened, shown=embedded)
-
-
-@dataclasses.dataclass
-class _Telling:
-    """Progress on stderr: drawn in place on a terminal, else a line now and then; nothing in the first two seconds."""
-
-    view: View
-    opened: contextlib.ExitStack
-    shown: bool
-
-    def __post_init__(self) -> None:
-        self._due = time.monotonic() + SHORT_SECONDS
-
-    def __call__(self, text: Callable[[], str]) -> None:
-        now = time.monotonic()
-        if now < self._due:
-            return
-        if not self.shown:
-            self.opened.enter_context(self.view)
-            self.shown = True
-        terminal = console(stderr=True).is_terminal
-        self._due = now + (_TICK_SECONDS if terminal else _PLAIN_TICK_SECONDS)
-        self.view.notice(text())
-
-
 def _progress(so_far: Imported, done: int, size: int) -> str:
     came = f"{so_far.added:,} new, {so_far.known:,} known"
     if so_far.refused_count:
         came += f", {so_far.refused_count:,} set aside"
     if not size:
         return f"taking in: {came}"
-    share = min(done / size, 1.0)
-    full = round(share * _BAR_WIDTH)
-    return f"taking in {'━' * full}{'╌' * (_BAR_WIDTH - full)} {share:4.0%}  {came}"
+    return f"taking in {bar(done, size)}  {came}"
 
 
 # ---- how it reads
@@ -370,6 +334,8 @@ def _shown(stats: ScheduleStats, width: int) -> Iterator[RenderableType]:
     yield f"{counted(stats.records, 'record')}: {', '.join(parts)}; {stats.imported:,} of them imported"
     if stats.retracted:
         yield f"{counted(stats.retracted, 'record')} taken back, beside these"
+    if stats.pruned:
+        yield f"{counted(stats.pruned, 'record')} pruned, which count as trials still"
     yield f"{counted(stats.candidates, 'candidate')} of {counted(stats.workloads, 'workload')}"
     if stats.oldest is not None and stats.newest is not None:
         # What came from TVM's databases says no time: it is of the Unix epoch.

@@ -68,6 +68,7 @@ _SCHEDULE: dict[str, Role | str] = {
     "GetScheduleStats": Role.VIEWER,
     "ImportSchedules": Role.ADMIN,
     "RetractSchedules": Role.ADMIN,
+    "PruneSchedules": Role.ADMIN,
     # Both import the model and take the coordinator's cores for it, as planning does.
     "FindSchedules": Role.SUBMITTER,
     "CompileModel": Role.SUBMITTER,

@@ -1,6 +1,7 @@
 """Carries out the search side of a job: prepare, propose, observe, build."""
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import time
@@ -32,7 +33,7 @@ from tunefarm_coordinator.control.services import Services
 from tunefarm_coordinator.control.shape_sets import PreparedSets
 from tunefarm_coordinator.control.spent import spent_on
 from tunefarm_coordinator.engines.candidate import BuiltCandidate, Neighbour
-from tunefarm_coordinator.errors import InvalidInput, NoDesignSpace
+from tunefarm_coordinator.errors import InvalidInput, NoDesignSpace, NotFound
 from tunefarm_coordinator.jobs import events as ev
 from tunefarm_coordinator.jobs import instructions as ins
 from tunefarm_coordinator.models.task import TuningTask
@@ -158,10 +159,10 @@ class TuningStage:
 
     async def observe(self, wanted: ins.Observe) -> None:
         """Tells search how its candidates did. A searcher that lost the task learns it from the history instead."""
-        observations = [
-            Observation(identity, await self.trace(wanted.workload, identity), seconds)
-            for identity, seconds in wanted.results
-        ]
+        observations = []
+        for identity, seconds in wanted.results:
+            with contextlib.suppress(NotFound):  # another job's, which was pruned meanwhile
+                observations.append(Observation(identity, await self.trace(wanted.workload, identity), seconds))
         try:
             await self._services.compute.ask(Observe(self._key(wanted.workload), tuple(observations)))
         except (UnknownTask, ComputeLost):
@@ -235,7 +236,12 @@ class TuningStage:
     async def build(self, wanted: ins.Build) -> None:
         """Builds one candidate; a failure is the candidate's own and goes on record."""
         task = await self._task(wanted.workload)
-        trace = await self.trace(wanted.workload, wanted.identity)
+        try:
+            trace = await self.trace(wanted.workload, wanted.identity)
+        except NotFound as gone:
+            lost = ev.Failure("BUILD_ERROR", str(gone))
+            await self._runner.record(ev.BuildEnded(wanted.round, wanted.index, None, lost, 0.0))
+            return
         target = (await self.summary()).target
         answer: Built | BuildFailed = await self.ask(Build(task.module, trace, target, BUILD_TIMEOUT_SECONDS))
         if isinstance(answer, Built):
@@ -258,10 +264,12 @@ class TuningStage:
         return await asyncio.to_thread(self._services.artifacts.put, content, self._sheet.job_id)
 
     async def trace(self, workload: str, identity: str) -> str:
-        """The trace of a candidate, from memory or the store."""
+        """The trace of a candidate, from memory or the store. Raises NotFound: it was pruned meanwhile."""
         key = (workload, identity)
         if key not in self._traces:
             found = await asyncio.to_thread(self._services.store.traces, workload, [identity])
+            if identity not in found:
+                raise NotFound(f"the schedule {identity} of {workload} was pruned from the store")
             self._traces[key] = found[identity]
         return self._traces[key]
 

@@ -37,6 +37,9 @@ class Backend(ABC):
     def check_is_ours(self) -> None:  # noqa: B027 - a server's database is ours by its URL
         """Raises StoreError where the database is another program's. Called once, before migration."""
 
+    def tidy(self) -> None:  # noqa: B027 - a server does so by itself
+        """Makes the file smaller where much of it is free. Called once, after migration; it may take a while."""
+
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """The writing connection in one transaction. The writer thread's alone, once the store is open."""
@@ -60,6 +63,14 @@ class Backend(ABC):
                 yield connection
         except SQLAlchemyError as error:
             raise self.store_error(error) from error
+
+    def used_bytes(self, connection: sa.Connection) -> int | None:  # noqa: ARG002 - for those that know
+        """Bytes of the file that hold something, as this connection sees it; None: the database does not say."""
+        return None
+
+    def give_back(self, connection: sa.Connection) -> int:  # noqa: ARG002 - for those that can
+        """Gives a part of what the file has free back to the file system, within the transaction; how many bytes."""
+        return 0
 
     def store_error(self, error: Exception) -> StoreError:
         """What the user is told about a database error."""

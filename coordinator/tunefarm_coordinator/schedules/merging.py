@@ -14,6 +14,7 @@ from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.schedules import tables
 from tunefarm_coordinator.schedules.apply import add_records, add_traces, add_workloads, apply, parts
 from tunefarm_coordinator.schedules.changes import AddDevices, CandidateTrace, DeviceFacts, KnownWorkload
+from tunefarm_coordinator.schedules.pruning import pruned_records
 from tunefarm_coordinator.schedules.record import Record, Source
 from tunefarm_coordinator.schedules.retracting import retracted_records
 
@@ -64,7 +65,8 @@ def taking(offers: Sequence[Offer]) -> Callable[[sa.Connection], Taken]:
         new_devices = _new(connection, tables.devices.c.fingerprint, [offer.fingerprint for offer in devices])
         add_workloads(connection, workloads, imported=True)
         apply(AddDevices(tuple(devices)), connection)
-        aside = retracted_records(connection, [offer.record.record_id for offer in records])
+        ids = [offer.record.record_id for offer in records]
+        aside = retracted_records(connection, ids) | pruned_records(connection, ids)
         taken = [offer for offer in records if offer.record.record_id not in aside]
         traces = [CandidateTrace(offer.record.workload, offer.record.identity, offer.trace) for offer in taken]
         add_traces(connection, traces, imported=True)

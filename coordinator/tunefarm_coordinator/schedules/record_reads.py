@@ -2,14 +2,14 @@
 
 import json
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from tunefarm_coordinator.schedules import ranking, tables
+from tunefarm_coordinator.schedules import pruning, ranking, tables
 from tunefarm_coordinator.schedules.apply import parts, target_id
 from tunefarm_coordinator.schedules.best_reads import Scope, ranked, record_of, verifications_of
 from tunefarm_coordinator.schedules.changes import KnownWorkload
@@ -139,9 +139,10 @@ class RecordReads(DeviceReads):
         self, workloads: Sequence[str], target: str, device_class: str, *, own: bool = False
     ) -> dict[str, int]:
         """How many records of candidates that work (measured, or let go early), the default schedule left out, each
-        workload has that has any. `own`: what was imported does not count."""
+        workload has that has any; with those that were pruned. `own`: what was imported does not count."""
         columns = tables.records.c
-        counts: dict[str, int] = {}
+        sources = [Source.TUNED] if own else [Source.TUNED, Source.IMPORTED]
+        counts: Counter[str] = Counter()
         with self._backend.reading() as connection:
             scope = Scope.of_devices(target, self.of_class(connection, device_class))
             for part in parts(list(dict.fromkeys(workloads))):
@@ -150,12 +151,13 @@ class RecordReads(DeviceReads):
                     .where(
                         scope.of(tables.records, part),
                         columns.median.is_not(None) | columns.outcome.startswith(_LET_GO),
-                        columns.source == Source.TUNED if own else columns.source != Source.BASELINE,
+                        columns.source.in_(sources),
                     )
                     .group_by(columns.workload)
                 )
-                counts.update((row.workload, row.valid) for row in connection.execute(query))
-        return counts
+                counts.update({row.workload: row.valid for row in connection.execute(query)})
+                counts.update(pruning.still_counted(connection, part, scope, sources))
+        return dict(counts)
 
     def targets(self) -> list[str]:
         """Every target that something was measured for, as TVM's JSON."""

@@ -27,7 +27,8 @@ class ScopeStats:
 @dataclass(frozen=True)
 class StoreStats:
     """Counts of the store's records. `candidates` and `workloads` are those that have one; `oldest` and `newest` are
-    Unix seconds, None where there is no record. `retracted`: records that were taken back, counted nowhere else.
+    Unix seconds, None where there is no record. `retracted`: records that were taken back; `pruned`: that are counted
+    as trials still. Neither are among the others.
     `pipeline_versions`: of these workloads, the latest measured first."""
 
     records: int
@@ -41,6 +42,7 @@ class StoreStats:
     newest: float | None
     scopes: tuple[ScopeStats, ...]
     retracted: int
+    pruned: int
     pipeline_versions: tuple[str, ...]
 
 
@@ -65,8 +67,7 @@ class StatsReads(DeviceReads):
             groups = connection.execute(grouped).all()
             ended = connection.execute(_without_time()).all()
             distinct = connection.scalar(sa.select(sa.func.count()).select_from(candidates)) or 0
-            aside = sa.select(sa.func.count()).select_from(tables.retracted[tables.records])
-            retracted = connection.scalar(aside) or 0
+            retracted, pruned = _aside(connection)
             targets = {row.target_id: row.json for row in connection.execute(sa.select(tables.targets))}
             classes = dict(self._derived(connection))
         failed = {kind: count for kind, count in ended if kind}
@@ -82,8 +83,17 @@ class StatsReads(DeviceReads):
             newest=max((group.newest for group in groups), default=None),
             scopes=_scopes(groups, targets, classes),
             retracted=retracted,
+            pruned=pruned,
             pipeline_versions=_pipeline_versions(groups),
         )
+
+
+def _aside(connection: sa.Connection) -> tuple[int, int]:
+    """How many records were taken back, and pruned."""
+    aside = sa.select(sa.func.count()).select_from(tables.retracted[tables.records])
+    both = sa.select(sa.func.count()).select_from(tables.pruned).where(tables.pruned.c.scope.is_(None))
+    pruned = connection.scalar(sa.select(sa.func.sum(tables.pruned_scopes.c.records))) or 0
+    return (connection.scalar(aside) or 0) + (connection.scalar(both) or 0), int(pruned)
 
 
 def _without_time() -> sa.Select[Any]:

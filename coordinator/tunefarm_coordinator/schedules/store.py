@@ -7,13 +7,14 @@ from types import TracebackType
 import sqlalchemy as sa
 
 from tunefarm_coordinator.errors import StoreError
-from tunefarm_coordinator.schedules import tables
+from tunefarm_coordinator.schedules import pruning, tables
 from tunefarm_coordinator.schedules.access_reads import AccessReads
 from tunefarm_coordinator.schedules.backend import Backend, open_backend
 from tunefarm_coordinator.schedules.changes import Change
 from tunefarm_coordinator.schedules.job_reads import JobReads
 from tunefarm_coordinator.schedules.joining import ChangeSet, joined
 from tunefarm_coordinator.schedules.merging import Offer, Taken, taking
+from tunefarm_coordinator.schedules.pruning import Pruned, Pruning
 from tunefarm_coordinator.schedules.record_reads import RecordReads
 from tunefarm_coordinator.schedules.retracting import Facts, Retracted, found, retracting
 from tunefarm_coordinator.schedules.schema import migrate
@@ -44,6 +45,7 @@ class Store(JobReads, RecordReads, StatsReads, AccessReads):
             try:
                 with backend.writing() as connection:
                     migrate(connection, backend.name)
+                backend.tidy()
             except sa.exc.SQLAlchemyError as error:
                 raise backend.store_error(error) from error
             return cls(backend)
@@ -93,6 +95,25 @@ class Store(JobReads, RecordReads, StatsReads, AccessReads):
         """How much `retract` would take back. Blocks. Raises InvalidInput."""
         with self._backend.reading() as connection:
             return found(connection, facts)
+
+    def prunable(self, wanted: Pruning) -> list[str]:
+        """The workloads that `prune` is to be called with. Blocks. Raises InvalidInput."""
+        with self._backend.reading() as connection:
+            return pruning.concerned(connection, wanted)
+
+    def would_prune(self, wanted: Pruning, workload: str) -> Pruned:
+        """How much calling `prune` until there is no more would take. Blocks."""
+        with self._backend.reading() as connection:
+            return pruning.found(connection, wanted, workload, self._derived(connection))
+
+    def prune(self, wanted: Pruning, workload: str) -> "Future[Pruned]":
+        """Takes away some thousand records of the workload (`pruning`), at most. Blocks for a read, then queues."""
+        return self._writer.submit(pruning.step(wanted, workload, self.device_classes(), self._backend.used_bytes))
+
+    def give_back(self) -> "Future[int]":
+        """Gives some of the room that the store no longer uses back to the file system; resolves to how many bytes.
+        0: no more can be given back now."""
+        return self._writer.submit(self._backend.give_back)
 
     def check(self) -> "Future[None]":
         """A write that nobody reads: resolves once it is durable, so that it shows whether the store can be written."""

@@ -171,6 +171,33 @@ def _retracted(table: sa.Table) -> sa.Table:
 # By the table that they were taken from.
 retracted = {table: _retracted(table) for table in (records, verifications, comparisons)}
 
+# What pruned records counted: those are in one scope that differ in nothing but the candidate, its times and when.
+# `ending`: "measured", "at_least", or what they failed of.
+pruned_scopes = sa.Table(
+    "pruned_scopes",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    _text("workload"),
+    _target(),
+    _text("device_fingerprint"),
+    _text("source"),
+    _text("ending"),
+    _text("job_id"),
+    _agent(),
+    sa.Column("records", sa.BigInteger, nullable=False),
+    sa.Index(None, "workload", "target_id"),
+)
+
+# Which records those were: another store's copy counts nothing a second time. There may be millions, so they are short.
+pruned = sa.Table(
+    "pruned",
+    metadata,
+    sa.Column("record", sa.LargeBinary, primary_key=True),  # the record's id: 32 bytes
+    sa.Column("scope", sa.Integer, nullable=True),  # NULL: taken back since, counted nowhere
+    _seconds("created"),
+    sqlite_with_rowid=False,
+)
+
 # Devices that drain until a person puts them back.
 drained = sa.Table("drained", metadata, _key("agent_id"), _key("device_id"), _text("reason"), _seconds("since"))
 

@@ -13,8 +13,10 @@ from tunefarm_coordinator.schedules.store import Store
 from tunefarm_coordinator.service.databases import Databases
 from tunefarm_coordinator.service.exchange import Intake, exported
 from tunefarm_coordinator.service.found import FoundModels
+from tunefarm_coordinator.service.pruning import pruned
 from tunefarm_coordinator.service.schedule_messages import (
     facts_of,
+    pruning_of,
     record_message,
     retracted_message,
     stats_message,
@@ -93,6 +95,12 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             return retracted_message(await asyncio.to_thread(self._store.would_retract, facts))
         reason = printable(request.reason)
         return retracted_message(await asyncio.wrap_future(self._store.retract(facts, reason, time.time())))
+
+    async def PruneSchedules(
+        self, request: schedule_pb2.PruneSchedulesRequest, _: grpc.aio.ServicerContext
+    ) -> AsyncIterator[schedule_pb2.PrunedSchedules]:
+        async for so_far in pruned(self._store, pruning_of(request), dry_run=request.dry_run):
+            yield so_far
 
     def _messages(self, records: Sequence[Record]) -> list[schedule_pb2.ScheduleRecord]:
         traces = self._store.traces_of(records)

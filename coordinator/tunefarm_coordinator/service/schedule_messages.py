@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tunefarm_coordinator.errors import Conflict, InvalidInput
 from tunefarm_coordinator.schedules.changes import DeviceFacts, KnownWorkload
 from tunefarm_coordinator.schedules.merging import Offer, OfferedRecord
+from tunefarm_coordinator.schedules.pruning import Pruning
 from tunefarm_coordinator.schedules.record import (
     Censored,
     Failed,
@@ -124,6 +125,18 @@ def retracted_message(retracted: Retracted) -> schedule_pb2.RetractedSchedules:
     return schedule_pb2.RetractedSchedules(**vars(retracted))
 
 
+def pruning_of(request: schedule_pb2.PruneSchedulesRequest) -> Pruning:
+    """What is to stay, and which records may go."""
+    return Pruning(
+        keep_top=request.keep_top,
+        workload=request.workload,
+        target=request.target,
+        device_class=request.device_class,
+        project=request.project,
+        before=unix_seconds(request.before) if request.HasField("before") else None,
+    )
+
+
 def offer_of(item: schedule_pb2.ScheduleItem) -> Offer:
     """What another store gives, checked as far as it can be without replaying it. Raises InvalidInput."""
     reader = _READERS.get(item.WhichOneof("item") or "")
@@ -173,6 +186,7 @@ def stats_message(stats: StoreStats) -> schedule_pb2.ScheduleStats:
         newest=None if stats.newest is None else timestamp(stats.newest),
         scopes=[schedule_pb2.ScopeStats(**vars(scope)) for scope in stats.scopes],
         retracted=stats.retracted,
+        pruned=stats.pruned,
         pipeline_versions=stats.pipeline_versions,
     )
 

@@ -181,7 +181,7 @@ class GetScheduleStatsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ScheduleStats(_message.Message):
-    __slots__ = ("records", "valid", "censored", "failed", "imported", "candidates", "workloads", "oldest", "newest", "scopes", "retracted", "pipeline_versions")
+    __slots__ = ("records", "valid", "censored", "failed", "imported", "candidates", "workloads", "oldest", "newest", "scopes", "retracted", "pipeline_versions", "pruned")
     class FailedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -201,6 +201,7 @@ class ScheduleStats(_message.Message):
     SCOPES_FIELD_NUMBER: _ClassVar[int]
     RETRACTED_FIELD_NUMBER: _ClassVar[int]
     PIPELINE_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    PRUNED_FIELD_NUMBER: _ClassVar[int]
     records: int
     valid: int
     censored: int
@@ -213,7 +214,8 @@ class ScheduleStats(_message.Message):
     scopes: _containers.RepeatedCompositeFieldContainer[ScopeStats]
     retracted: int
     pipeline_versions: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, records: _Optional[int] = ..., valid: _Optional[int] = ..., censored: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ..., imported: _Optional[int] = ..., candidates: _Optional[int] = ..., workloads: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scopes: _Optional[_Iterable[_Union[ScopeStats, _Mapping]]] = ..., retracted: _Optional[int] = ..., pipeline_versions: _Optional[_Iterable[str]] = ...) -> None: ...
+    pruned: int
+    def __init__(self, records: _Optional[int] = ..., valid: _Optional[int] = ..., censored: _Optional[int] = ..., failed: _Optional[_Mapping[str, int]] = ..., imported: _Optional[int] = ..., candidates: _Optional[int] = ..., workloads: _Optional[int] = ..., oldest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., scopes: _Optional[_Iterable[_Union[ScopeStats, _Mapping]]] = ..., retracted: _Optional[int] = ..., pipeline_versions: _Optional[_Iterable[str]] = ..., pruned: _Optional[int] = ...) -> None: ...
 
 class ScopeStats(_message.Message):
     __slots__ = ("target", "device_class", "records", "valid", "imported", "workloads")
@@ -400,3 +402,39 @@ class RetractedSchedules(_message.Message):
     comparisons: int
     workloads: int
     def __init__(self, records: _Optional[int] = ..., verifications: _Optional[int] = ..., comparisons: _Optional[int] = ..., workloads: _Optional[int] = ...) -> None: ...
+
+class PruneSchedulesRequest(_message.Message):
+    __slots__ = ("keep_top", "workload", "target", "device_class", "project", "before", "dry_run")
+    KEEP_TOP_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_CLASS_FIELD_NUMBER: _ClassVar[int]
+    PROJECT_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    DRY_RUN_FIELD_NUMBER: _ClassVar[int]
+    keep_top: int
+    workload: str
+    target: str
+    device_class: str
+    project: str
+    before: _timestamp_pb2.Timestamp
+    dry_run: bool
+    def __init__(self, keep_top: _Optional[int] = ..., workload: _Optional[str] = ..., target: _Optional[str] = ..., device_class: _Optional[str] = ..., project: _Optional[str] = ..., before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
+
+class PrunedSchedules(_message.Message):
+    __slots__ = ("records", "traces", "workloads", "workloads_seen", "workloads_total", "freed_bytes", "returned_bytes")
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    TRACES_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_SEEN_FIELD_NUMBER: _ClassVar[int]
+    WORKLOADS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    FREED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    RETURNED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    records: int
+    traces: int
+    workloads: int
+    workloads_seen: int
+    workloads_total: int
+    freed_bytes: int
+    returned_bytes: int
+    def __init__(self, records: _Optional[int] = ..., traces: _Optional[int] = ..., workloads: _Optional[int] = ..., workloads_seen: _Optional[int] = ..., workloads_total: _Optional[int] = ..., freed_bytes: _Optional[int] = ..., returned_bytes: _Optional[int] = ...) -> None: ...

@@ -82,6 +82,11 @@ class ScheduleServiceStub:
                 request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.RetractSchedulesRequest.SerializeToString,
                 response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.RetractedSchedules.FromString,
                 _registered_method=True)
+        self.PruneSchedules = channel.unary_stream(
+                '/tunefarm.v1.ScheduleService/PruneSchedules',
+                request_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.PruneSchedulesRequest.SerializeToString,
+                response_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.PrunedSchedules.FromString,
+                _registered_method=True)
 
 
 class ScheduleServiceServicer:
@@ -168,6 +173,17 @@ class ScheduleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PruneSchedules(self, request, context):
+        """Takes records away that no view and no job needs: of each workload, target and device class the fastest candidates
+        stay, and with them what was verified or compared, what jobs that run have measured, and the fastest of each job, so
+        that it can go on. What goes counts as trials still, and another store's copy of it is not taken in again. What came of
+        it so far, workload after workload, each once it is durable; it may be broken off, and begun again.
+        INVALID_ARGUMENT, NOT_FOUND (device class).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScheduleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -215,6 +231,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.RetractSchedules,
                     request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.RetractSchedulesRequest.FromString,
                     response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.RetractedSchedules.SerializeToString,
+            ),
+            'PruneSchedules': grpc.unary_stream_rpc_method_handler(
+                    servicer.PruneSchedules,
+                    request_deserializer=tunefarm__proto_dot_v1_dot_schedule__pb2.PruneSchedulesRequest.FromString,
+                    response_serializer=tunefarm__proto_dot_v1_dot_schedule__pb2.PrunedSchedules.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -463,6 +484,33 @@ class ScheduleService:
             '/tunefarm.v1.ScheduleService/RetractSchedules',
             tunefarm__proto_dot_v1_dot_schedule__pb2.RetractSchedulesRequest.SerializeToString,
             tunefarm__proto_dot_v1_dot_schedule__pb2.RetractedSchedules.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneSchedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/tunefarm.v1.ScheduleService/PruneSchedules',
+            tunefarm__proto_dot_v1_dot_schedule__pb2.PruneSchedulesRequest.SerializeToString,
+            tunefarm__proto_dot_v1_dot_schedule__pb2.PrunedSchedules.FromString,
             options,
             channel_credentials,
             insecure,

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.unit.schedules.schedule_examples import append, job, model
+from tests.unit.schedules.schedule_examples import DEVICES, WORKLOAD, append, job, model, record
 from tunefarm_coordinator.errors import InvalidInput, StoreError
+from tunefarm_coordinator.schedules.changes import AddRecords
+from tunefarm_coordinator.schedules.pruning import Pruning
+from tunefarm_coordinator.schedules.record_reads import RecordFilter
 from tunefarm_coordinator.schedules.store import Store
 
 
@@ -180,3 +183,66 @@ class TestFullDisk:
         assert stopped == "True", result.stderr
         with Store.open(_url(path)) as store:
             assert [event.seq for event in store.events("j1")] == list(range(1, int(acknowledged) + 1))
+
+
+def _much(store: Store) -> None:
+    """Three megabytes of one kernel's, of which six candidates stay."""
+    records = [
+        record(f"c{at}", 1e-3 + at * 1e-6, conditions={f"sensor {number}": 1.0 * at for number in range(40)})
+        for at in range(2000)
+    ]
+    store.write(DEVICES, AddRecords(tuple(records))).result()
+
+
+def _prune(store: Store) -> int:
+    """Bytes freed."""
+    freed, more = 0, True
+    while more:
+        step = store.prune(Pruning(keep_top=1), WORKLOAD).result()
+        freed, more = freed + (step.freed or 0), step.more
+    return freed
+
+
+def _size(path: Path) -> int:
+    """Of the file, with nothing left in its log."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    return path.stat().st_size
+
+
+def test_room_that_pruning_leaves_goes_back_to_the_file_system(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with Store.open(_url(path)) as store:
+        _much(store)
+        before = _size(path)
+        freed = _prune(store)
+        largest, returned = _size(path), 0
+        while given := store.give_back().result():
+            returned += given
+        assert largest - _size(path) == returned >= freed > 2_000_000
+        assert before - _size(path) == freed  # what the names of what went take is off it
+        assert len(store.records(RecordFilter())) == 6
+
+
+def test_a_file_of_before_is_written_anew_when_it_is_opened(tmp_path: Path) -> None:
+    """One that was made without room for incremental vacuum: what is free in it stays free until then."""
+    path = tmp_path / "store.db"
+    Store.open(_url(path)).close()
+    with sqlite3.connect(path, isolation_level=None) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+    with Store.open(_url(path)) as store:
+        _much(store)
+    with Store.open(_url(path)) as store:
+        before = _size(path)
+        assert _prune(store) > 2_000_000
+        assert store.give_back().result() == 0
+        assert _size(path) >= before
+    with Store.open(_url(path)) as store:
+        assert before - _size(path) > 2_000_000
+        assert len(store.records(RecordFilter())) == 6
+        _much(store)
+        _prune(store)
+        assert store.give_back().result() > 0
