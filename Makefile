@@ -24,7 +24,7 @@ DEMO := tunefarm-demo
 NAMED := $(firstword $(foreach name,CXX CC,$(if $(filter environment,$(origin $(name))),$($(name)))))
 COMPILERS := $(or $(NAMED),g++ gcc clang++ clang c++ cc)
 
-.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-again bench-near bench-store bench-templates bench-kernels bench-replay bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check math-table conformance cases clean
+.PHONY: help setup compiler lint test test-slow explore protos demo zoo bench bench-tuners bench-again bench-near bench-store bench-templates bench-kernels bench-replay bench-warm-model bench-farm bench-rpc bench-cuda-compile bench-runtimes gpu-check math-table conformance cases clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
@@ -105,6 +105,9 @@ bench-kernels: setup $(BENCHMARKING) ## kernels of real models against ONNX Runt
 
 bench-replay: setup ## how the budget is given out, dynamic against uniform, on recorded trials; a minute
 	$(BIN)/python tests/benchmarks/replay_policies.py $(BENCH_ARGS)
+
+bench-warm-model: setup ## a cost model that begins with other models' records against one that begins empty, on recorded schedules; needs sources (BENCH_ARGS)
+	$(BIN)/python -W ignore tests/benchmarks/warm_model.py $(BENCH_ARGS)
 
 bench-farm: setup ## a thousand fake agents on the real farm side of a coordinator; some minutes, and nothing else should run
 	$(BIN)/python tests/benchmarks/simulated_farm.py $(BENCH_ARGS)

@@ -1,10 +1,13 @@
 """Records real trials of one model: the data on which `replay_policies.py` compares policies.
 
-    python tests/benchmarks/record_trials.py squeezenet [--trials 48] [--seconds 0]
+    python tests/benchmarks/record_trials.py squeezenet [--trials 48] [--seconds 0] [--unchosen]
 
 Search, cost model, builds and measurements are the product's own; only the order is not: rounds of eight for every
 task in turn, so that each has the same number of trials. A run may be broken off, or end by itself after `--seconds`;
 the same command goes on from the work folder. What is complete goes to tests/data/recordings/.
+
+With `--unchosen` every schedule that search looks at is measured, the ones that it would not propose as well. That is
+the landscape from which `warm_model.py` has cost models choose; it stays in the work folder.
 
 A time is the fastest of ten samples with cold caches: the machine may have other work while it records. Outputs are
 not checked (the farm does that), so no failure here says WRONG_OUTPUT.
@@ -32,7 +35,9 @@ from tunefarm_coordinator.control.leases import MEASURE, RUN_TIMEOUT_SECONDS
 from tunefarm_coordinator.engines.build import build_candidate
 from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate, Proposal
 from tunefarm_coordinator.engines.cost_model import CostModelTrainer, ScoreModel
-from tunefarm_coordinator.engines.engine import Observation, Search, TaskRecord, engine
+from tunefarm_coordinator.engines.engine import Engine, Observation, Search, TaskRecord, engine
+from tunefarm_coordinator.engines.search import Autoscheduler, SearchOptions
+from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.task import TuningTask
 from tunefarm_proto.v1 import farm_pb2
 
@@ -45,6 +50,8 @@ MEMORY_MIB = "4096"
 Result = float | str
 # In the place of a trial that search had no candidate for.
 EXHAUSTED = "EXHAUSTED"
+# Proposes each schedule that it draws.
+UNCHOSEN = Autoscheduler(SearchOptions(drafts_per_candidate=1, least_drafts=1))
 
 
 @dataclass(frozen=True)
@@ -66,12 +73,16 @@ class Session:
     farm: FakeCoordinator
     builders: ProcessPoolExecutor
     trainer: CostModelTrainer
+    engine: Engine
     trials: dict[str, list[Trial]] = field(default_factory=dict)
     searches: dict[str, Search] = field(default_factory=dict)
     leases: int = 0
 
     @property
     def model(self) -> ScoreModel | None:
+        """None where nothing is chosen: a model would choose what is changed next."""
+        if self.engine is UNCHOSEN:
+            return None
         fitted = self.trainer.model.model
         return None if fitted is None else ScoreModel.from_bytes(fitted)
 
@@ -101,7 +112,7 @@ def _open(session: Session, task: TuningTask) -> Search:
     known = session.trials.setdefault(task.workload, [])
     records = [TaskRecord(each.trace, each.result if isinstance(each.result, float) else None) for each in known]
     baseline = session.summary.baselines[task.workload]
-    search = engine("autoscheduler").open(
+    search = session.engine.open(
         task.workload, task.module, session.summary.target, seed=0, records=records, seeds=(baseline,)
     )
     session.trainer.update(search.samples())
@@ -112,7 +123,7 @@ async def _round(session: Session, task: TuningTask, wanted: int) -> None:
     """Proposes, builds, measures, learns, writes down."""
     search = session.searches[task.workload]
     first = not session.trials[task.workload]
-    baseline = [search.adopt(session.summary.baselines[task.workload])] if first else []
+    baseline = _default(search, session.summary.baselines[task.workload]) if first else []
     proposals = [*baseline, *search.propose(wanted, session.model)]
     results = await _measured(session, task, proposals)
     trials = [
@@ -129,6 +140,14 @@ async def _round(session: Session, task: TuningTask, wanted: int) -> None:
     session.trials[task.workload] += trials
     with (session.work / "trials.jsonl").open("a") as file:
         file.writelines(json.dumps(asdict(trial)) + "\n" for trial in trials)
+
+
+def _default(search: Search, trace: str) -> list[Proposal]:
+    """The default schedule as a proposal; none where it has no features, so that search can't take it in."""
+    try:
+        return [search.adopt(trace)]
+    except InvalidInput:
+        return []
 
 
 async def _measured(session: Session, task: TuningTask, proposals: list[Proposal]) -> list[Result]:
@@ -208,9 +227,10 @@ async def main() -> None:
     parser.add_argument("model", choices=sorted(ZOO))
     parser.add_argument("--trials", type=int, default=48, help="of every task")
     parser.add_argument("--seconds", type=float, default=0.0, help="break off after so long; 0: never")
+    parser.add_argument("--unchosen", action="store_true", help="all schedules that search looks at, for warm_model.py")
     parser.add_argument("--work", type=Path, default=Path("bench-recording"), help="folder of recordings in progress")
     given = parser.parse_args()
-    work = given.work / given.model
+    work = given.work / (f"{given.model}-unchosen" if given.unchosen else given.model)
     work.mkdir(parents=True, exist_ok=True)
     shapes, path = ZOO[given.model].shapes, model_path(given.model)
     summary = prepare_model(PrepareModel(path, shapes, "host", work / "prepared"))
@@ -219,11 +239,12 @@ async def main() -> None:
             agent = await start_agent(farm.address, work / "agent", "--memory-limit", MEMORY_MIB)
             try:
                 await farm.attached()
-                session = Session(work, summary, farm, builders, CostModelTrainer(), read_trials(work))
+                tuner = UNCHOSEN if given.unchosen else engine("autoscheduler")
+                session = Session(work, summary, farm, builders, CostModelTrainer(), tuner, read_trials(work))
                 complete = await record(session, given.trials, given.seconds)
             finally:
                 await agent.killed()
-    if complete:
+    if complete and not given.unchosen:
         print(f"wrote {save(recording_of(given.model, summary, session.trials, given.trials))}")
 
 
