@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from landscapes import Kernel, Measured, joined, keep, read
 from tvm.target import Target
-from warm_model import MARKS, ROUNDS, Comparison, Job, ratios, row, samples_of
+from warm_model import MARKS, ROUNDS, Comparison, Curves, Job, ratios, row, samples_of
 
 from tunefarm_coordinator.engines.cost_model import CostModelTrainer, Sample
 from tunefarm_coordinator.engines.ranking import Ranking
@@ -75,8 +75,8 @@ def test_a_job_spends_its_trials_and_tells_the_best_of_them() -> None:
 
 
 def test_a_row_is_the_geometric_mean_over_kernels() -> None:
-    ours = [{"a": (1.0,) * 4, "b": (4.0,) * 4}]
-    theirs = [{"a": (2.0,) * 4, "b": (2.0,) * 4}]
+    ours: list[Curves] = [{"a": (1.0,) * 4, "b": (4.0,) * 4}]
+    theirs: list[Curves] = [{"a": (2.0,) * 4, "b": (2.0,) * 4}]
     told = row("x", ratios(ours, theirs))
     assert told.ratios == pytest.approx((1.0,) * 4)
     assert told.intervals[0] == pytest.approx((0.5, 2.0))
