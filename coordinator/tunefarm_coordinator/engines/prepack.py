@@ -46,6 +46,11 @@ def split(scheduled: IRModule) -> SplitKernel:
     return SplitKernel(module, tuple(sorted(prepacks, key=lambda prepack: prepack.argument)))
 
 
+def kernel_alone(scheduled: IRModule) -> IRModule:
+    """The scheduled module's `main` without layout conversions, as `split` has it."""
+    return IRModule({KERNEL: _bare(scheduled[KERNEL])})
+
+
 def laid_out(schedule: Any) -> Any:
     """The schedule with free weights in the order in which it reads them; itself where that is no layout. What is
     done is postprocessing in its trace: a space that changes the trace does it anew."""

@@ -78,6 +78,8 @@ def _marked_block(block: Any) -> Any:
 
 def _narrow_places(body: Any, places: set[Any]) -> Any:
     """`body` with 32 bits of each of `places` that is a value, not an index."""
+    if not places:
+        return body
     kept: dict[Any, Any] = {}
 
     def index(variable: Any) -> Any:

@@ -21,6 +21,9 @@ from tvm.tirx.analysis import undefined_vars
 from tests.unit.models import graphs
 from tunefarm_coordinator.engines import tails, trace_text
 from tunefarm_coordinator.engines.build import build_kernels
+from tunefarm_coordinator.engines.cost_model import ITERATIONS
+from tunefarm_coordinator.engines.engine import Observation
+from tunefarm_coordinator.engines.search import TaskSearch
 from tunefarm_coordinator.models.default_schedule import default_schedule, default_trace
 from tunefarm_coordinator.models.expected import expected_outputs
 from tunefarm_coordinator.models.matching import match
@@ -336,6 +339,17 @@ def test_trace_replays_to_the_same_schedule(name: str, tmp_path: Path) -> None:
         assert isinstance(json.loads(trace), list)
         replayed = trace_text.replay(kernel.module, trace, Target(host_target())).mod
         tvm.ir.assert_structural_equal(replayed, default_schedule(kernel.module, host_target()).mod)
+
+
+@pytest.mark.parametrize("name", ["conv", "uneven_channels", "uneven_depthwise", "one_filter"])
+def test_search_learns_from_it_and_changes_it(name: str, tmp_path: Path) -> None:
+    """TVM has no features of a kernel whose weights' last panel is filled up."""
+    kernel = max(_kernels(tmp_path, CASES[name]), key=lambda k: k.flops)
+    target = '{"kind":"llvm","mcpu":"skylake-avx512","num-cores":2}'
+    module, trace = str(tvm.ir.save_json(kernel.module)), default_trace(kernel.module, target)
+    search = TaskSearch("workload", module, target, 1)
+    (sample,) = search.observe([Observation(search.adopt(trace).identity, 1e-5)])
+    assert sample.features.shape[1] > ITERATIONS
 
 
 def test_another_target_has_other_tiles(tmp_path: Path) -> None:
