@@ -30,7 +30,10 @@ class FeatureExtractor:
             rows = self._rows(schedule)
         except TVM_ERRORS:
             # TVM leaves layout conversions out by itself, but knows none that fills a weight's last panel up.
-            rows = self._rows(Schedule(prepack.kernel_alone(schedule.mod)))
+            alone = prepack.kernel_alone(schedule.mod)
+            if alone is None:
+                raise
+            rows = self._rows(Schedule(alone))
         return np.ascontiguousarray(rows[0].numpy(), dtype=np.float32)
 
     def _rows(self, schedule: Schedule) -> list[Any]:

@@ -46,9 +46,10 @@ def split(scheduled: IRModule) -> SplitKernel:
     return SplitKernel(module, tuple(sorted(prepacks, key=lambda prepack: prepack.argument)))
 
 
-def kernel_alone(scheduled: IRModule) -> IRModule:
-    """The scheduled module's `main` without layout conversions, as `split` has it."""
-    return IRModule({KERNEL: _bare(scheduled[KERNEL])})
+def kernel_alone(scheduled: IRModule) -> IRModule | None:
+    """The scheduled module's `main` without layout conversions, as `split` has it; None where there are none."""
+    kernel = scheduled[KERNEL]
+    return IRModule({KERNEL: _bare(kernel)}) if any(_conversions(kernel)) else None
 
 
 def laid_out(schedule: Any) -> Any:

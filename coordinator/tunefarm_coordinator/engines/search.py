@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import inf
 
 import numpy as np
 import tvm
@@ -271,21 +272,30 @@ class TaskSearch:
             if draft.identity in self._seen or draft.identity in drafts:
                 known -= 1
                 continue
-            try:
-                features = self._extracted(draft.schedule)
-                hopeless = features is not None and _steps(features) > _MOST_STEPS * self._steps_of_kernel
-            except TVM_ERRORS:  # can't be lowered, so it can't be built
-                hopeless = True
-            if hopeless:
+            scored = self._scored(draft)
+            if scored is None:
                 self._seen.add(draft.identity)
                 none -= 1
                 continue
-            drafts[draft.identity] = _Scored(draft.identity, draft.schedule, features, draft.estimate)
+            drafts[draft.identity] = scored
+
+    def _scored(self, draft: Draft) -> _Scored | None:
+        """None for what can't be lowered, so can't be built, and for what takes far more steps than the kernel."""
+        try:
+            features = self._extracted(draft.schedule)
+        except TVM_ERRORS:
+            return None
+        if features is not None and _steps(features) > _MOST_STEPS * self._steps_of_kernel:
+            return None
+        return _Scored(draft.identity, draft.schedule, features, draft.estimate)
 
     @cached_property
     def _steps_of_kernel(self) -> float:
-        """Of the kernel as it is written. Raises one of TVM_ERRORS where it can't be lowered."""
-        return _steps(self._extractor.extract(Schedule(self._space.module)))
+        """Of the kernel as it is written; endless where that can't be lowered."""
+        try:
+            return _steps(self._extractor.extract(Schedule(self._space.module)))
+        except TVM_ERRORS:
+            return inf
 
     def _extracted(self, schedule: Schedule) -> Features | None:
         """None for a program of another algorithm: what its loops cost is known beforehand, and lowering what is
