@@ -216,8 +216,12 @@ def _all_tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
 
 
 def _tensor(value: onnx.ValueInfoProto, path: Path) -> TensorSignature:
-    if value.type.WhichOneof("value") != "tensor_type":
-        raise InvalidInput(f"{path}: {value.name!r} is no tensor; models of tensors only")
+    kind = str(value.type.WhichOneof("value")).removesuffix("_type")
+    if kind != "tensor":
+        raise InvalidInput(
+            f"{path}: {value.name!r} is no tensor but a {kind}; models of tensors only (a classifier of scikit-learn: "
+            "export it with zipmap=False)"
+        )
     tensor_type = value.type.tensor_type
     try:
         dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor_type.elem_type))

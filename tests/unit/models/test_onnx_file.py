@@ -88,6 +88,18 @@ def test_external_data_missing_or_short(tmp_path: Path) -> None:
         read_signature(tmp_path / "m.onnx")
 
 
+def test_what_is_no_tensor_is_named(tmp_path: Path) -> None:
+    """As skl2onnx gives the probabilities of a classifier: a sequence of maps."""
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, [2]))
+    node = helper.make_node("SequenceConstruct", ["x"], ["probabilities"])
+    graph = helper.make_graph([node], "g", [given], [helper.make_value_info("probabilities", kind)])
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph), path)
+    with pytest.raises(InvalidInput, match=r"'probabilities' is no tensor but a sequence.*zipmap=False"):
+        read_signature(path)
+
+
 def test_strings_are_refused(tmp_path: Path) -> None:
     node = helper.make_node("Identity", ["x"], ["y"])
     path = graphs.save(tmp_path / "m.onnx", [node], {"x": [1]}, ["y"], input_type=TensorProto.STRING)
