@@ -25,11 +25,12 @@ from tests.unit.models import graphs
 from tunefarm_coordinator.engines import programs, trace_text
 from tunefarm_coordinator.models import package, packed_weights
 from tunefarm_coordinator.models.compare import OutputComparison, compare_outputs
-from tunefarm_coordinator.models.default_schedule import default_trace
+from tunefarm_coordinator.models.default_schedule import default_schedule, default_trace
 from tunefarm_coordinator.models.package import PackagedModel, build_package, build_untuned
 from tunefarm_coordinator.models.prepare import PreparedModel, prepare
 from tunefarm_coordinator.models.reference import reference_outputs
 from tunefarm_coordinator.models.target import host_target
+from tunefarm_coordinator.models.tasks import workload_of
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,41 @@ def test_a_trace_that_no_longer_fits_costs_its_kernel_alone(
     assert packaged.tuned == (first.workload,)
     assert second.workload in packaged.untuned
     assert second.workload in caplog.text
+    assert conv_pair.compare(packaged).ok
+
+
+@pytest.mark.parametrize("default_too", [False, True])
+def test_a_schedule_that_tvm_can_not_compile_costs_its_kernel_alone(
+    conv_pair: Case,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    default_too: bool,
+) -> None:
+    """A GPU's threads, on a CPU."""
+
+    def bound(module: Any) -> Any:
+        schedule = Schedule(module)
+        block = schedule.get_sblock("conv2d_nhwc")
+        schedule.bind(schedule.get_loops(block)[1], "threadIdx.x")
+        return schedule
+
+    first, second = conv_pair.prepared.tasks
+    good = default_trace(first.module, conv_pair.prepared.target)
+    bad = trace_text.encode(bound(tvm.ir.load_json(second.module)).trace)
+    if default_too:
+        monkeypatch.setattr(
+            package,
+            "default_schedule",
+            lambda kernel, target: (
+                bound(kernel) if workload_of(kernel) == second.workload else default_schedule(kernel, target)
+            ),
+        )
+    traces = {first.workload: good, second.workload: bad}
+    packaged = build_package(conv_pair.prepared.directory, traces, tmp_path)
+    assert packaged.tuned == (first.workload,)
+    assert second.workload in packaged.untuned
+    assert caplog.text.count("can't be compiled") == 1 + default_too
     assert conv_pair.compare(packaged).ok
 
 

@@ -17,10 +17,19 @@ from tvm.target import Target
 from tvm.tirx import PrimFunc
 
 from tunefarm_coordinator.engines.build import build_kernels
+from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
 
 _DIGITS = 16
 # Each takes some hundred MB for a large kernel.
 _MOST_THREADS = 8
+
+
+class KernelNotCompiled(RuntimeError):
+    """TVM can't compile one of a model's kernels. `kernel`: the name that the model calls it by."""
+
+    def __init__(self, kernel: str, reason: str) -> None:
+        super().__init__(f"{kernel} can't be compiled: {reason}")
+        self.kernel = kernel
 
 
 class KernelObjects:
@@ -34,26 +43,29 @@ class KernelObjects:
     def modules(self, kernels: Mapping[str, PrimFunc], target: Target) -> list[Any]:
         """A static library for each kernel (by the name that the model calls it by), compiled where it is not kept yet.
 
-        Raises as `tvm.tirx.build`; OSError: the folder can't be written.
+        Raises KernelNotCompiled, and OSError: the folder can't be written.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         # TVM lets go of Python's lock while LLVM works.
         count = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
         with ThreadPoolExecutor(count, thread_name_prefix="compile") as threads:
-            paths = threads.map(lambda name: self._object(kernels[name], target), sorted(kernels))
+            paths = threads.map(lambda name: self._object(name, kernels[name], target), sorted(kernels))
             return [
                 tvm.runtime.load_static_library(str(path), [name])
                 for name, path in zip(sorted(kernels), paths, strict=True)
             ]
 
-    def _object(self, kernel: PrimFunc, target: Target) -> Path:
+    def _object(self, name: str, kernel: PrimFunc, target: Target) -> Path:
         key = self._key(kernel, target)
         for path in self._folder.glob(f"{key}-*.o"):
             # What was written just before a power failure may be anything.
             if path.name == _file_name(key, path):
                 return path
         with tempfile.TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as draft:
-            return self._keep(key, _compiled(kernel, target, Path(draft)))
+            try:
+                return self._keep(key, _compiled(kernel, target, Path(draft)))
+            except TVM_ERRORS as error:
+                raise KernelNotCompiled(name, first_line(error)) from error
 
     def _keep(self, key: str, compiled: Path) -> Path:
         path = self._folder / _file_name(key, compiled)

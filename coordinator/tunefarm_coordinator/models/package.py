@@ -29,7 +29,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from tunefarm_coordinator.models.cpu_executable import build_for_cpu, link_model
 from tunefarm_coordinator.models.database import TuningRecord, write_database
 from tunefarm_coordinator.models.default_schedule import default_schedule
 from tunefarm_coordinator.models.gpu_executable import ENTRY, ENTRY_BY_KERNEL, build_for_gpu
-from tunefarm_coordinator.models.kernel_objects import KernelObjects
+from tunefarm_coordinator.models.kernel_objects import KernelNotCompiled, KernelObjects
 from tunefarm_coordinator.models.network import TAIL_FILE
 from tunefarm_coordinator.models.packed_weights import with_weights
 from tunefarm_coordinator.models.prepare import (
@@ -116,15 +116,13 @@ def build_library(
 ) -> tuple[PackagedModel, dict[str, Any]]:
     """Library, prepared module and weights of a model, and what its manifest says of it. Raises as `build_package`."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    scheduled, tuned, untuned, kernels = _scheduled(prepared.module(), traces, prepared.target)
     library = out_dir / LIBRARY_FILE
-    module = with_weights(scheduled, prepared, _objects(prepared))
-    _export(module, prepared, prepared.target, library)
+    tuned, untuned, functions = _compile(prepared, traces, library)
     for name in (MODULE_FILE, WEIGHTS_FILE):
         shutil.copyfile(prepared.directory / name, out_dir / name)
     if prepared.tail is not None:
         shutil.copyfile(prepared.tail, out_dir / TAIL_FILE)
-    facts = {**_facts(prepared, tuned, untuned), "functions": _functions(module, kernels)}
+    facts = {**_facts(prepared, tuned, untuned), "functions": functions}
     return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned)), facts
 
 
@@ -146,16 +144,38 @@ def build_untuned(prepared_dir: str | Path, out_dir: str | Path) -> PackagedMode
 def build_untuned_for(prepared_dir: str | Path, target_json: str, library: Path) -> None:
     """The library of a model without schedules of its own, for a CPU that is not the one that it was prepared for.
     Raises as `build_package` does."""
-    prepared = replace(load_prepared(prepared_dir), target=target_json)
-    scheduled, *_ = _scheduled(prepared.module(), {}, target_json)
-    _export(with_weights(scheduled, prepared, _objects(prepared)), prepared, target_json, library)
+    _compile(replace(load_prepared(prepared_dir), target=target_json), {}, library)
+
+
+def _compile(
+    prepared: PreparedModel, traces: dict[str, str], library: Path
+) -> tuple[list[str], list[str], dict[str, str]]:
+    """(workloads with their own trace, workloads with the default, workload by name of the function that runs it) of
+    the library that is written. A schedule that TVM can't compile gives way to the default one, and that to the kernel
+    as it is: one of them must not cost the model. Raises as `build_package`."""
+    traces, plain = dict(traces), set[str]()
+    while True:
+        module, tuned, untuned, kernels = _scheduled(prepared.module(), traces, prepared.target, plain)
+        module = with_weights(module, prepared, _objects(prepared))
+        functions = _functions(module, kernels)
+        try:
+            _export(module, prepared, library)
+        except KernelNotCompiled as error:
+            workload = functions.get(error.kernel)
+            if workload is None or workload in plain:
+                raise
+            logger.warning("another schedule instead: %s", error)
+            if traces.pop(workload, None) is None:
+                plain.add(workload)
+            continue
+        return tuned, untuned, functions
 
 
 def _scheduled(
-    module: Any, traces: dict[str, str], target_json: str
+    module: Any, traces: dict[str, str], target_json: str, plain: Collection[str]
 ) -> tuple[Any, list[str], list[str], dict[str, str]]:
-    """(module with every kernel scheduled, workloads with their own trace, workloads with the default, workload by
-    name of the kernel's function)."""
+    """(module with every kernel scheduled but the `plain` workloads', workloads with their own trace, workloads with
+    the default, workload by name of the kernel's function)."""
     # Before scheduling: afterwards a kernel that is but a view could no longer be told from a copy.
     views = relax.transform.RewriteDataflowReshape()(module)
     module = relax.transform.DeadCodeElimination()(views)
@@ -170,7 +190,7 @@ def _scheduled(
         kernels[str(gvar.name_hint)] = workload
         schedule = _replayed(kernel, workload, traces.get(workload), target_json)
         (untuned if schedule is None else tuned).append(workload)
-        if schedule is None:
+        if schedule is None and workload not in plain:
             schedule = _default(kernel, target_json)
         if schedule is not None:
             body = schedule.mod["main"]
@@ -207,8 +227,8 @@ def _default(kernel: Any, target_json: str) -> Any | None:
         return None
 
 
-def _export(module: Any, prepared: PreparedModel, target_json: str, library: Path) -> None:
-    target = Target(target_json)
+def _export(module: Any, prepared: PreparedModel, library: Path) -> None:
+    target = Target(prepared.target)
     if target.kind.name == "cuda":
         executable = build_for_gpu(module, target)
     else:
