@@ -7,7 +7,7 @@ vector reaches over such a border. Outer loops stay loops: taking a fused one's 
 """
 
 from collections.abc import Iterator
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import tvm
@@ -55,12 +55,16 @@ def _tiled(schedule: Any, block: Any, crossed: int, vectors: Vectors) -> list[An
     row_outer, row_inner = _split(schedule, loops[crossed], rows)
     lane_outer, lane_inner = _split(schedule, loops[-1], lanes)
     outer = [*loops[:crossed], row_outer, *loops[crossed + 1 : -1], lane_outer]
+    # A loop that is cut, as its last tile is shorter, can be shared out by itself, but not as a part of another one.
+    cut = [loop for loop, size, tile in ((row_outer, sizes[0], rows), (lane_outer, sizes[1], lanes)) if size % tile]
+    outer = [loop for loop in outer if not any(loop is each for each in cut)]
     inner = [row_inner, lane_inner]
     vector = inner.pop(along)
-    schedule.reorder(*outer, *inner, vector)
+    schedule.reorder(*outer, *cut, *inner, vector)
     schedule.unroll(inner[0])
     schedule.vectorize(vector)
-    return outer
+    many = prod(nests.extent(schedule, loop) for loop in outer) > 1
+    return outer if many else cut
 
 
 def _split(schedule: Any, loop: Any, size: int) -> list[Any]:

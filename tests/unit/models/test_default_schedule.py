@@ -15,7 +15,7 @@ from tvm import te
 from tvm.s_tir import SBlockRealize
 from tvm.s_tir.transform import ConvertBlocksToOpaque, LoopPartition, LowerOpaqueBlock
 from tvm.target import Target
-from tvm.tirx import For, ForKind, IterVar
+from tvm.tirx import For, ForKind, IntImm, IterVar
 from tvm.tirx.analysis import undefined_vars
 
 from tests.unit.models import graphs
@@ -324,6 +324,34 @@ def test_elements_of_a_vector_lie_side_by_side(sizes: tuple[int, ...]) -> None:
     code = build_kernels(default_schedule(module, target).mod, Target(target)).inspect_source("ll")
     assert re.search(r"load <\d+ x float>", code)
     assert "extractelement" not in code
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize(
+    ("sizes", "perm"),
+    [
+        ((1, 309, 172), (0, 2, 1)),
+        ((1, 172, 309), (0, 2, 1)),
+        ((309, 3, 517), (2, 1, 0)),
+        ((5, 701, 4, 40), (3, 0, 2, 1)),
+        ((2, 1009), (1, 0)),
+    ],
+)
+def test_a_transpose_of_any_size_compiles_and_is_right(
+    sizes: tuple[int, ...], perm: tuple[int, ...], cores: int
+) -> None:
+    """TVM counts a large model's loops in 64 bits, and cuts those of a smaller last tile where they are no part of
+    others."""
+    x = te.placeholder([IntImm("int64", size) for size in sizes], name="x")
+    back = [perm.index(axis) for axis in range(len(perm))]
+    shape = [IntImm("int64", sizes[axis]) for axis in perm]
+    y = te.compute(shape, lambda *place: te.sqrt(x[tuple(place[axis] for axis in back)]), name="y")
+    target = f'{{"kind":"llvm","num-cores":{cores}}}'
+    scheduled = default_schedule(tvm.IRModule({"main": te.create_prim_func([x, y])}), target)
+    value = np.random.default_rng(1).random(sizes, "float32")
+    found = tvm.runtime.empty([sizes[axis] for axis in perm], "float32")
+    build_kernels(scheduled.mod, Target(target))["main"](tvm.runtime.tensor(value), found)
+    np.testing.assert_allclose(found.numpy(), np.sqrt(value.transpose(perm)), rtol=1e-6)
 
 
 def test_no_vector_reaches_over_a_border_of_a_concatenation(tmp_path: Path) -> None:
