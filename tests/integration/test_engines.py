@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tunefarm_coordinator.engines.build import build_candidate
 from tunefarm_coordinator.engines.candidate import BuildError, BuiltCandidate, Neighbour, Proposal
 from tunefarm_coordinator.engines.cost_model import ITERATIONS, CostModelTrainer, Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord, engine
+from tunefarm_coordinator.engines.prior import VECTOR_EXTENT
 from tunefarm_coordinator.engines.search import SearchOptions, TaskSearch
 from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.default_schedule import default_trace
@@ -415,6 +417,19 @@ def test_no_proposal_does_a_row_again_for_each_of_its_elements() -> None:
     steps = [float((np.exp2(sample.features[:, ITERATIONS]) - 1).sum()) for sample in samples]
     assert len(steps) == len(proposals) >= 12
     assert max(steps) < 16 * 4 * rows * columns
+
+
+def test_no_proposal_writes_vectors_out_that_llvm_takes_apart() -> None:
+    """48 lanes in 512 steps: half a minute of LLVM's, in which nothing could be measured."""
+    target = json.dumps({"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2})
+    search = TaskSearch("workload", _convolution(256, 48), target, 1, SearchOptions(least_drafts=48))
+    proposals = search.propose(40, None)
+    samples = search.observe([Observation(proposal.identity, 1e-3) for proposal in proposals])
+    for proposal, sample in zip(proposals, samples, strict=True):
+        busiest = sample.features[np.argmax(sample.features[:, ITERATIONS])]
+        width = round(float(np.exp2(busiest[VECTOR_EXTENT])) - 1)
+        steps = re.findall(r'"Annotate",\["\w+",(\d+)\],\["pragma_auto_unroll_max_step"\]', proposal.trace)
+        assert width <= 16 or width in (32, 64) or max(map(int, steps), default=0) < 64
 
 
 def test_a_seed_that_does_not_fit_is_left_out(convolution: str) -> None:

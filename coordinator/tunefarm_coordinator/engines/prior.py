@@ -16,7 +16,7 @@ from tvm.target.codegen import llvm_get_vector_width
 from tunefarm_coordinator.engines.cost_model import ITERATIONS
 
 # Columns of MetaSchedule's per-store features; each holds log2(1 + value).
-_VECTOR_EXTENT = 17
+VECTOR_EXTENT = 17
 _PARALLEL_EXTENT = 39
 _LINES = tuple(57 + 18 * buffer + 5 for buffer in range(5))
 # Cost of a touched cache line in vector iterations. Flat between 0.1 and 1 on the convolutions tried.
@@ -48,7 +48,7 @@ class RooflinePrior:
 
     def _cost(self, features: NDArray[np.float32]) -> float:
         values = np.exp2(features.astype(np.float64)) - 1.0
-        lanes = np.clip(values[:, _VECTOR_EXTENT], 1, self._lanes)
+        lanes = np.clip(values[:, VECTOR_EXTENT], 1, self._lanes)
         cores = np.clip(values[:, _PARALLEL_EXTENT], 1, self._cores)
         lines = values[:, _LINES].sum(axis=1)
         return float(((values[:, ITERATIONS] / lanes + _LINE_COST * lines) / cores).sum())
