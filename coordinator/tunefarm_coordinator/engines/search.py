@@ -287,8 +287,8 @@ class TaskSearch:
             drafts[draft.identity] = scored
 
     def _scored(self, draft: Draft) -> _Scored | None:
-        """None for what can't be lowered, so can't be built; for what takes far more steps than the kernel; for what LLVM
-        may take too long for."""
+        """None for what can't be lowered, so can't be built; for what takes far more steps than the kernel; for what
+        takes LLVM too long."""
         try:
             features = self._extracted(draft.schedule)
         except TVM_ERRORS:
