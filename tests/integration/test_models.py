@@ -295,6 +295,8 @@ def test_a_schedule_that_tvm_can_not_compile_costs_its_kernel_alone(
     assert packaged.tuned == (first.workload,)
     assert second.workload in packaged.untuned
     assert caplog.text.count("can't be compiled") == 1 + default_too
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert len(manifest.get("as_written", {})) == default_too
     assert conv_pair.compare(packaged).ok
 
 

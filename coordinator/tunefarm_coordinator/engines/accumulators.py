@@ -40,7 +40,9 @@ class _Pieces:
 
     def place(self, index: Any) -> tuple[Any, Any]:
         """The buffer that has what is found at `index` of the temporary, and the index in it."""
-        first, _ = _span(index) or (0, 0)
+        span = _span(index)
+        assert span is not None  # or it would not be in pieces
+        first, _ = span
         at = bisect_right(self.begins, first) - 1
         own = first - self.begins[at]
         return self.buffers[at], Ramp(own, 1, index.lanes) if isinstance(index, Ramp) else own

@@ -10,10 +10,8 @@ and the extraction of features (some 9 ms and 7 ms each), so the number of draft
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from math import inf
+from functools import partial
 
-import numpy as np
 import tvm
 from tvm.s_tir import Schedule
 from tvm.s_tir.schedule import Trace
@@ -21,13 +19,12 @@ from tvm.target import Target
 
 from tunefarm_coordinator.engines import module_text, programs, trace_text
 from tunefarm_coordinator.engines.candidate import Neighbour, Proposal
-from tunefarm_coordinator.engines.cost_model import ITERATIONS, Sample, ScoreModel
+from tunefarm_coordinator.engines.cost_model import Sample, ScoreModel
 from tunefarm_coordinator.engines.engine import Observation, TaskRecord
 from tunefarm_coordinator.engines.features import FeatureExtractor, Features
 from tunefarm_coordinator.engines.neighbours import fitted
-from tunefarm_coordinator.engines.prior import VECTOR_EXTENT
+from tunefarm_coordinator.engines.plausibility import Plausibility
 from tunefarm_coordinator.engines.ranking import Ranking
-from tunefarm_coordinator.engines.register_tiles import regularity, vectors_of
 from tunefarm_coordinator.engines.space import DesignSpace, Draft, Space, schedule_identity
 from tunefarm_coordinator.engines.spaces import sketches
 from tunefarm_coordinator.engines.tvm_errors import TVM_ERRORS, first_line
@@ -36,13 +33,6 @@ from tunefarm_coordinator.errors import InvalidInput
 # Draws for each draft that is missing which may give one known already, and which may give none.
 _KNOWN_DRAWS = 2
 _VOID_DRAWS = 20
-# A schedule that goes through so many times as many steps as the kernel is never the fastest. Some compute a whole row
-# again for each of its elements: a softmax of 18,710 then takes longer than a measurement may.
-_MOST_STEPS = 16
-# LLVM takes vectors apart that are wider than a register and no power of two. Where so many steps of them are written
-# out, it was seen to take half a minute, in which nothing can be measured; few of them were fast.
-_WRITTEN_OUT = 64
-_UNROLL = "pragma_auto_unroll_max_step"
 
 
 MakeSpace = Callable[[tvm.IRModule, Target, random.Random], Space]
@@ -116,8 +106,8 @@ class TaskSearch:
         # Another seed after each restart, or a rebuilt search would first draw what was drawn before.
         self._rng = random.Random(f"{seed}:{workload}:{len(records)}")
         self._space = space(module, self._target, self._rng)
-        self._lanes = vectors_of(target).lanes
         self._extractor = FeatureExtractor(self._space.context)
+        self._plausible = Plausibility(module, target, self._extractor)
         self._ranking = Ranking(self._target)
         self._seen = set(forbidden)
         self._pending: dict[str, _Scored] = {}
@@ -287,26 +277,14 @@ class TaskSearch:
             drafts[draft.identity] = scored
 
     def _scored(self, draft: Draft) -> _Scored | None:
-        """None for what can't be lowered, so can't be built; for what takes far more steps than the kernel; for what
-        takes LLVM too long."""
+        """None for what can't be lowered, so can't be built, and for what is no plausible candidate."""
         try:
             features = self._extracted(draft.schedule)
         except TVM_ERRORS:
             return None
-        if features is not None:
-            if _steps(features) > _MOST_STEPS * self._steps_of_kernel:
-                return None
-            if not _is_regular(features, self._lanes) and _written_out(draft.schedule.trace) >= _WRITTEN_OUT:
-                return None
+        if features is not None and not self._plausible.may_be_best(features, draft.schedule.trace):
+            return None
         return _Scored(draft.identity, draft.schedule, features, draft.estimate)
-
-    @cached_property
-    def _steps_of_kernel(self) -> float:
-        """Of the kernel as it is written; endless where that can't be lowered."""
-        try:
-            return _steps(self._extractor.extract(Schedule(self._space.module)))
-        except TVM_ERRORS:
-            return inf
 
     def _extracted(self, schedule: Schedule) -> Features | None:
         """None for a program of another algorithm: what its loops cost is known beforehand, and lowering what is
@@ -341,23 +319,6 @@ class TaskSearch:
         self._seen.add(scored.identity)
         self._pending.setdefault(scored.identity, scored)
         return Proposal(scored.identity, trace_text.encode(scored.schedule.trace))
-
-
-def _steps(features: Features) -> float:
-    """How often all stores of a program are done, in sum."""
-    return float((np.exp2(features[:, ITERATIONS].astype(np.float64)) - 1.0).sum())
-
-
-def _is_regular(features: Features, lanes: int) -> bool:
-    """Whether the vectors of a program's busiest store are whole registers, or fit one; of GPUs there are none."""
-    width = round(float(np.exp2(features[np.argmax(features[:, ITERATIONS]), VECTOR_EXTENT])) - 1)
-    return width <= max(lanes, 1) or regularity(width, lanes) == 1.0
-
-
-def _written_out(trace: Trace) -> int:
-    """Steps that a loop is written out for, at most."""
-    asked = [inst for inst in trace.insts if inst.kind.name == "Annotate" and str(inst.attrs[0]) == _UNROLL]
-    return max((int(inst.inputs[1]) for inst in asked), default=0)
 
 
 def _can_change(trace: Trace) -> bool:

@@ -25,11 +25,12 @@ _MOST_THREADS = 8
 
 
 class KernelNotCompiled(RuntimeError):
-    """TVM can't compile one of a model's kernels. `kernel`: the name that the model calls it by."""
+    """TVM can't compile one of a model's kernels. `kernel`: the name that the model calls it by; `reason`: one line."""
 
     def __init__(self, kernel: str, reason: str) -> None:
         super().__init__(f"{kernel} can't be compiled: {reason}")
         self.kernel = kernel
+        self.reason = reason
 
 
 class KernelObjects:

@@ -63,6 +63,8 @@ LIBRARY_FILE = "model.so"
 # In a prepared model's folder.
 OBJECTS_FOLDER = f"objects-{PIPELINE_VERSION}"
 MANIFEST_FILE = "manifest.json"
+# In a manifest: why a kernel has no schedule, by its function.
+AS_WRITTEN = "as_written"
 # What SplitLayoutRewritePreproc appends to the name of a kernel whose weights it lays out beforehand.
 _PREPACKED = "_prepacked"
 _RUN = Path(__file__).with_name("packaged_run.py")
@@ -117,13 +119,13 @@ def build_library(
     """Library, prepared module and weights of a model, and what its manifest says of it. Raises as `build_package`."""
     out_dir.mkdir(parents=True, exist_ok=True)
     library = out_dir / LIBRARY_FILE
-    tuned, untuned, functions = _compile(prepared, traces, library)
+    compiled = _compile(prepared, traces, library)
     for name in (MODULE_FILE, WEIGHTS_FILE):
         shutil.copyfile(prepared.directory / name, out_dir / name)
     if prepared.tail is not None:
         shutil.copyfile(prepared.tail, out_dir / TAIL_FILE)
-    facts = {**_facts(prepared, tuned, untuned), "functions": functions}
-    return PackagedModel(out_dir, library, tuple(tuned), tuple(untuned)), facts
+    facts = {**_facts(prepared, compiled), "functions": compiled.functions}
+    return PackagedModel(out_dir, library, tuple(compiled.tuned), tuple(compiled.untuned)), facts
 
 
 def complete_package(
@@ -147,13 +149,21 @@ def build_untuned_for(prepared_dir: str | Path, target_json: str, library: Path)
     _compile(replace(load_prepared(prepared_dir), target=target_json), {}, library)
 
 
-def _compile(
-    prepared: PreparedModel, traces: dict[str, str], library: Path
-) -> tuple[list[str], list[str], dict[str, str]]:
-    """(workloads with their own trace, workloads with the default, workload by name of the function that runs it) of
-    the library that is written. A schedule that TVM can't compile gives way to the default one, and that to the kernel
-    as it is: one of them must not cost the model. Raises as `build_package`."""
-    traces, plain = dict(traces), set[str]()
+@dataclass(frozen=True)
+class _Compiled:
+    """Of a library that was written: workloads with their own trace, workloads without; by name of the function that
+    runs it, the workload; and why what runs as it is written does so, where that is no choice."""
+
+    tuned: list[str]
+    untuned: list[str]
+    functions: dict[str, str]
+    as_written: dict[str, str]
+
+
+def _compile(prepared: PreparedModel, traces: dict[str, str], library: Path) -> _Compiled:
+    """A CPU's schedule that TVM can't compile gives way to the default one, and that to the kernel as it is written:
+    one of them must not cost the model. (A GPU's kernels are compiled together.) Raises as `build_package`."""
+    traces, plain, as_written = dict(traces), set[str](), dict[str, str]()
     while True:
         module, tuned, untuned, kernels = _scheduled(prepared.module(), traces, prepared.target, plain)
         module = with_weights(module, prepared, _objects(prepared))
@@ -167,8 +177,9 @@ def _compile(
             logger.warning("another schedule instead: %s", error)
             if traces.pop(workload, None) is None:
                 plain.add(workload)
+                as_written[error.kernel.removesuffix(_PREPACKED)] = error.reason
             continue
-        return tuned, untuned, functions
+        return _Compiled(tuned, untuned, functions, as_written)
 
 
 def _scheduled(
@@ -242,7 +253,7 @@ def _objects(prepared: PreparedModel) -> KernelObjects:
     return KernelObjects(prepared.directory / OBJECTS_FOLDER, how)
 
 
-def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dict[str, Any]:
+def _facts(prepared: PreparedModel, compiled: _Compiled) -> dict[str, Any]:
     return {
         "library": LIBRARY_FILE,
         "entries": {"whole": ENTRY, "by_kernel": ENTRY_BY_KERNEL},
@@ -257,10 +268,11 @@ def _facts(prepared: PreparedModel, tuned: list[str], untuned: list[str]) -> dic
         },
         "pipeline_version": prepared.pipeline_version,
         "versions": {"tvm": tvm.__version__},
-        "kernels": {"tuned": len(tuned), "untuned": len(untuned)},
+        "kernels": {"tuned": len(compiled.tuned), "untuned": len(compiled.untuned)},
         "tasks": [
-            {"workload": t.workload, "name": t.name, "weight": t.weight, "tuned": t.workload in tuned}
+            {"workload": t.workload, "name": t.name, "weight": t.weight, "tuned": t.workload in compiled.tuned}
             for t in prepared.tasks
         ],
+        **({AS_WRITTEN: compiled.as_written} if compiled.as_written else {}),
         **({} if prepared.tail is None else {"tail": {"file": TAIL_FILE, "outputs": list(prepared.whole_outputs)}}),
     }

@@ -5,6 +5,7 @@ for this one; for a GPU, the same graph was lowered for this CPU as well (`prepa
 """
 
 import contextlib
+import json
 import shutil
 import tempfile
 import time
@@ -25,7 +26,13 @@ from tunefarm_coordinator.errors import InvalidInput
 from tunefarm_coordinator.models.compare import Bound, bound_of, fault_of
 from tunefarm_coordinator.models.conditioning import bounds_of, note_of, shaken
 from tunefarm_coordinator.models.input_sets import whole_inputs
-from tunefarm_coordinator.models.package import LIBRARY_FILE, MANIFEST_FILE, build_untuned, build_untuned_for
+from tunefarm_coordinator.models.package import (
+    AS_WRITTEN,
+    LIBRARY_FILE,
+    MANIFEST_FILE,
+    build_untuned,
+    build_untuned_for,
+)
 from tunefarm_coordinator.models.prepare import PreparedModel
 from tunefarm_coordinator.models.reference_session import load_session, run_session
 from tunefarm_coordinator.models.target import host_target, runs_here
@@ -71,8 +78,20 @@ def check_untuned(
         say("the first node that is wrong was looked for")
         place = wrong_node(path, {spec.name: spec.shape for spec in prepared.inputs}, sets[0])
         raise InvalidInput(_refusal(path, fault, place))
-    note = note_of(model, bounds)
-    return Check(tuple(bounds), (note,) if note else ())
+    notes = (note_of(model, bounds), _unscheduled(prepared))
+    return Check(tuple(bounds), tuple(note for note in notes if note))
+
+
+def _unscheduled(prepared: PreparedModel) -> str:
+    """What there is to say of kernels whose default schedule TVM could not compile; empty where there are none."""
+    manifest = json.loads((prepared.directory / UNTUNED_FOLDER / MANIFEST_FILE).read_text())
+    kernels = [f"{name} ({reason})" for name, reason in manifest.get(AS_WRITTEN, {}).items()]
+    if not kernels:
+        return ""
+    return (
+        f"untuned, {len(kernels)} of its kernels run as they are written, which is slow, as TVM can't compile their "
+        f"schedule; please report it: {', '.join(kernels)}"
+    )
 
 
 def check_unmeasured(

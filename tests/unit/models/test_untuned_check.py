@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tvm
 from onnx import TensorProto, helper
 from tvm import relax
 
@@ -19,9 +20,10 @@ from tunefarm_coordinator.compute.check_desk import STEP_FILE
 from tunefarm_coordinator.compute.messages import Checked, CheckModel, Package, PrepareModel, Reference
 from tunefarm_coordinator.compute.model_check import RESULT_FILE, check_model
 from tunefarm_coordinator.compute.model_work import package_model, prepare_model, reference_of
+from tunefarm_coordinator.engines import loop_nests as nests
 from tunefarm_coordinator.engines.candidate import BuildError
 from tunefarm_coordinator.errors import InvalidInput
-from tunefarm_coordinator.models import untuned_check, wrong_node
+from tunefarm_coordinator.models import package, untuned_check, wrong_node
 from tunefarm_coordinator.models.compare import compare_outputs
 from tunefarm_coordinator.models.operators.families import CONVERSIONS
 from tunefarm_coordinator.models.operators.family import Operator
@@ -81,6 +83,20 @@ def test_ids_that_are_floats_are_no_reason_to_check_less(tmp_path: Path) -> None
     checked = check(path, shapes={"ids": (1, 20)})
     assert checked.notes == ()
     assert [bound.relative for bound in checked.bounds] == [1e-3]
+
+
+def test_a_kernel_that_runs_as_it_is_written_is_told_of(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TVM takes a GPU's threads into a schedule, and compiles none of them for a CPU."""
+
+    def bound(kernel: Any, _target: str) -> Any:
+        schedule = tvm.s_tir.Schedule(kernel)
+        block = schedule.get_sblock(nests.leaf_names(schedule)[-1])
+        schedule.bind(schedule.get_loops(block)[-1], "threadIdx.x")
+        return schedule
+
+    monkeypatch.setattr(package, "default_schedule", bound)
+    (note,) = check(model).notes
+    assert "run as they are written" in note
 
 
 def test_a_model_for_a_gpu_is_refused_where_its_package_can_not_be_compiled(
